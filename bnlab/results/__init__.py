@@ -1,0 +1,1 @@
+"""Results: frozen dataclasses that experiments return and plots draw."""
