@@ -1,0 +1,48 @@
+"""The book's look: `bnlab.mplstyle`, applied to our figures and to nothing else in the reader's session.
+
+Figures are opaque white with dark text, so they read in any notebook; the site turns them dark for readers who
+chose the dark theme (`book/assets/bnlab.css`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import matplotlib.pyplot as plt
+
+STYLE = Path(__file__).with_name("bnlab.mplstyle")
+
+# Meanings that hold in every figure: without Batch Normalization, with it, and theory beside a measurement.
+PLAIN, NORMALIZED, THEORY = "C1", "C0", "0.25"
+
+
+@contextmanager
+def axes(
+    ax=None, *, rows: int = 1, columns: int = 1, size: tuple[float, float] | None = None, **kwargs
+) -> Iterator:
+    """Give the caller's Axes, or new ones in the book's style.
+
+    Parameters
+    ----------
+    ax : Axes or array of Axes, optional
+        Where to draw; by default a new figure of `rows` by `columns` panels.
+    size : (width, height), optional
+        Inches for a new figure.
+    **kwargs
+        Passed on to `matplotlib.pyplot.subplots`, e.g. ``sharey=True``.
+
+    Examples
+    --------
+    >>> import matplotlib; matplotlib.use("agg")
+    >>> with axes(columns=2) as (left, right):
+    ...     _ = left.plot([0, 1], color=PLAIN)
+    >>> left.spines["top"].get_visible()
+    False
+    >>> plt.close("all")
+    """
+    with plt.style.context(STYLE):
+        if ax is None:
+            ax = plt.subplots(rows, columns, figsize=size, **kwargs)[1]
+        yield ax
