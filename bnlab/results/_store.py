@@ -1,0 +1,234 @@
+"""Save a result to one file with its provenance, and load it back or refuse it by name."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import platform
+import subprocess
+import tempfile
+import zipfile
+from dataclasses import asdict, dataclass, field, fields, is_dataclass
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+FORMAT = "bnlab-result-1"
+
+
+@dataclass(frozen=True)
+class Provenance:
+    """Where a result comes from: enough to run it again and to judge a difference.
+
+    Parameters
+    ----------
+    seeds : tuple of int
+        Every seed that was run, not only those that are shown.
+    config : dict
+        The arguments of the experiment, as JSON can hold them.
+    duration : float
+        Wall-clock seconds.
+    versions : dict
+        Versions of Python and of the packages that computed the result.
+    commit : str
+        The git commit of the code, with ``+changes`` if files differed from it; empty outside a checkout.
+    machine : str
+        Processor family, number of processors and operating system; no host name and no path.
+
+    Examples
+    --------
+    >>> Provenance.now(seeds=(0, 1), config={"lr": 0.1}, duration=2.5).seeds
+    (0, 1)
+    """
+
+    seeds: tuple[int, ...]
+    config: dict[str, Any]
+    duration: float
+    versions: dict[str, str] = field(default_factory=dict)
+    commit: str = ""
+    machine: str = ""
+
+    @classmethod
+    def now(cls, *, seeds: tuple[int, ...], config: dict[str, Any], duration: float) -> Provenance:
+        """Fill in versions, commit and machine from the running process."""
+        return cls(
+            seeds=tuple(seeds),
+            config=dict(config),
+            duration=float(duration),
+            versions={"python": platform.python_version()} | _installed("bnlab", "numpy", "torch"),
+            commit=_commit(),
+            machine=f"{platform.machine()}, {os.cpu_count()} processors, {platform.system()}",
+        )
+
+
+def save(result: object, path: str | Path, *, provenance: Provenance) -> Path:
+    r"""Write a result and its provenance to `path`, whole or not at all.
+
+    Parameters
+    ----------
+    result : a frozen dataclass from `bnlab.results`
+        Its fields are arrays, numbers, strings, booleans, None, or tuples of those.
+    path : str or Path
+        Ends in ``.npz``. The file is written beside it and renamed, so a reader never sees half a file.
+    provenance : Provenance
+        See `Provenance.now`.
+
+    Returns
+    -------
+    Path
+        The file written.
+
+    Raises
+    ------
+    TypeError
+        If `result` is not a dataclass of `bnlab.results`, or a field holds something else.
+    ValueError
+        If `path` does not end in ``.npz``.
+    """
+    path = Path(path)
+    if path.suffix != ".npz":
+        raise ValueError(
+            f"path is {str(path)!r}; expected a name that ends in .npz. Rename the target."
+        )
+    kind = type(result).__name__
+    if not is_dataclass(result) or isinstance(result, type) or kind not in _kinds():
+        raise TypeError(
+            f"result is a {kind}; expected an instance of a dataclass of bnlab.results, one of "
+            f"{', '.join(sorted(_kinds()))}. Define its class there and list it in __all__."
+        )
+    arrays, plain = {}, {}
+    for item in fields(result):
+        value = getattr(result, item.name)
+        if isinstance(value, np.ndarray) and value.dtype.kind in "biufU":
+            arrays[item.name] = value
+        else:
+            plain[item.name] = _plain(f"{kind}.{item.name}", value)
+    head = {"format": FORMAT, "kind": kind, "fields": plain, "provenance": asdict(provenance)}
+    head["sha256"] = _digest(head, arrays)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    handle, beside = tempfile.mkstemp(dir=path.parent, prefix=path.stem, suffix=".tmp")
+    try:
+        with os.fdopen(handle, "wb") as file:
+            np.savez_compressed(file, _head=np.array(json.dumps(head)), **arrays)
+        os.chmod(beside, 0o644)  # mkstemp makes files that only their owner can read
+        os.replace(beside, path)
+    except BaseException:
+        Path(beside).unlink(missing_ok=True)
+        raise
+    return path
+
+
+def load(path: str | Path) -> tuple[Any, Provenance]:
+    """Read what `save` wrote.
+
+    Returns
+    -------
+    (result, provenance)
+        The result has the type it was saved with; its arrays are equal bit for bit.
+
+    Raises
+    ------
+    FileNotFoundError
+        If there is no such file.
+    ValueError
+        If the file is damaged, was edited, or is not a result of bnlab; the message names the file.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise FileNotFoundError(
+            f"{path} does not exist; expected a result file written by bnlab.results.save."
+        )
+    try:
+        with path.open("rb") as handle, np.load(handle, allow_pickle=False) as file:
+            head = json.loads(str(file["_head"]))
+            arrays = {name: file[name] for name in file.files if name != "_head"}
+        expected, kind = head.pop("sha256"), head["kind"]
+    except (
+        OSError,
+        EOFError,
+        KeyError,
+        ValueError,
+        TypeError,
+        AttributeError,
+        zipfile.BadZipFile,
+    ) as error:
+        raise ValueError(
+            f"{path} is not a readable result of bnlab ({type(error).__name__}: {error}). It is damaged or "
+            "comes from elsewhere: restore it from version control or run the experiment again."
+        ) from error
+    found = _digest(head, arrays)
+    if found != expected:
+        raise ValueError(
+            f"{path} does not match its own checksum: it says {expected[:12]}…, its content gives {found[:12]}…. "
+            "It was edited or damaged: restore it from version control or run the experiment again."
+        )
+    if head["format"] != FORMAT or kind not in _kinds():
+        raise ValueError(
+            f"{path} holds a {kind} in format {head['format']}; this version reads {FORMAT} with one of "
+            f"{', '.join(sorted(_kinds()))}. Use the bnlab version that wrote it, or run the experiment again."
+        )
+    plain = {name: _tuples(value) for name, value in head["fields"].items()}
+    origin = head["provenance"] | {"seeds": tuple(head["provenance"]["seeds"])}
+    return _kinds()[kind](**arrays, **plain), Provenance(**origin)
+
+
+def _kinds() -> dict[str, type]:
+    import bnlab.results as results  # here, not above: that package imports this module
+
+    found = {name: getattr(results, name) for name in results.__all__}
+    return {
+        name: kind for name, kind in found.items() if is_dataclass(kind) and kind is not Provenance
+    }
+
+
+def _plain(name: str, value: Any) -> Any:
+    if isinstance(value, np.generic):
+        value = value.item()
+    if isinstance(value, tuple):
+        return [_plain(name, item) for item in value]
+    if value is None or isinstance(value, bool | int | float | str):
+        return value
+    raise TypeError(
+        f"{name} holds a {type(value).__name__}; expected an array of numbers or text, a number, a string, "
+        "a boolean, None, or a tuple of those. Convert it before building the result."
+    )
+
+
+def _tuples(value: Any) -> Any:
+    return tuple(_tuples(item) for item in value) if isinstance(value, list) else value
+
+
+def _digest(head: dict[str, Any], arrays: dict[str, np.ndarray]) -> str:
+    digest = hashlib.sha256(json.dumps(head, sort_keys=True).encode())
+    for name in sorted(arrays):
+        array = np.ascontiguousarray(arrays[name])
+        digest.update(f"{name}{array.dtype.str}{arrays[name].shape}".encode())
+        digest.update(array.tobytes())
+    return digest.hexdigest()
+
+
+def _installed(*packages: str) -> dict[str, str]:
+    found = {}
+    for package in packages:
+        try:
+            found[package] = version(package)
+        except PackageNotFoundError:
+            continue
+    return found
+
+
+def _commit() -> str:
+    here = Path(__file__).parents[2]
+    if not (here / ".git").exists():  # installed somewhere: another project's commit would mislead
+        return ""
+    try:
+        run = subprocess.run(
+            ["git", "describe", "--always", "--abbrev=40", "--dirty=+changes", "--exclude=*"],
+            cwd=here, capture_output=True, text=True, timeout=10, check=True,
+        )  # fmt: skip
+    except (OSError, subprocess.SubprocessError):
+        return ""
+    return run.stdout.strip()
