@@ -1,12 +1,15 @@
-"""Argument checks shared by the NumPy modules: each error says what was given, what is expected and how to fix it."""
+"""Argument checks shared by the modules: each error says what was given, expected, and the fix."""
 
 from __future__ import annotations
+
+import math
+from numbers import Real
 
 import numpy as np
 
 
 def float_array(name: str, value: object) -> np.ndarray:
-    """Return `value` if it is a NumPy array of floats, else raise a TypeError that says how to get one."""
+    """Return `value` if it is a NumPy array of floats, else raise a TypeError with the fix."""
     if not isinstance(value, np.ndarray):
         raise TypeError(
             f"{name} is a {type(value).__name__}; expected a NumPy array of floats. "
@@ -26,6 +29,71 @@ def finite(name: str, value: np.ndarray) -> None:
     if bad.any():
         where = tuple(int(i) for i in np.argwhere(bad)[0])
         raise ValueError(
-            f"{name} contains {int(bad.sum())} NaN or Inf value(s), the first at index {where}; expected "
-            f"finite numbers, because one bad value poisons a whole statistic. Drop or impute them first."
+            f"{name} contains {int(bad.sum())} NaN or Inf value(s), the first at index {where}; "
+            f"expected finite numbers, because one bad value poisons a whole statistic. "
+            f"Drop or impute them first."
         )
+
+
+def number(name: str, value: object, *, low: float = -math.inf, high: float = math.inf) -> float:
+    """Return `value` as a float if it is a finite real number in [low, high], else raise."""
+    if isinstance(value, bool) or not isinstance(value, Real):
+        raise TypeError(
+            f"{name} is {value!r}, a {type(value).__name__}; expected a real number. "
+            f"Pass a plain float."
+        )
+    if not (math.isfinite(value) and low <= value <= high):
+        bounds = {
+            (True, True): f"a number between {low:g} and {high:g}",
+            (True, False): f"a finite number of at least {low:g}",
+            (False, True): f"a finite number of at most {high:g}",
+            (False, False): "a finite number",
+        }[math.isfinite(low), math.isfinite(high)]
+        raise ValueError(f"{name} is {value}; expected {bounds}. Choose {name} in that range.")
+    return float(value)
+
+
+def features(name: str, value: object) -> np.ndarray:
+    """Return `value` if it is a non-empty float array (N, C) or (N, C, *spatial), else raise."""
+    array = float_array(name, value)
+    if array.ndim < 2:
+        raise ValueError(
+            f"{name} has shape {array.shape}; expected (N, C) or (N, C, *spatial), with the features "
+            f"on axis 1. For a single feature use {name}.reshape(-1, 1)."
+        )
+    if array.size == 0:
+        raise ValueError(
+            f"{name} has shape {array.shape}, which holds no values; expected at least one sample, "
+            f"one feature and one position. Skip empty batches."
+        )
+    return array
+
+
+def per_feature(name: str, value: object, features: int) -> np.ndarray:
+    """Return `value` if it is a finite float array of shape (features,), else raise."""
+    array = float_array(name, value)
+    if array.shape != (features,):
+        raise ValueError(
+            f"{name} has shape {array.shape}; expected ({features},), one value per feature. "
+            f"Features are axis 1 of x: if yours are last, use np.moveaxis(x, -1, 1)."
+        )
+    finite(name, array)
+    return array
+
+
+def variance(name: str, value: object, features: int) -> np.ndarray:
+    """Return `value` if it is finite, of shape (features,) and nowhere negative, else raise."""
+    array = per_feature(name, value, features)
+    if (array < 0).any():
+        raise ValueError(
+            f"{name} is negative for feature(s) {np.flatnonzero(array < 0).tolist()}; expected "
+            f"variances, which are at least 0. Were mean and variance swapped, or is this a log?"
+        )
+    return array
+
+
+def read_only(value: np.ndarray) -> np.ndarray:
+    """Return a copy that refuses to be written, so that a result cannot change by accident."""
+    copy = np.array(value)
+    copy.flags.writeable = False
+    return copy
