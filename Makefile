@@ -1,0 +1,52 @@
+# Two commands matter: `make book` and `make test`. Each does its own set-up in .venv and needs Python 3.11+ only.
+
+PYTHON ?= python3
+VENV   ?= .venv
+BIN    := $(VENV)/bin
+RUN    := OMP_NUM_THREADS=1 $(BIN)/python -m
+BOOK   := _build/html/index.html
+SAY    := @printf '\n==> %s\n'
+
+.DEFAULT_GOAL := help
+.PHONY: help book test notebooks serve lint clean
+
+help:  ## list the commands
+	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+book: $(VENV)/.book  ## install what the book needs, run its notebooks and build it
+	$(SAY) "Building the book (strict: any warning is an error)"
+	$(RUN) jupyter_book build book --config _config.yml --path-output . -W -n --keep-going
+	$(SAY) "The book is ready: open $(BOOK)"
+
+test: $(VENV)/.test  ## install what the tests need and run every test
+	$(SAY) "Running every test: unit, doctest, notebook, architecture, book and site"
+	$(RUN) pytest -n 2
+	$(SAY) "All tests passed. The site they checked: $(BOOK)"
+
+notebooks: $(VENV)/.book  ## run every notebook from a clean kernel and store its outputs
+	$(SAY) "Executing the notebooks in place"
+	$(RUN) tools.execute_notebooks
+
+serve: book  ## build the book and serve it on this machine
+	$(SAY) "Serving on http://localhost:8000 (Ctrl-C ends it)"
+	$(BIN)/python -m http.server 8000 --bind 127.0.0.1 --directory _build/html
+
+lint: $(VENV)/.dev  ## check style and format
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+clean:  ## remove what was built, and the environment
+	rm -rf _build $(VENV) dist .pytest_cache .ruff_cache .hypothesis
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+# One stamp per set of packages: installed again only when its list changes.
+$(VENV)/.%: pyproject.toml constraints.txt | $(VENV)/bin/python
+	$(SAY) "Installing bnlab with its '$*' packages into $(VENV)"
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[$*]'
+	@touch $@
+
+$(VENV)/bin/python:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+	  { echo "bnlab needs Python 3.11 or newer; $(PYTHON) is $$($(PYTHON) --version). Try: make PYTHON=python3.12 $(MAKECMDGOALS)"; exit 1; }
+	$(SAY) "Creating a virtual environment in $(VENV)"
+	$(PYTHON) -m venv $(VENV)

@@ -1,0 +1,373 @@
+"""The book keeps its own rules: executed notebooks, honest numbers, one definition per idea."""
+
+import ast
+import importlib
+import inspect
+import re
+import subprocess
+import sys
+import tomllib
+from pathlib import Path
+
+import nbformat
+import pytest
+import yaml
+
+ROOT = Path(__file__).resolve().parents[1]
+BOOK = ROOT / "book"
+NOTEBOOKS = sorted(BOOK.glob("*.ipynb"))
+CHAPTERS = [path for path in NOTEBOOKS if path.name[:2].isdigit()]
+PAGES = sorted([*BOOK.glob("*.md"), *NOTEBOOKS])
+
+
+def by_name(path):
+    return path.name
+
+
+def code_cells(notebook):
+    return [c for c in notebook.cells if c.cell_type == "code" and c.source.strip()]
+
+
+def read(path):
+    return nbformat.read(path, as_version=4)
+
+
+def texts(cell):
+    """Return every text a code cell shows."""
+    for output in cell.outputs:
+        if output.output_type == "stream":
+            yield output.text
+        else:
+            yield from (v for k, v in output.get("data", {}).items() if k.startswith("text/"))
+
+
+def problems(notebook):
+    """List what is wrong with a notebook, by the rules its readers and its tests depend on."""
+    found, public = [], public_names()
+    cells = code_cells(notebook)
+    if not cells:
+        return ["has no code cell"]
+    counts = [c.execution_count for c in cells]
+    if counts != list(range(1, len(cells) + 1)):
+        found.append(f"was not run in order from a clean kernel: execution counts {counts}")
+    if notebook.metadata.get("kernelspec", {}).get("name") != "python3":
+        found.append("does not name the kernel python3")
+    if any(not isinstance(n, ast.Import | ast.ImportFrom) for n in ast.parse(cells[0].source).body):
+        found.append("has more than imports in its first code cell")
+    if "bnlab" not in cells[0].source:
+        found.append("does not import bnlab in its first code cell")
+    for cell in cells:
+        where = f"cell [{cell.execution_count}]"
+        tree = ast.parse(cell.source)
+        lines = len(cell.source.strip().splitlines())
+        if lines > 12:
+            found.append(f"{where} has {lines} lines; a dozen is the most")
+        if "sys.path" in cell.source:
+            found.append(f"{where} edits sys.path")
+        for node in ast.walk(tree):
+            if isinstance(node, ast.ImportFrom) and any(a.name == "*" for a in node.names):
+                found.append(f"{where} has a star import")
+            if isinstance(node, ast.FunctionDef | ast.ClassDef) and node.name in public:
+                found.append(f"{where} defines {node.name}, which bnlab defines")
+        if "execution" in cell.metadata:
+            found.append(f"{where} records times")
+        for output in cell.outputs:
+            if output.output_type == "error":
+                found.append(f"{where} ends in an error")
+            if output.output_type == "stream" and output.name == "stderr":
+                found.append(f"{where} prints to stderr: {output.text[:60]!r}")
+        shown = "\n".join(texts(cell))
+        if re.search(r"0x[0-9a-f]{6,}", shown):
+            found.append(f"{where} shows a memory address")
+        if re.search(r"(?<![\w.])/(home|root|Users|tmp|work)/", shown):
+            found.append(f"{where} shows a path of one machine")
+        if any("image/png" in o.get("data", {}) for o in cell.outputs):
+            meta = cell.metadata.get("mystnb", {})
+            if not meta.get("figure", {}).get("caption"):
+                found.append(f"{where} shows a figure without a caption")
+            if len(meta.get("image", {}).get("alt", "")) < 20:
+                found.append(f"{where} shows a figure without alternative text")
+            if not isinstance(tree.body[-1], ast.Assign):
+                found.append(f"{where} plots but does not end in an assignment")
+    return found
+
+
+def public_names():
+    import bnlab
+
+    names = set(bnlab.__all__)
+    for module in ("reference", "scaling", "naive", "gradcheck", "data", "results", "plots", "checks", "models",
+                   "probes", "training"):  # fmt: skip
+        names |= set(getattr(importlib.import_module(f"bnlab.{module}"), "__all__", ()))
+    return names
+
+
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=by_name)
+def test_notebook_follows_the_rules(path):
+    assert problems(read(path)) == []
+
+
+def broken(change):
+    notebook = read(CHAPTERS[0])
+    change(notebook, code_cells(notebook))
+    return " / ".join(problems(notebook))
+
+
+def figure_cell(cells):
+    return next(c for c in cells if any("image/png" in o.get("data", {}) for o in c.outputs))
+
+
+def strip(notebook, cells):
+    for cell in cells:
+        cell.outputs, cell.execution_count = [], None
+
+
+def swap(notebook, cells):
+    cells[1].execution_count, cells[2].execution_count = 3, 2
+
+
+def star(notebook, cells):
+    cells[0].source += "\nfrom bnlab.scaling import *"
+
+
+def code_in_imports(notebook, cells):
+    cells[0].source += "\nx = 1"
+
+
+def redefine(notebook, cells):
+    cells[1].source += "\ndef standardize(x):\n    return x"
+
+
+def long_cell(notebook, cells):
+    cells[1].source += "\nx = 1" * 12
+
+
+def address(notebook, cells):
+    cells[1].outputs.append(nbformat.v4.new_output("stream", text="<Figure at 0x7f3a5c001c40>"))
+
+
+def warn(notebook, cells):
+    cells[1].outputs.append(nbformat.v4.new_output("stream", name="stderr", text="Warning: slow"))
+
+
+def fail(notebook, cells):
+    cells[1].outputs.append(nbformat.v4.new_output("error", ename="ValueError", evalue="", traceback=[]))
+
+
+def leak(notebook, cells):
+    cells[1].outputs.append(nbformat.v4.new_output("stream", text="saved to /home/me/x.npz"))
+
+
+def no_alt(notebook, cells):
+    figure_cell(cells).metadata["mystnb"].pop("image")
+
+
+def no_caption(notebook, cells):
+    figure_cell(cells).metadata["mystnb"].pop("figure")
+
+
+def expression(notebook, cells):
+    figure_cell(cells).source += "\nax.plot([1])"
+
+
+@pytest.mark.parametrize(
+    ("change", "complaint"),
+    [
+        (strip, "not run in order"),
+        (swap, "not run in order"),
+        (star, "star import"),
+        (code_in_imports, "more than imports"),
+        (redefine, "defines standardize"),
+        (long_cell, "a dozen is the most"),
+        (address, "memory address"),
+        (warn, "prints to stderr"),
+        (fail, "ends in an error"),
+        (leak, "path of one machine"),
+        (no_alt, "without alternative text"),
+        (no_caption, "without a caption"),
+        (expression, "does not end in an assignment"),
+    ],
+    ids=lambda value: getattr(value, "__name__", None),
+)
+def test_the_rules_notice(change, complaint):
+    assert complaint in broken(change)
+
+
+def prose(path):
+    """Return the words of a page: markdown without code, math, roles, links' targets and raw HTML tags."""
+    if path.suffix == ".ipynb":
+        text = "\n\n".join(c.source for c in read(path).cells if c.cell_type == "markdown")
+    else:
+        text = path.read_text(encoding="utf-8")
+    text = re.sub(r"^(`{3,}|~{3,})\{?(?!admonition|note|tip|warning|dropdown|important|seealso|glossary)[^\n]*\n.*?^\1",
+                  "", text, flags=re.M | re.S)  # fmt: skip
+    for pattern in (r"\$\$.*?\$\$", r"\$[^$]*\$", r"\{[\w:]+\}`[^`]*`", r"`[^`]*`", r"\]\([^)]*\)", r"<[^>]*>"):
+        text = re.sub(pattern, " ", text, flags=re.S)
+    return text
+
+
+MEASURED = re.compile(r"(?<![\w.])\d+(?:\.\d+|,\d{3})(?:\.\d+)?\s?%?|(?<![\w.])\d+\s?(?:%|percent\b|times\b|-fold\b)")
+
+
+def typed_numbers(text, given=""):
+    """Find numbers that look measured and are typed into prose, less those that a page declares as given."""
+    return [n for n in MEASURED.findall(text) if n.strip() not in given]
+
+
+# Numbers that come from a source or a definition, not from a measurement of ours. Each needs its reason.
+GIVEN = {
+    "index.md": {"CC BY 4.0": "a licence's name"},
+}
+
+
+@pytest.mark.parametrize("path", PAGES, ids=by_name)
+def test_no_number_in_the_prose_was_typed_by_hand(path):
+    text = prose(path)
+    for phrase in GIVEN.get(path.name, {}):
+        assert phrase in text, f"{path.name}: {phrase!r} is excused but not there: drop the excuse"
+        text = text.replace(phrase, " ")
+    assert typed_numbers(text) == [], "glue the number from a cell, or point at the printed output"
+
+
+@pytest.mark.parametrize("text", ["rises by 0.184 a step", "12% of them", "3 times faster", "1,234 steps", "9.5-fold"])
+def test_typed_numbers_are_noticed(text):
+    assert typed_numbers(text)
+
+
+@pytest.mark.parametrize("path", CHAPTERS, ids=by_name)
+class TestChapter:
+    def test_asks_for_a_prediction_before_it_shows(self, path):
+        assert "Predict" in markdown(path)
+
+    @pytest.mark.parametrize("part", ["In practice", "Exercises", "Further reading"])
+    def test_has_each_part(self, path, part):
+        assert re.search(rf"^#+ .*{part}", markdown(path), flags=re.M), f"no section {part!r}"
+
+    def test_has_a_live_figure_whose_script_exists(self, path):
+        names = re.findall(r'<bn-live[^>]*figure="([\w-]+)"', markdown(path))
+        assert names
+        for name in names:
+            assert (BOOK / "assets" / "live" / f"{name}.js").is_file()
+
+    def test_exercises_start_unsolved_and_each_has_a_checked_solution(self, path):
+        verdicts = {"Not yet": set(), "Correct": set()}
+        for cell in code_cells(read(path)):
+            checkers = set(re.findall(r"checks\.(\w+)\(", cell.source))
+            for kind, names in verdicts.items():
+                if any(line.startswith(kind) for text in texts(cell) for line in text.splitlines()):
+                    names |= checkers
+                    if kind == "Correct":
+                        assert "hide-cell" in cell.metadata.get("tags", []), f"{checkers}: solution not folded"
+        assert len(verdicts["Correct"]) >= 3
+        assert verdicts["Not yet"] == verdicts["Correct"], "an exercise lacks its stub or its solution"
+
+    def test_cites_its_sources(self, path):
+        assert re.search(r"\{cite(:\w+)?\}`", markdown(path))
+
+
+def markdown(path):
+    return "\n\n".join(c.source for c in read(path).cells if c.cell_type == "markdown")
+
+
+def test_the_table_of_contents_lists_every_page():
+    toc = yaml.safe_load((BOOK / "_toc.yml").read_text())
+    listed = set(re.findall(r"'(?:file|root)': '([\w/-]+)'", str(toc)))
+    assert listed == {path.stem for path in PAGES}
+
+
+def test_every_reference_is_cited_and_every_citation_known():
+    keys = set(re.findall(r"^@\w+\{([^,]+),", (BOOK / "references.bib").read_text(), flags=re.M))
+    sources = "".join(markdown(p) if p.suffix == ".ipynb" else p.read_text() for p in PAGES)
+    cited = {k.strip() for group in re.findall(r"\{cite[\w:]*\}`([^`]+)`", sources) for k in group.split(",")}
+    assert cited == keys
+
+
+def test_every_name_in_the_notation_table_exists():
+    import torch
+
+    from bnlab import reference
+
+    text = (BOOK / "notation.md").read_text()
+    rows = [[c.strip() for c in r.strip("|").split("|")] for r in text.splitlines() if r.startswith("| $") or "| –" in r[:4]]
+    numpy_names = set(re.findall(r"`(\w+)`", " ".join(r[3] if len(r) == 5 else r[1] for r in rows)))
+    torch_names = set(re.findall(r"`(\w+)`", " ".join(r[4] for r in rows if len(r) == 5)))
+    source = inspect.getsource(reference)
+    known = {n.arg for n in ast.walk(ast.parse(source)) if isinstance(n, ast.arg)}
+    known |= {n.id for n in ast.walk(ast.parse(source)) if isinstance(n, ast.Name)}
+    known |= set(re.findall(r"\b[A-Za-z_]\w*\b", source)) & {"C", "dx_hat", "dvar_B", "dmu_B"}
+    layer = torch.nn.BatchNorm1d(2)
+    torch_known = {*vars(layer), *layer.state_dict(), *inspect.signature(layer.forward).parameters}
+    torch_known |= set(inspect.signature(torch.nn.BatchNorm1d).parameters)
+    assert len(numpy_names) >= 18
+    assert len(torch_names) >= 7
+    assert numpy_names <= known, numpy_names - known
+    assert torch_names <= torch_known, torch_names - torch_known
+
+
+def test_the_glossary_is_sorted_and_every_term_is_used():
+    text = (BOOK / "glossary.md").read_text()
+    body = re.search(r"\{glossary\}\n(.*?)\n`{3,}", text, flags=re.S).group(1)
+    terms = [line.strip() for line in body.splitlines() if line and not line[0].isspace() and not line.startswith(":")]
+    assert len(terms) >= 15
+    assert terms == sorted(terms, key=str.lower)
+
+
+def test_executing_a_notebook_twice_changes_no_byte(tmp_path):
+    cells = [nbformat.v4.new_code_cell("import bnlab"), nbformat.v4.new_code_cell("print('a')\nprint('b')\n3")]
+    path = tmp_path / "small.ipynb"
+    nbformat.write(nbformat.v4.new_notebook(cells=cells), path)
+    command = [sys.executable, str(ROOT / "tools" / "execute_notebooks.py"), str(path)]
+    subprocess.run(command, check=True, capture_output=True)
+    first = path.read_bytes()
+    again = subprocess.run([*command, "--check"], capture_output=True, text=True)
+    assert again.returncode == 0, again.stdout
+    assert path.read_bytes() == first
+    stale = first.replace(b'"3"', b'"4"')
+    assert stale != first
+    path.write_bytes(stale)
+    assert subprocess.run([*command, "--check"], capture_output=True).returncode == 1
+    assert path.read_bytes() == stale
+
+
+def test_one_version_everywhere():
+    import bnlab
+
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["version"]
+    citation = yaml.safe_load((ROOT / "CITATION.cff").read_text())["version"]
+    assert project == citation == bnlab.__version__
+    assert f"## {project}" in (ROOT / "CHANGELOG.md").read_text()
+
+
+def test_each_dependency_has_its_reason():
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    wanted = project["dependencies"] + [d for group in project["optional-dependencies"].values() for d in group]
+    names = {re.match(r"[\w-]+", d).group() for d in wanted} - {"bnlab"}
+    text = (ROOT / ".github" / "CONTRIBUTING.md").read_text()
+    assert [n for n in sorted(names) if not re.search(rf"^\| `{n}` \| .{{15,}} \|", text, flags=re.M)] == []
+
+
+class TestReadme:
+    text = (ROOT / "README.md").read_text(encoding="utf-8")
+
+    def test_opens_with_the_two_commands(self):
+        block = re.search(r"```(?:sh|bash|console)\n(.*?)```", self.text, flags=re.S).group(1)
+        assert "make book" in block
+        assert "make test" in block
+
+    def test_names_only_commands_that_exist(self):
+        targets = set(re.findall(r"^(\w+):.*## ", (ROOT / "Makefile").read_text(), flags=re.M))
+        assert set(re.findall(r"\bmake ([a-z]+)\b", self.text)) <= targets
+
+    def test_example_runs(self, capsys):
+        example = re.search(r"```python\n(.*?)```", self.text, flags=re.S).group(1)
+        exec(compile(example, "README.md", "exec"), {})
+        shown = [line.split("# ")[1] for line in example.splitlines() if line.startswith("print(")]
+        assert shown
+        assert capsys.readouterr().out.split("\n")[:-1] == shown
+
+    def test_maps_every_chapter(self):
+        assert [p.name for p in CHAPTERS if p.name not in self.text] == []
+
+    def test_its_files_exist(self):
+        for target in re.findall(r"\]\((?!https?:|#)([^)#]+)", self.text):
+            assert (ROOT / target).exists(), target
