@@ -17,7 +17,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from bnlab._validate import finite, float_array
+from bnlab._validate import finite, float_array, number
 from bnlab.results import NaiveRun
 
 VARIANTS = {
@@ -107,10 +107,8 @@ def gradients(
     """
     _check_sample(u, t)
     _check_variant(variant)
-    parameters = {"a": a, "b": b, "gamma": gamma, "beta": beta}
-    for name, value in parameters.items():
-        finite(name, np.asarray(value))
-    values = {name: u.dtype.type(value) for name, value in parameters.items()}
+    given = {"a": a, "b": b, "gamma": gamma, "beta": beta}
+    values = {name: u.dtype.type(number(name, value)) for name, value in given.items()}
     return _gradients(u, t, variant, through_statistics, **values)
 
 
@@ -180,10 +178,9 @@ def train(
     _check_sample(u, t)
     _check_variant(variant)
     _check_schedule(lr, steps)
-    for name, value in (("a0", a0), ("b0", b0)):
-        finite(name, np.asarray(value))
     u, t, rate = u.astype(kind), t.astype(kind), kind(lr)
-    theta = {"a": kind(a0), "b": kind(b0), "gamma": kind(1), "beta": kind(0)}
+    a, b = kind(number("a0", a0)), kind(number("b0", b0))
+    theta = {"a": a, "b": b, "gamma": kind(1), "beta": kind(0)}
     start = _gradients(u, t, variant, through_statistics, **theta).x_hat
     record: dict[str, list] = {name: [] for name in _RECORDED}
     for step in range(steps + 1):
@@ -242,7 +239,7 @@ def predicted_bias(
     """
     _check_vector("t", t)
     _check_schedule(lr, steps)
-    k = np.arange(steps + 1)
+    b0, k = number("b0", b0), np.arange(steps + 1)
     if variant == "center":
         return b0 + 2 * lr * t.mean() * k
     if variant == "center_beta":
@@ -262,8 +259,8 @@ def scale_push(u: np.ndarray, t: np.ndarray) -> float:
         \hat u = u / \mathrm{std}[u],
 
     for :math:`a > 0` and :math:`b = 0`, where the output is :math:`\hat u`. It is
-    :math:`2(1 - \mathrm{cov}(\hat u, t))` when :math:`u` is centered. For :math:`a < 0` the output is :math:`-\hat u`: use
-    ``scale_push(-u, t)``.
+    :math:`2(1 - \mathrm{cov}(\hat u, t))` when :math:`u` is centered. For
+    :math:`a < 0` the output is :math:`-\hat u`: use ``scale_push(-u, t)``.
 
     Parameters
     ----------
@@ -342,7 +339,7 @@ def predicted_scale(
     [1.     1.3416 1.6125 1.8439]
     """
     _check_schedule(lr, steps)
-    if not a0 > 0:
+    if not number("a0", a0) > 0:
         raise ValueError(f"a0 is {a0}; expected above 0. For a negative start pass -u and -a0.")
     square = a0**2 - 2 * lr * scale_push(u, t) * np.arange(steps + 1)
     return np.sqrt(np.where(square >= 0, square, np.nan))
@@ -409,8 +406,8 @@ def _check_variant(variant: str) -> None:
 
 
 def _check_schedule(lr: float, steps: int) -> None:
-    if not (np.isfinite(lr) and lr > 0):
-        raise ValueError(f"lr is {lr}; expected a finite number above 0. Try lr=0.1.")
+    if not number("lr", lr) > 0:
+        raise ValueError(f"lr is {lr}; expected a number above 0. Try lr=0.1.")
     if isinstance(steps, bool) or not isinstance(steps, int | np.integer):
         raise TypeError(
             f"steps is a {type(steps).__name__}; expected an integer. Convert it: int({steps})."

@@ -207,6 +207,23 @@ def test_float32_bias_stops_where_the_step_is_below_half_a_spacing():
     assert naive.train(u, t, steps=5, b0=2.0**18, dtype=np.float32).b[-1] > 2.0**18
 
 
+def test_data_given_in_float64_are_rounded_to_the_dtype_first():
+    u, t = sample()
+    low = u.astype(np.float32), t.astype(np.float32)
+    for name in ("b", "loss"):
+        mine, same = (
+            getattr(naive.train(*data, steps=40, dtype=np.float32), name) for data in ((u, t), low)
+        )
+        np.testing.assert_array_equal(mine, same)
+
+
+def test_output_change_is_the_largest_over_samples_against_the_start():
+    u, t = sample(covariance=0.5)
+    run = naive.train(u, t, variant="scale", lr=0.1, steps=300)
+    expected = np.where(run.a > 0, 0, 2 * np.abs(u).max())
+    np.testing.assert_allclose(run.output_change, expected, atol=1e-12)
+
+
 def test_inputs_are_not_modified():
     u, t = sample()
     before = u.copy(), t.copy()
@@ -238,13 +255,14 @@ U, T = sample()
         ({"lr": 0.0}, ValueError, "lr is 0.0"),
         ({"lr": -0.1}, ValueError, "above 0"),
         ({"lr": np.nan}, ValueError, "lr is nan"),
+        ({"lr": "0.1"}, TypeError, "expected a real number"),
         ({"steps": -1}, ValueError, "0 or more"),
         ({"steps": 2.5}, TypeError, "expected an integer"),
         ({"steps": True}, TypeError, "expected an integer"),
-        ({"b0": np.inf}, ValueError, "b0 contains"),
-        ({"a0": np.nan}, ValueError, "a0 contains"),
+        ({"b0": np.inf}, ValueError, "b0 is inf"),
+        ({"a0": np.nan}, ValueError, "a0 is nan"),
         ({"dtype": np.int64}, TypeError, "expected a floating dtype"),
-        ({"u": np.full(40, 0.1), "variant": "scale"}, ValueError, "is constant"),
+        ({"u": np.full(3, 0.1), "t": np.ones(3), "variant": "scale"}, ValueError, "is constant"),
         ({"a0": 0.0, "variant": "scale"}, ValueError, "at step 0"),
     ],
 )
@@ -266,7 +284,7 @@ def test_constant_input_is_fine_when_only_centering():
 @pytest.mark.parametrize(
     ("call", "says"),
     [
-        (lambda: naive.gradients(U, T, a=np.nan), "a contains"),
+        (lambda: naive.gradients(U, T, a=np.nan), "a is nan"),
         (lambda: naive.gradients(U, T, variant="none"), "expected one of"),
         (lambda: naive.predicted_bias(T, variant="scale"), "closed form for b exists"),
         (lambda: naive.predicted_bias(T, lr=-1), "lr is -1"),

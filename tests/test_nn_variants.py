@@ -84,6 +84,17 @@ def test_evaluation_gradients_equal_torch_because_those_constants_are_constants(
     torch.testing.assert_close(*grads)
 
 
+def test_without_running_statistics_evaluation_has_the_bug_too():
+    detached, right = pair(3, track_running_stats=False)
+    grads = []
+    data, dy = torch.randn(2, 8, 3, dtype=torch.float64)
+    for layer in (detached, right):
+        x = data.clone().requires_grad_()
+        layer.eval()(x).backward(dy)
+        grads.append(x.grad.mean(0).abs().max())
+    assert grads[0] > 1e-2 > 1e-12 > grads[1]
+
+
 def test_a_bias_in_front_gets_a_gradient_only_when_detached():
     sizes = []
     for layer in pair(4):
