@@ -1,0 +1,219 @@
+"""Look inside a model while it runs: what each layer receives, and how far that moved."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+
+import numpy as np
+import torch
+from torch import nn
+
+from bnlab.results import Drift, Summary
+
+__all__ = ["activations", "drift", "observe", "summarize"]
+
+
+@contextmanager
+def activations(
+    model: nn.Module, names: Sequence[str], *, of: str = "input"
+) -> Iterator[dict[str, list[torch.Tensor]]]:
+    """Record what named layers receive (or return) while the block runs.
+
+    Parameters
+    ----------
+    model : torch.nn.Module
+        Left as it was: the hooks are removed at the end of the block, also after an error in it.
+    names : sequence of str
+        Names of layers, as `model.named_modules` spells them.
+    of : {"input", "output"}
+        What to record: the first argument of each layer, or what it returns.
+
+    Yields
+    ------
+    dict of str to list of torch.Tensor
+        For each name one detached copy a forward pass, in order. All are kept: run few passes.
+
+    Raises
+    ------
+    TypeError
+        If `names` is one string.
+    ValueError
+        If the model has no layer of some name, or `of` is neither word.
+
+    Examples
+    --------
+    >>> model = nn.Sequential(nn.Linear(3, 2), nn.Sigmoid())
+    >>> with activations(model, ["1"]) as recorded:
+    ...     _ = model(torch.zeros(5, 3))
+    >>> recorded["1"][0].shape
+    torch.Size([5, 2])
+    """
+    if isinstance(names, str):
+        raise TypeError(f"names is the string {names!r}; expected a list of names: [{names!r}].")
+    if of not in ("input", "output"):
+        raise ValueError(f"of is {of!r}; expected 'input' or 'output'.")
+    modules = dict(model.named_modules())
+    missing = [name for name in names if name not in modules]
+    if missing:
+        raise ValueError(
+            f"the model has no layer named {', '.join(map(repr, missing))}; expected names among "
+            f"{', '.join(repr(name) for name in modules if name)}."
+        )
+    recorded: dict[str, list[torch.Tensor]] = {name: [] for name in names}
+    handles = []
+    try:
+        for name in recorded:
+            keep = _recorder(recorded[name])
+            # Inputs are read before the layer runs: an in-place layer overwrites them.
+            handles.append(
+                modules[name].register_forward_pre_hook(
+                    lambda _, inputs, keep=keep: keep(inputs[0])
+                )
+                if of == "input"
+                else modules[name].register_forward_hook(lambda _, __, out, keep=keep: keep(out))
+            )
+        yield recorded
+    finally:
+        for handle in handles:
+            handle.remove()
+
+
+def _recorder(into: list[torch.Tensor]):
+    def keep(tensor: torch.Tensor) -> None:
+        into.append(tensor.detach().clone())
+
+    return keep
+
+
+def observe(
+    model: nn.Module, x: torch.Tensor, names: Sequence[str], *, of: str = "input"
+) -> dict[str, np.ndarray]:
+    """Return what named layers receive when the whole of `x` is one batch, touching nothing.
+
+    The pass runs on a copy of the model, in the mode the model is in. In training mode a Batch
+    Normalization layer therefore uses the statistics of `x`, and the model's own running statistics
+    stay as they were.
+
+    Parameters
+    ----------
+    model : torch.nn.Module
+    x : torch.Tensor of shape (N, ...)
+    names : sequence of str
+    of : {"input", "output"}
+        As for `activations`.
+
+    Returns
+    -------
+    dict of str to array
+        One array a name, its first axis the N examples.
+
+    Examples
+    --------
+    >>> model = nn.Sequential(nn.BatchNorm1d(1), nn.Sigmoid())
+    >>> seen = observe(model, torch.tensor([[1.0], [3.0]]), ["1"])
+    >>> seen["1"].round(2).ravel().tolist(), model[0].num_batches_tracked.item()
+    ([-1.0, 1.0], 0)
+    """
+    with torch.no_grad():
+        twin = copy.deepcopy(model)
+        with activations(twin, names, of=of) as recorded:
+            twin(x)
+    return {name: tensors[-1].numpy() for name, tensors in recorded.items()}
+
+
+def summarize(values: np.ndarray, *, q: tuple[float, ...] = (15, 50, 85)) -> Summary:
+    """Return mean, standard deviation and percentiles of each unit over the examples.
+
+    Parameters
+    ----------
+    values : array of shape (N, units)
+        One row an example.
+    q : tuple of float
+        Percentiles between 0 and 100; by default those of Figure 1 of Ioffe & Szegedy 2015.
+
+    Returns
+    -------
+    Summary
+
+    Raises
+    ------
+    ValueError
+        If `values` is not two-dimensional.
+
+    Examples
+    --------
+    >>> summary = summarize(np.array([[0.0], [1.0], [2.0]]), q=(50,))
+    >>> summary.mean.tolist(), summary.percentiles.tolist()
+    ([1.0], [[1.0]])
+    """
+    _rows_of_units("values", values)
+    return Summary(
+        mean=values.mean(axis=0),
+        std=values.std(axis=0),
+        percentiles=np.percentile(values, q, axis=0),
+        q=tuple(q),
+    )
+
+
+def drift(before: np.ndarray, after: np.ndarray) -> Drift:
+    r"""Measure how far each unit's distribution moved, in units of the spread it had before.
+
+    With :math:`\mu, \sigma` the mean and standard deviation before and :math:`\mu', \sigma'` after,
+
+    .. math:: \frac{|\mu' - \mu|}{\sigma}, \qquad \left|\ln\frac{\sigma'}{\sigma}\right|, \qquad
+              \frac{W_1}{\sigma} = \frac{1}{N\sigma} \sum_{i=1}^{N} |a'_{(i)} - a_{(i)}|
+
+    where :math:`a_{(i)}` is the i-th smallest value. The earth mover's distance :math:`W_1` sees
+    every change of shape; it is at least the mean's shift, and zero only for equal distributions.
+
+    Parameters
+    ----------
+    before, after : arrays of shape (N, units)
+        One unit's values over the same N examples. They are compared as distributions: the order of
+        the rows does not matter.
+
+    Returns
+    -------
+    Drift
+        Three arrays of shape (units,), without a unit of measurement.
+
+    Raises
+    ------
+    ValueError
+        If the shapes differ, or a unit is constant before or after: then no spread can be compared.
+
+    Examples
+    --------
+    >>> moved = drift(np.array([[-1.0], [1.0]]), np.array([[2.0], [0.0]]))
+    >>> [float(v[0]) for v in (moved.mean_shift, moved.log_std_ratio, moved.wasserstein)]
+    [1.0, 0.0, 1.0]
+    """
+    _rows_of_units("before", before)
+    if before.shape != after.shape:
+        raise ValueError(
+            f"before has shape {before.shape} and after {after.shape}; expected equal shapes. "
+            "Observe both on the same examples."
+        )
+    sigma, sigma_after = before.std(axis=0), after.std(axis=0)
+    constant = np.flatnonzero((sigma == 0) | (sigma_after == 0))
+    if constant.size:
+        raise ValueError(
+            f"unit {constant[0]} (and {constant.size - 1} more) is constant over the examples; expected "
+            "some spread to measure the drift by. Leave such units out, e.g. dead ReLU units."
+        )
+    gap = np.abs(np.sort(after, axis=0) - np.sort(before, axis=0)).mean(axis=0)
+    return Drift(
+        mean_shift=np.abs(after.mean(axis=0) - before.mean(axis=0)) / sigma,
+        log_std_ratio=np.abs(np.log(sigma_after / sigma)),
+        wasserstein=gap / sigma,
+    )
+
+
+def _rows_of_units(name: str, values: np.ndarray) -> None:
+    if np.ndim(values) != 2 or len(values) == 0:
+        raise ValueError(
+            f"{name} has shape {np.shape(values)}; expected (examples, units) with at least one example. "
+            f"For one unit use {name}[:, None]; for a convolution move the channels last and flatten."
+        )

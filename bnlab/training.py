@@ -1,0 +1,157 @@
+"""Train a model by plain stochastic gradient descent, the same way every time."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable, Iterator
+
+import numpy as np
+import torch
+from torch import nn
+from torch.nn import functional
+
+from bnlab.data import Dataset
+from bnlab.results import History
+
+__all__ = ["accuracy", "seed_everything", "train"]
+
+
+def seed_everything(seed: int) -> None:
+    """Set the seeds of Python, NumPy and torch, for code that draws from their global generators.
+
+    Everything in bnlab takes a seed of its own and needs no call of this.
+
+    Parameters
+    ----------
+    seed : int
+        From 0 to 2**32 - 1.
+
+    Examples
+    --------
+    >>> seed_everything(3); first = torch.rand(1)
+    >>> seed_everything(3); bool(torch.rand(1) == first)
+    True
+    """
+    random.seed(seed)
+    np.random.seed(seed)  # noqa: NPY002  (the reader's own code may use it)
+    torch.manual_seed(seed)
+
+
+def train(
+    model: nn.Module,
+    data: Dataset,
+    *,
+    lr: float,
+    steps: int,
+    batch_size: int,
+    seed: int,
+    on_step: Callable[[int, nn.Module], None] | None = None,
+) -> History:
+    r"""Train a classifier in place with cross-entropy and plain gradient steps.
+
+    .. math:: \Theta \leftarrow \Theta - \eta\, \frac{1}{m} \sum_{i=1}^{m}
+              \frac{\partial \ell(x_i, \Theta)}{\partial \Theta}
+
+    Each epoch shuffles the examples and drops the last, incomplete batch, so that every batch has
+    exactly :math:`m` = `batch_size` of them.
+
+    Parameters
+    ----------
+    model : torch.nn.Module
+        Maps (m, features) to logits (m, classes). It is changed, and left in training mode.
+    data : bnlab.data.Dataset
+        Features of shape (N, features) and integer classes of shape (N,).
+    lr : float
+        The learning rate :math:`\eta`, above 0.
+    steps : int
+        Number of steps, at least 0.
+    batch_size : int
+        From 1 to N.
+    seed : int
+        Seed of the shuffling; with the model's seed it fixes the whole run.
+    on_step : callable, optional
+        Called as ``on_step(t, model)`` for t = 0 (before the first step) up to `steps`.
+
+    Returns
+    -------
+    History
+        A loss that is not finite is recorded as it is; nothing stops the run.
+
+    Raises
+    ------
+    ValueError
+        If `lr`, `steps` or `batch_size` is out of range.
+
+    Examples
+    --------
+    >>> from bnlab.data import mnist_5k
+    >>> model = nn.Linear(784, 10)
+    >>> history = train(model, mnist_5k(), lr=0.1, steps=20, batch_size=60, seed=0)
+    >>> bool(history.loss[-1] < history.loss[0])
+    True
+    """
+    x, y = tensors(data)
+    if not 0 < lr < float("inf"):
+        raise ValueError(f"lr is {lr}; expected a finite number above 0.")
+    if steps < 0:
+        raise ValueError(f"steps is {steps}; expected 0 or more.")
+    if not 1 <= batch_size <= len(x):
+        raise ValueError(
+            f"batch_size is {batch_size}; expected 1 to {len(x)}, the number of examples."
+        )
+    model.train()
+    optimizer = torch.optim.SGD(model.parameters(), lr=lr)
+    batches = shuffled_batches(len(x), batch_size=batch_size, seed=seed)
+    loss = np.empty(steps)
+    for t in range(steps):
+        if on_step is not None:
+            on_step(t, model)
+        rows = next(batches)
+        value = functional.cross_entropy(model(x[rows]), y[rows])
+        optimizer.zero_grad()
+        value.backward()
+        optimizer.step()
+        loss[t] = value.item()
+    if on_step is not None:
+        on_step(steps, model)
+    return History(loss=loss, lr=float(lr), steps=steps, batch_size=batch_size, seed=seed)
+
+
+def accuracy(model: nn.Module, data: Dataset) -> float:
+    """Return the share of examples a model classifies right in evaluation mode; its mode is kept.
+
+    Examples
+    --------
+    >>> from bnlab.data import mnist_5k
+    >>> model = nn.Linear(784, 10)
+    >>> 0.0 <= accuracy(model, mnist_5k()) <= 1.0
+    True
+    """
+    x, y = tensors(data)
+    was_training = model.training
+    model.eval()
+    try:
+        with torch.no_grad():
+            return float((model(x).argmax(dim=1) == y).float().mean())
+    finally:
+        model.train(was_training)
+
+
+def tensors(data: Dataset) -> tuple[torch.Tensor, torch.Tensor]:
+    """Return features as float32 and classes as int64, the types torch trains on."""
+    return torch.tensor(data.x, dtype=torch.float32), torch.tensor(data.y, dtype=torch.int64)
+
+
+def shuffled_batches(n: int, *, batch_size: int, seed: int) -> Iterator[torch.Tensor]:
+    """Yield the row numbers of one batch after another, without end.
+
+    Examples
+    --------
+    >>> batches = shuffled_batches(4, batch_size=2, seed=0)
+    >>> sorted(torch.cat([next(batches), next(batches)]).tolist())
+    [0, 1, 2, 3]
+    """
+    generator = torch.Generator().manual_seed(seed)
+    while True:
+        order = torch.randperm(n, generator=generator)
+        yield from order[: n - n % batch_size].split(batch_size)
