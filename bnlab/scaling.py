@@ -395,7 +395,7 @@ def _full_rank(rows: np.ndarray, eps: float) -> None:
     """Refuse a singular covariance; judged on standardized columns, so that units do not matter."""
     n, c = rows.shape
     singular_values = np.linalg.svd((rows - _mean(rows)) / _std(rows), compute_uv=False)
-    if n <= c or singular_values[-1] <= singular_values[0] * n * eps:
+    if singular_values[-1] <= singular_values[0] * n * eps:
         reason = f"{n} rows for {c} columns" if n <= c else "some columns determine others"
         raise ValueError(
             f"the covariance of x is singular ({reason}), and eps=0 would divide by zero; expected more rows "
@@ -404,9 +404,8 @@ def _full_rank(rows: np.ndarray, eps: float) -> None:
 
 
 def _mean(rows: np.ndarray) -> np.ndarray:
-    """Mean of each column; the second pass removes what rounding left when the mean is large."""
-    first = rows[0] + (rows - rows[0]).mean(axis=0)
-    return first + (rows - first).mean(axis=0)
+    """Mean of each column, summed as differences from the first row: a large mean then costs no digits."""
+    return rows[0] + (rows - rows[0]).mean(axis=0)
 
 
 def _std(rows: np.ndarray) -> np.ndarray:

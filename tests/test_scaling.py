@@ -1,4 +1,5 @@
 import dataclasses
+import math
 
 import numpy as np
 import pytest
@@ -121,6 +122,11 @@ def test_min_max_reaches_both_ends_exactly(x, low, width):
     np.testing.assert_array_equal(z.max(axis=0), low + width)
 
 
+def test_the_upper_end_survives_rounding():
+    assert 0.3 + (1.1 - 0.3) != 1.1
+    assert scaling.min_max(table(), low=0.3, high=1.1).values.max() == 1.1
+
+
 @pytest.mark.parametrize("method", ["zca", "pca"])
 @given(x=tables)
 def test_whitened_covariance_is_the_identity(method, x):
@@ -197,6 +203,12 @@ def test_large_means_are_centered_before_they_are_squared():
     assert scaling.whiten(x).values[:, 0] == pytest.approx([-np.sqrt(1.5), 0, np.sqrt(1.5)])
     x32 = (2**23 + np.array([[0.0], [1.0], [2.0]])).astype(np.float32)  # one more bit would be lost
     assert scaling.standardize(x32).values[:, 0] == pytest.approx([-np.sqrt(1.5), 0, np.sqrt(1.5)])
+
+
+def test_the_mean_of_many_rows_keeps_its_digits():
+    x = 1e9 + np.random.default_rng(0).standard_normal((200_000, 2))
+    exact = [math.fsum(column) / len(x) for column in x.T]
+    np.testing.assert_allclose(scaling.standardize(x).mean, exact, rtol=0, atol=2 * np.spacing(1e9))
 
 
 @pytest.mark.parametrize("size", [1e-200, 1e200])
