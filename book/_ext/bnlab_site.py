@@ -13,6 +13,20 @@ HERE = Path(__file__).parent
 ASSETS = HERE.parent / "assets"
 LIVE_TAG = re.compile(r'<bn-live\b[^>]*\bfigure="([\w-]+)"')
 LIVE_BASE = ("live/vendor/d3.min.js", "live/vendor/plot.min.js", "live/core.js")
+ICON_SCRIPT = re.compile(r"<script[^>]*fontawesome\.js[^>]*></script>")
+MARKUP_REPAIRS = (
+    # doc-biblioentry is deprecated ARIA, and a list needs list items.
+    ('role="doc-biblioentry"', 'role="listitem"'),
+    # The label hid the summary's visible words from its accessible name.
+    ('<summary aria-label="Toggle hidden content">', "<summary>"),
+)
+# Before the first paint; the theme's own script comes after it, and the page would flash.
+FOLLOW_SYSTEM_THEME = """
+if (document.documentElement.dataset.mode === "auto") {
+  const dark = matchMedia("(prefers-color-scheme: dark)").matches;
+  document.documentElement.dataset.theme = dark ? "dark" : "light";
+}
+"""
 
 
 def published_address(repository: str) -> str:
@@ -73,10 +87,17 @@ def add_live_scripts(app, pagename, templatename, context, doctree) -> None:
             )
 
 
-def repair_roles(app, pagename, templatename, context, doctree) -> None:
-    """Give bibliography entries the role their list needs (doc-biblioentry is deprecated ARIA)."""
+def repair_page(app, pagename, templatename, context, doctree) -> None:
+    """Mend what the theme and the parsers get wrong on every page."""
+    context["without_icon_script"] = lambda head: ICON_SCRIPT.sub("", head)
+    body = context.get("body", "")
+    for wrong, right in MARKUP_REPAIRS:
+        body = body.replace(wrong, right)
     if "body" in context:
-        context["body"] = context["body"].replace('role="doc-biblioentry"', 'role="listitem"')
+        context["body"] = body
+    if 'class="math' not in body and " math " not in body:  # 2 MB, only where it is needed
+        scripts = context.get("script_files", [])
+        context["script_files"] = [s for s in scripts if "mathjax/" not in str(s.filename or "")]
 
 
 def setup(app) -> dict:
@@ -84,8 +105,9 @@ def setup(app) -> dict:
     app.add_config_value("comments_config", {}, "")  # Jupyter Book sets it for an extension we omit
     app.config.templates_path.insert(0, str(HERE / "templates"))
     app.add_css_file("bnlab.css", priority=900)
+    app.add_js_file(None, body=FOLLOW_SYSTEM_THEME, priority=100)
     app.add_directive("local-commands", local_commands(app))
     app.connect("config-inited", apply_address)
     app.connect("html-page-context", add_live_scripts)
-    app.connect("html-page-context", repair_roles)
+    app.connect("html-page-context", repair_page, priority=900)
     return {"parallel_read_safe": True, "parallel_write_safe": True}

@@ -235,6 +235,8 @@
       this.drawnWidth = width;
       const drawing = this.figure.draw(...this.state, { Plot, d3, width, narrow: width < 480, colors, format });
       this.plot.replaceChildren(...[].concat(drawing));
+      // The picture has one name, the figure's; Plot's labels on its groups are not valid ARIA.
+      this.plot.querySelectorAll("svg [aria-label]").forEach((node) => node.removeAttribute("aria-label"));
     }
   }
 
