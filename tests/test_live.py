@@ -1,0 +1,220 @@
+"""The live figures' arithmetic, run in Chromium, against bnlab and NumPy."""
+
+import itertools
+import math
+import re
+from pathlib import Path
+
+import numpy as np
+import pytest
+from _browser import chromium
+
+import bnlab
+
+BOOK = Path(__file__).parents[1] / "book"
+LIVE = BOOK / "assets" / "live"
+FIGURES = sorted(path.stem for path in LIVE.glob("*.js") if path.stem != "core")
+
+
+@pytest.fixture(scope="module")
+def browser():
+    with chromium() as driver:
+        driver.get("about:blank")
+        for script in ("core", *FIGURES):
+            driver.execute_script((LIVE / f"{script}.js").read_text(encoding="utf-8"))
+        yield driver
+
+
+@pytest.fixture
+def js(browser):
+    """Evaluate an expression in which `a` is the list of arguments and `math` is BNLive.math."""
+
+    def evaluate(expression, *arguments):
+        script = f"const a = [...arguments], math = BNLive.math; return {expression};"
+        return browser.execute_script(script, *arguments)
+
+    return evaluate
+
+
+@pytest.fixture
+def compute(js):
+    """Call a figure's compute; controls that are not named keep their first values."""
+    return lambda name, **params: js("BNLive.figures[a[0]].compute(a[1])", name, params)
+
+
+# ---- shared arithmetic -----------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def sample():
+    return np.random.default_rng(0).normal(3.0, 2.0, size=41)
+
+
+def test_moments_are_numpys(js, sample):
+    x = sample.tolist()
+    got = js("[math.sum(a[0]), math.mean(a[0]), math.variance(a[0]), math.std(a[0])]", x)
+    np.testing.assert_allclose(got, [sample.sum(), sample.mean(), sample.var(), sample.std()])
+    assert js("math.dot(a[0], a[0])", x) == pytest.approx(sample @ sample)
+
+
+@pytest.mark.parametrize("q", [0, 0.15, 0.5, 0.85, 1])
+def test_quantile_is_numpys(js, sample, q):
+    assert js("math.quantile(a[0], a[1])", sample.tolist(), q) == pytest.approx(
+        np.quantile(sample, q)
+    )
+
+
+def test_histogram_is_numpys(js, sample):
+    bins = js("math.histogram(a[0], -2, 8, 20)", sample.tolist())
+    counts, edges = np.histogram(sample, bins=20, range=(-2, 8))
+    assert [b["count"] for b in bins] == counts.tolist()
+    np.testing.assert_allclose([b["x0"] for b in bins], edges[:-1], atol=1e-12)
+
+
+def test_linspace_and_sigmoid_are_numpys(js):
+    grid = np.linspace(-3, 5, 9)
+    np.testing.assert_allclose(js("math.linspace(-3, 5, 9)"), grid)
+    np.testing.assert_allclose(
+        js("math.linspace(-3, 5, 9).map(math.sigmoid)"), 1 / (1 + np.exp(-grid))
+    )
+
+
+@pytest.mark.parametrize("gamma, beta, eps", [(1.0, 0.0, 1e-5), (-2.5, 4.0, 0.5)])
+def test_batch_norm_and_its_gradients_are_the_packages(js, sample, gamma, beta, eps):
+    dy = np.random.default_rng(1).normal(size=sample.size)
+    y, cache = bnlab.batch_norm_forward(
+        sample[:, None], np.array([gamma]), np.array([beta]), eps=eps
+    )
+    dx, dgamma, dbeta = bnlab.batch_norm_backward(dy[:, None], cache)
+    got = js(
+        "(f => ({...f, ...math.batchNormBackward(a[1], f)}))(math.batchNorm(a[0], ...a[2]))",
+        sample.tolist(),
+        dy.tolist(),
+        [gamma, beta, eps],
+    )
+    expected = {"mean": cache.mu_B[0], "variance": cache.var_B[0], "xHat": cache.x_hat[:, 0]}
+    expected |= {"y": y[:, 0], "dx": dx[:, 0], "dgamma": dgamma[0], "dbeta": dbeta[0]}
+    for name, value in expected.items():
+        np.testing.assert_allclose(got[name], value, rtol=1e-9, atol=1e-12, err_msg=name)
+
+
+def mulberry32(seed):
+    """The generator, written a second time."""
+    mask = 0xFFFFFFFF
+    while True:
+        seed = (seed + 0x6D2B79F5) & mask
+        t = ((seed ^ (seed >> 15)) * (seed | 1)) & mask
+        t ^= (t + ((t ^ (t >> 7)) * (t | 61) & mask)) & mask
+        yield ((t ^ (t >> 14)) & mask) / 2**32
+
+
+def test_random_numbers_are_the_same_on_every_machine(js):
+    uniform = list(itertools.islice(mulberry32(7), 6))
+    got = js("(r => Array.from({length: 6}, r.uniform))(math.random(7))")
+    assert got == uniform
+    assert len(set(got)) == 6
+    radius = math.sqrt(-2 * math.log(1 - uniform[0]))
+    normal = radius * math.cos(2 * math.pi * uniform[1])
+    assert js("math.random(7).normal()") == pytest.approx(normal, rel=1e-12)
+
+
+def test_random_normals_are_standard(js):
+    z = np.array(js("math.random(1).normals(4000)"))
+    assert abs(z.mean()) < 4 / math.sqrt(z.size)
+    assert abs(z.var() - 1) < 4 * math.sqrt(2 / z.size)
+
+
+@pytest.mark.parametrize(
+    "value, digits, text", [(1.25, 1, "1.3"), (-2, 2, "\u22122.00"), (-0.001, 2, "0.00")]
+)
+def test_format(js, value, digits, text):
+    assert js("BNLive.format(a[0], a[1])", value, digits) == text
+
+
+# ---- every figure ----------------------------------------------------------------------------------
+
+
+def test_registered_figures_are_the_files(js):
+    assert sorted(js("Object.keys(BNLive.figures)")) == FIGURES
+
+
+def test_every_figure_stands_on_a_page():
+    pages = [p for p in BOOK.iterdir() if p.suffix in (".md", ".ipynb")]
+    text = "".join(p.read_text(encoding="utf-8") for p in pages)
+    shown = set(re.findall(r'<bn-live figure=\\?"([\w-]+)\\?"', text))
+    assert shown == set(FIGURES)
+
+
+def test_every_figure_is_compared_with_the_package():
+    tested = set(re.findall(r'compute\(\s*"([\w-]+)"', Path(__file__).read_text(encoding="utf-8")))
+    assert tested == set(FIGURES)
+
+
+@pytest.mark.parametrize("name", FIGURES)
+def test_compute_is_pure(js, name):
+    twice = f"""(() => {{
+        const figure = BNLive.figures["{name}"], params = Object.freeze({{...figure.defaults}});
+        return [figure.compute(params), figure.compute(params)].map(x => JSON.stringify(x));
+    }})()"""
+    first, second = js(twice)
+    assert first == second
+
+
+@pytest.mark.parametrize("name", FIGURES)
+def test_numbers_stay_finite_and_readable_in_every_corner(js, name):
+    """Every combination of the controls' ends: no NaN, no Infinity, no "undefined" in the readout."""
+    corners = f"""(() => {{
+        const figure = BNLive.figures["{name}"];
+        const ends = figure.controls.map(c => c.options
+            ? c.options.map(o => typeof o === "object" ? o.value : o)
+            : typeof c.value === "boolean" ? [true, false] : [c.min, c.max]);
+        const all = ends.reduce((rows, values) => rows.flatMap(r => values.map(v => [...r, v])), [[]]);
+        const wrong = [];
+        for (const row of all) {{
+            const params = Object.fromEntries(figure.controls.map((c, i) => [c.id, row[i]]));
+            const data = figure.compute(params);
+            const bad = [];
+            JSON.stringify(data, (k, v) => {{
+                if (typeof v === "number" && !Number.isFinite(v)) bad.push(k);
+                return v;
+            }});
+            const text = [].concat(figure.readout(data, params)).join(" ");
+            if (bad.length || /NaN|Infinity|undefined|object/.test(text)) wrong.push([params, bad, text]);
+        }}
+        return wrong;
+    }})()"""
+    assert js(corners) == []
+
+
+def test_controls_are_few_and_start_inside_their_range(js):
+    for name in FIGURES:
+        controls = js("BNLive.figures[a[0]].controls", name)
+        assert 1 <= len(controls) <= 5, name
+        for control in controls:
+            assert control["label"], (name, control)
+            if "min" in control:
+                assert control["min"] <= control["value"] <= control["max"], (name, control)
+                steps = (control["value"] - control["min"]) / control["step"]
+                assert steps == pytest.approx(round(steps), abs=1e-6), (name, control)
+
+
+def test_a_figure_without_its_script_says_so(browser):
+    browser.execute_script("document.body.innerHTML = '<bn-live figure=\"absent\"></bn-live>'")
+    browser.execute_script("document.dispatchEvent(new Event('DOMContentLoaded'))")
+    text = browser.execute_script("return document.querySelector('bn-live').textContent")
+    assert text == 'The live figure "absent" could not be loaded.'
+
+
+# ---- each figure against the package -----------------------------------------------------------------
+
+
+@pytest.mark.parametrize("shape", ["bell", "skewed", "two groups"])
+@pytest.mark.parametrize("gamma, beta", [(1.0, 0.0), (2.5, -3.0)])
+def test_normalize(compute, shape, gamma, beta):
+    data = compute("normalize", shift=2.0, scale=0.3, shape=shape, gamma=gamma, beta=beta)
+    x = np.array(data["x"])
+    y, _ = bnlab.batch_norm_forward(x[:, None], np.array([gamma]), np.array([beta]))
+    np.testing.assert_allclose(data["y"], y[:, 0], rtol=1e-9)
+    got = [data["meanX"], data["stdX"], data["meanY"], data["stdY"]]
+    np.testing.assert_allclose(got[:2], [2.0, 0.3], rtol=1e-9)
+    np.testing.assert_allclose(got, [x.mean(), x.std(), y.mean(), y.std()], rtol=1e-9, atol=1e-12)
