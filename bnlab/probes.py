@@ -158,7 +158,7 @@ def summarize(values: np.ndarray, *, q: tuple[float, ...] = (15, 50, 85)) -> Sum
 
 
 def drift(before: np.ndarray, after: np.ndarray) -> Drift:
-    r"""Measure how far each unit's distribution moved, in units of the spread it had before.
+    r"""Measure how far each unit's distribution moved.
 
     With :math:`\mu, \sigma` the mean and standard deviation before and :math:`\mu', \sigma'` after,
 
@@ -177,7 +177,9 @@ def drift(before: np.ndarray, after: np.ndarray) -> Drift:
     Returns
     -------
     Drift
-        Three arrays of shape (units,), without a unit of measurement.
+        Arrays of shape (units,): the three above, and :math:`W_1` itself. A ratio to :math:`\sigma`
+        does not depend on the unit of measurement, but is large for what was nearly constant;
+        :math:`W_1` says how far the next nonlinearity is driven along its own curve.
 
     Raises
     ------
@@ -208,6 +210,7 @@ def drift(before: np.ndarray, after: np.ndarray) -> Drift:
         mean_shift=np.abs(after.mean(axis=0) - before.mean(axis=0)) / sigma,
         log_std_ratio=np.abs(np.log(sigma_after / sigma)),
         wasserstein=gap / sigma,
+        distance=gap,
     )
 
 

@@ -16,7 +16,7 @@ __all__ = ["profile", "saturated_share"]
 # Each nonlinearity with its slope and its steepest slope.
 NONLINEARITIES = {
     "linear": (lambda z: z, np.ones_like, 1.0),
-    "relu": (lambda z: np.maximum(z, 0), lambda z: (z > 0).astype(float), 1.0),
+    "relu": (lambda z: np.maximum(z, 0), lambda z: np.heaviside(z, 0.5), 1.0),
     "tanh": (np.tanh, lambda z: 1 - np.tanh(z) ** 2, 1.0),
     "sigmoid": (
         lambda z: 0.5 + 0.5 * np.tanh(z / 2),  # the logistic function, without overflow
@@ -125,7 +125,7 @@ def _profile(
             inputs.append(x)
         x = layer(x)
         if name.startswith("act"):
-            means.append(float(x.mean()))
+            means.append(float(x.detach().mean()))
     gradients = torch.autograd.grad(x, inputs, cotangent)
     rms = np.array([float(g.double().square().mean().sqrt()) for g in gradients])
     z = [x.detach().double().numpy() for x in inputs]

@@ -63,9 +63,10 @@ class DriftRun:
     pooled: np.ndarray  # (seeds, times, 3): the same over all units of that layer
     mean: np.ndarray  # (seeds, times, layers): mean over units and examples
     std: np.ndarray  # (seeds, times, layers): root mean square over units of each unit's std
-    wasserstein: np.ndarray  # (seeds, times, layers): drift since the start
+    wasserstein: np.ndarray  # (seeds, times, layers): drift since the start, and the next three
     mean_shift: np.ndarray
     log_std_ratio: np.ndarray
+    distance: np.ndarray
     saturated: (
         np.ndarray
     )  # (seeds, times, layers): share of units and examples; sigmoid inputs only

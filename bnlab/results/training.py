@@ -30,8 +30,9 @@ class Summary:
 
 @dataclass(frozen=True)
 class Drift:
-    """How far each unit's distribution moved, in units of the standard deviation it had before."""
+    """How far each unit's distribution moved."""
 
     mean_shift: np.ndarray  # (units,): |mean after - mean before| / std before
     log_std_ratio: np.ndarray  # (units,): |ln(std after / std before)|
     wasserstein: np.ndarray  # (units,): earth mover's distance / std before
+    distance: np.ndarray  # (units,): earth mover's distance, in the values' own units
