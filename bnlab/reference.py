@@ -20,34 +20,24 @@ from bnlab import _validate
 
 
 class BatchNormCache(NamedTuple):
-    r"""What the forward pass keeps for the backward pass and for the running statistics.
-
-    Attributes
-    ----------
-    x_hat : numpy.ndarray
-        Normalized input, of the shape and dtype of ``x`` (float32 if ``x`` is float16).
-    gamma : numpy.ndarray
-        Copy of the scale, shape (C,).
-    mu_B, var_B : numpy.ndarray
-        Mean and biased variance of the batch (sums divided by m), float64, shape (C,).
-    inv_std : numpy.ndarray
-        :math:`1 / \sqrt{\sigma_B^2 + \epsilon}`, float64, shape (C,).
-    eps : float
-        The constant added to the variance.
-    m : int
-        Number of values behind each statistic.
-    dtype : numpy.dtype
-        dtype of ``x``, and so of ``dx``.
-    """
+    """What the forward pass keeps for the backward pass and for the running statistics."""
 
     x_hat: np.ndarray
+    """Normalized input, of the shape and dtype of ``x`` (float32 if ``x`` is float16)."""
     gamma: np.ndarray
+    """Copy of the scale, shape (C,)."""
     mu_B: np.ndarray
+    """Mean of the batch, float64, shape (C,)."""
     var_B: np.ndarray
+    """Biased variance of the batch (the sum of squares is divided by m), float64, shape (C,)."""
     inv_std: np.ndarray
+    r""":math:`1 / \sqrt{\sigma_B^2 + \epsilon}`, float64, shape (C,)."""
     eps: float
+    """The constant added to the variance."""
     m: int
+    """Number of values behind each statistic."""
     dtype: np.dtype
+    """dtype of ``x``, and so of ``dx``."""
 
 
 def batch_norm_forward(
