@@ -1,0 +1,422 @@
+"""The built book in a real Chromium: opened from file://, with every other host blocked."""
+
+import hashlib
+import os
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from urllib.parse import unquote, urldefrag
+
+import pytest
+import yaml
+from _browser import chromium, complaints, emulate, open_page, requests, resize
+from bs4 import BeautifulSoup
+from selenium.webdriver.common.by import By
+from selenium.webdriver.common.keys import Keys
+
+ROOT = Path(__file__).parents[1]
+BOOK = ROOT / "book"
+HTML = ROOT / "_build" / "html"
+AXE = (Path(__file__).parent / "vendor" / "axe-core" / "axe.min.js").read_text(encoding="utf-8")
+TOC = yaml.safe_load((BOOK / "_toc.yml").read_text(encoding="utf-8"))
+SOURCES = [TOC["root"], *(c["file"] for part in TOC["parts"] for c in part["chapters"])]
+CHAPTERS = [name for name in SOURCES if re.match(r"\d\d_", name)]
+PAGES = [*SOURCES, "search", "genindex"]
+
+
+# ---- building --------------------------------------------------------------------------------------
+
+
+def build(root: Path, *options: str) -> subprocess.CompletedProcess:
+    """Run the book's one build command in a folder."""
+    program = [sys.executable, "-c", "from jupyter_book.cli.main import main; main()"]
+    command = [
+        "build",
+        "book",
+        "--config",
+        "_config.yml",
+        "--path-output",
+        ".",
+        "-W",
+        "-n",
+        "--keep-going",
+    ]
+    return subprocess.run(
+        [*program, *command, *options],
+        cwd=root,
+        env=os.environ | {"OMP_NUM_THREADS": "1", "PYTHONWARNINGS": "ignore", "NO_COLOR": "1"},
+        capture_output=True,
+        text=True,
+    )
+
+
+def state_of(*folders: Path) -> str:
+    """Fingerprint every file below some folders, by name, size and time."""
+    files = sorted(
+        path
+        for folder in folders
+        for path in ([folder] if folder.is_file() else folder.rglob("*"))
+        if path.is_file() and "__pycache__" not in path.parts and path.suffix != ".tmp"
+    )
+    lines = (f"{path} {path.stat().st_size} {path.stat().st_mtime_ns}" for path in files)
+    return hashlib.sha256("\n".join(lines).encode()).hexdigest()
+
+
+@pytest.fixture(scope="module")
+def failure() -> str:
+    """Build the pages anew if any source changed; return the end of the log if that failed, else ""."""
+    stamp = ROOT / "_build" / ".site-state"
+    state = state_of(BOOK, ROOT / "bnlab", ROOT / "_config.yml")
+    if (HTML / "index.html").is_file() and stamp.is_file() and stamp.read_text() == state:
+        return ""
+    stamp.unlink(missing_ok=True)
+    shutil.rmtree(HTML, ignore_errors=True)
+    run = build(ROOT, "--all")
+    if run.returncode:
+        return (run.stdout + run.stderr)[-6000:]
+    stamp.write_text(state)
+    return ""
+
+
+@pytest.fixture(scope="module")
+def site(failure) -> Path:
+    """The folder of built pages."""
+    if failure:
+        pytest.skip("the book did not build: see test_builds_without_a_warning")
+    return HTML
+
+
+def test_builds_without_a_warning(failure):
+    assert not failure, failure
+
+
+@pytest.fixture(scope="module")
+def browser():
+    with chromium() as driver:
+        yield driver
+
+
+@pytest.fixture(scope="module", params=PAGES)
+def page(request, site, browser):
+    """One page, opened once for all tests of it; its log is read at once."""
+    resize(browser, 1280)
+    emulate(browser)
+    open_page(browser, site / f"{request.param}.html")
+    browser.page_requests = requests(browser)
+    browser.page_complaints = complaints(browser)
+    browser.page_name = request.param
+    return browser
+
+
+def soup(path: Path) -> BeautifulSoup:
+    return BeautifulSoup(path.read_text(encoding="utf-8"), "html.parser")
+
+
+# ---- every page, in the browser --------------------------------------------------------------------
+
+
+def test_asks_no_other_host(page):
+    assert [u for u in page.page_requests if not u.startswith(("file:", "data:", "blob:"))] == []
+    assert any(url.endswith("/bnlab.css") or "/bnlab.css?" in url for url in page.page_requests)
+
+
+def test_console_is_silent(page):
+    assert page.page_complaints == []
+
+
+TEXT = """
+    const walker = document.createTreeWalker(document.querySelector("main"), NodeFilter.SHOW_TEXT);
+    const texts = [];
+    while (walker.nextNode()) {
+        const parent = walker.currentNode.parentElement;
+        if (!parent.closest("pre, code, kbd, script, style, mjx-container")) texts.push(walker.currentNode.data);
+    }
+    return texts.join(" ");
+"""
+RAW = {
+    "TeX": r"\\\(|\\\)|\\\[|\$\$|\\[a-zA-Z]{2,}|(?<!\w)\$[^\s$][^$\n]*\$(?!\w)",
+    "MyST": r"\{[a-z:]+\}`|^:::|```|\{\{|\}\}",
+    "a placeholder": r"(?i)\b(TODO|FIXME|TBD|XXX|lorem ipsum|placeholder)\b",
+}
+
+
+@pytest.mark.parametrize("kind", RAW)
+def test_shows_no_raw(page, kind):
+    text = page.execute_script(TEXT)
+    assert len(text) > 100 or page.page_name in ("search", "genindex")
+    found = re.search(RAW[kind], text, re.MULTILINE)
+    assert not found, text[max(0, found.start() - 80) : found.end() + 80]
+
+
+def test_math_is_typeset(page):
+    counts = page.execute_script("""
+        const math = [...document.querySelectorAll("main .math")];
+        return [math.length, math.filter(m => m.querySelector("mjx-container > svg")).length,
+                [...document.querySelectorAll("[data-mml-node=merror]")].map(m => m.textContent)];
+    """)
+    assert counts[0] == counts[1]
+    assert counts[2] == []
+    if page.page_name in CHAPTERS:
+        assert counts[0] > 0
+
+
+def test_images_are_there_and_described(page):
+    broken = page.execute_script("""
+        return [...document.images].filter(i => !i.complete || !i.naturalWidth).map(i => i.src)""")
+    assert broken == []
+    silent = page.execute_script("""
+        return [...document.querySelectorAll("main img")].filter(i => !i.alt.trim()).map(i => i.src)""")
+    assert silent == []
+
+
+def state_of_figure(figure):
+    return figure.parent.execute_script(
+        "return ['.bn-live-plot', '.bn-live-readout'].map(s => arguments[0].querySelector(s).innerHTML)",
+        figure,
+    )
+
+
+def test_live_figures_answer_the_keyboard(page):
+    figures = page.find_elements(By.TAG_NAME, "bn-live")
+    if page.page_name in CHAPTERS or page.page_name == "index":
+        assert figures, "this page has no live figure"
+    for figure in figures:
+        name = figure.get_attribute("figure")
+        assert "bn-live-ready" in figure.get_attribute("class"), name
+        assert figure.find_elements(By.CSS_SELECTOR, ".bn-live-plot svg"), name
+        assert len(figure.find_element(By.CSS_SELECTOR, ".bn-live-readout").text) > 10, name
+        first = state_of_figure(figure)
+        for control in figure.find_elements(By.CSS_SELECTOR, "input, select"):
+            label = f"{name}: {control.get_attribute('id')}"
+            before = state_of_figure(figure)
+            for key in keys_that_move(control):
+                control.send_keys(key)
+                if state_of_figure(figure) != before:
+                    break
+            assert state_of_figure(figure) != before, f"{label} changes nothing"
+        figure.find_element(By.CSS_SELECTOR, ".bn-live-reset").send_keys(Keys.ENTER)
+        assert state_of_figure(figure) == first, f"{name}: reset does not restore the start"
+    assert complaints(page) == []
+
+
+def keys_that_move(control):
+    if control.tag_name == "select":
+        return [Keys.ARROW_DOWN, Keys.ARROW_UP]
+    if control.get_attribute("type") == "checkbox":
+        return [Keys.SPACE]
+    return [Keys.ARROW_RIGHT, Keys.ARROW_LEFT, Keys.END, Keys.HOME]
+
+
+def test_fits_a_phone(page):
+    resize(page, 390)
+    try:
+        # Two frames: one to lay the page out, one for the figures to draw themselves anew.
+        page.execute_async_script(
+            "const done = arguments[0]; requestAnimationFrame(() => setTimeout(done, 50))"
+        )
+        width, wide = page.execute_script("""
+            const width = document.documentElement.clientWidth;
+            const scrolls = e =>
+                e && (/auto|scroll/.test(getComputedStyle(e).overflowX) || scrolls(e.parentElement));
+            const wide = [...document.querySelectorAll("article *:not(mjx-assistive-mml *)")].filter(e =>
+                e.getBoundingClientRect().right > width + 1 && !scrolls(e.parentElement));
+            const shown = wide.slice(0, 5).map(e => e.outerHTML.slice(0, 120));
+            return [[document.documentElement.scrollWidth, width], shown];
+        """)
+        assert wide == []
+        assert width[0] <= width[1] == 390
+        for svg in page.find_elements(By.CSS_SELECTOR, "bn-live svg"):
+            assert svg.rect["width"] <= 390
+    finally:
+        resize(page, 1280)
+
+
+@pytest.mark.parametrize("theme", ["light", "dark"])
+def test_is_accessible(page, theme):
+    page.execute_script(AXE)
+    violations = page.execute_async_script(
+        """
+        const [theme, done] = arguments;
+        document.documentElement.dataset.theme = theme;
+        const rules = {"label-content-name-mismatch": {enabled: true}};
+        const options = {resultTypes: ["violations"], rules, preload: false};
+        axe.run({exclude: [["mjx-container"]]}, options).then(result => done(result.violations.map(v =>
+            v.id + ": " + v.nodes.map(n => n.target.join(" ") + " " + n.html.slice(0, 120)).join(" | "))));
+        """,
+        theme,
+    )
+    assert violations == []
+
+
+# ---- single pages, in the browser ------------------------------------------------------------------
+
+
+def test_dark_mode_follows_the_button_and_the_system(site, browser):
+    def background():
+        color = browser.execute_script("return getComputedStyle(document.body).backgroundColor")
+        return sum(map(int, re.findall(r"\d+", color)[:3]))
+
+    emulate(browser, scheme="dark")
+    open_page(browser, site / f"{CHAPTERS[0]}.html")
+    assert background() < 150, "a dark system shows a light page"
+    emulate(browser, scheme="light")
+    open_page(browser, site / f"{CHAPTERS[0]}.html")
+    light = background()
+    assert light > 600
+    try:
+        for _ in range(3):
+            browser.find_element(By.CSS_SELECTOR, ".theme-switch-button").click()
+            if browser.execute_script("return document.documentElement.dataset.theme") == "dark":
+                break
+        assert background() < 150
+    finally:
+        browser.execute_script("localStorage.clear()")
+
+
+def test_search_finds_a_word(site, browser):
+    open_page(browser, site / "search.html", "?q=normalization")
+    browser.execute_async_script("""
+        const done = arguments[0], until = Date.now() + 5000;
+        (function look() {
+            const found = document.querySelector("#search-results ul.search li a");
+            found || Date.now() > until ? done() : setTimeout(look, 30);
+        })();
+    """)
+    links = browser.find_elements(By.CSS_SELECTOR, "#search-results ul.search li a")
+    assert len(links) >= 3
+    targets = {
+        Path(unquote(urldefrag(a.get_attribute("href"))[0]).split("?")[0]).name for a in links
+    }
+    assert targets <= {path.name for path in site.glob("*.html")}
+    assert complaints(browser) == []
+    assert [url for url in requests(browser) if not url.startswith("file:")] == []
+
+
+def test_print_keeps_the_picture_and_drops_the_controls(site, browser):
+    open_page(browser, site / "index.html")
+    emulate(browser, media="print")
+    try:
+        shown = browser.execute_script("""
+            return [".bn-live-controls", ".bn-live-plot svg", ".bn-live-readout"].map(
+                s => document.querySelector(s).getClientRects().length > 0)""")
+    finally:
+        emulate(browser)
+    assert shown == [False, True, True]
+
+
+# ---- files -----------------------------------------------------------------------------------------
+
+
+def test_every_page_of_the_contents_is_built(site):
+    assert {f"{name}.html" for name in SOURCES} <= {path.name for path in site.glob("*.html")}
+
+
+def test_every_internal_link_and_anchor_resolves(site):
+    pages = {
+        path.resolve(): soup(path) for path in site.rglob("*.html") if "_static" not in path.parts
+    }
+    ids = {path: {tag["id"] for tag in page.select("[id]")} for path, page in pages.items()}
+    dead = []
+    for path, content in pages.items():
+        for tag in content.select("a[href], link[href], script[src], img[src], object[data]"):
+            address = tag.get("href") or tag.get("src") or tag.get("data")
+            if re.match(r"[a-z]+:", address):
+                continue
+            file, anchor = urldefrag(address)
+            target = (path.parent / unquote(file.split("?")[0])).resolve() if file else path
+            if not target.exists() or (
+                anchor and target in ids and unquote(anchor) not in ids[target]
+            ):
+                dead.append((path.name, address))
+    assert dead == []
+
+
+def test_the_logo_and_the_favicon_are_ours(site):
+    for path in site.glob("*.html"):
+        content = soup(path)
+        icon = content.select_one('link[rel="icon"]')
+        assert icon["href"].startswith("_static/favicon.svg"), path.name
+        logo = content.select_one(".bn-brand img")
+        assert logo["src"].startswith("_static/logo.svg"), path.name
+
+
+def test_nothing_links_to_an_address_that_is_not_set(site):
+    config = yaml.safe_load((ROOT / "_config.yml").read_text(encoding="utf-8"))
+    if config["repository"]["url"]:
+        pytest.skip("the address is set")
+    for path in site.glob("*.html"):
+        text = path.read_text(encoding="utf-8")
+        assert "executablebooks" not in text, path.name
+        assert 'rel="canonical"' not in text, path.name
+        assert "git clone" not in text, path.name
+        hosts = {a["href"] for a in soup(path).select(".article-header-buttons a[href^=http]")}
+        assert hosts == set(), path.name
+
+
+def test_the_landing_pages_example_runs():
+    text = (BOOK / "index.md").read_text(encoding="utf-8")
+    (example,) = re.findall(r"```python\n(.*?)```", text, re.DOTALL)
+    run = subprocess.run([sys.executable, "-c", example], cwd=ROOT, capture_output=True, text=True)
+    assert run.returncode == 0, run.stderr
+    assert run.stdout.strip()
+
+
+# ---- a small book with the real settings -----------------------------------------------------------
+
+
+@pytest.fixture
+def small_book(tmp_path):
+    """Build a one-page book with our settings, theme and extension; return (page or None, log)."""
+
+    def make(body: str, address: str = ""):
+        config = (ROOT / "_config.yml").read_text(encoding="utf-8")
+        assert config.count('url: ""') == 1
+        config = config.replace('url: ""', f'url: "{address}"')
+        (tmp_path / "_config.yml").write_text(config, encoding="utf-8")
+        shutil.copytree(BOOK, tmp_path / "book", ignore=shutil.ignore_patterns("*.md", "*.ipynb"))
+        (tmp_path / "book" / "_toc.yml").write_text("format: jb-book\nroot: index\n")
+        (tmp_path / "book" / "index.md").write_text(f"# Title\n\n{body}\n", encoding="utf-8")
+        run = build(tmp_path)
+        built = tmp_path / "_build" / "html" / "index.html"
+        page = soup(built) if run.returncode == 0 else None
+        return page, run.stdout + run.stderr
+
+    return make
+
+
+COMMANDS = "```{local-commands}\nmake book\n```"
+
+
+def test_an_address_turns_its_links_on(small_book):
+    address = "https://github.com/someone/bnlab"
+    page, log = small_book(COMMANDS, address)
+    assert page, log[-3000:]
+    assert (
+        page.select_one('link[rel="canonical"]')["href"]
+        == "https://someone.github.io/bnlab/index.html"
+    )
+    links = {a["href"] for a in page.select(".article-header-buttons a[href]")}
+    assert address in links
+    assert f"{address}/edit/main/book/index.md" in links
+    assert any(link.startswith(f"{address}/issues/new") for link in links)
+    assert page.select_one("main pre").text.split("\n")[:3] == [
+        f"git clone {address}",
+        "cd bnlab",
+        "make book",
+    ]
+
+
+def test_no_address_shows_none(small_book):
+    page, log = small_book(COMMANDS)
+    assert page, log[-3000:]
+    assert page.select_one("main pre").text.strip() == "make book"
+    assert page.select_one('link[rel="canonical"]') is None
+    assert page.select(".article-header-buttons a[href^=http]") == []
+
+
+def test_a_figure_without_its_script_fails_the_build(small_book):
+    page, log = small_book('<bn-live figure="absent"></bn-live>')
+    assert page is None
+    assert "needs book/assets/live/absent.js, which does not exist" in log
