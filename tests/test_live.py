@@ -4,12 +4,14 @@ import itertools
 import math
 import re
 from pathlib import Path
+from statistics import NormalDist
 
 import numpy as np
 import pytest
 from _browser import chromium
 
 import bnlab
+from bnlab.experiments import cup_game, signal_depth
 
 BOOK = Path(__file__).parents[1] / "book"
 LIVE = BOOK / "assets" / "live"
@@ -79,7 +81,7 @@ def test_linspace_and_sigmoid_are_numpys(js):
     )
 
 
-@pytest.mark.parametrize("gamma, beta, eps", [(1.0, 0.0, 1e-5), (-2.5, 4.0, 0.5)])
+@pytest.mark.parametrize(("gamma", "beta", "eps"), [(1.0, 0.0, 1e-5), (-2.5, 4.0, 0.5)])
 def test_batch_norm_and_its_gradients_are_the_packages(js, sample, gamma, beta, eps):
     dy = np.random.default_rng(1).normal(size=sample.size)
     y, cache = bnlab.batch_norm_forward(
@@ -125,7 +127,7 @@ def test_random_normals_are_standard(js):
 
 
 @pytest.mark.parametrize(
-    "value, digits, text", [(1.25, 1, "1.3"), (-2, 2, "\u22122.00"), (-0.001, 2, "0.00")]
+    ("value", "digits", "text"), [(1.25, 1, "1.3"), (-2, 2, "\u22122.00"), (-0.001, 2, "0.00")]
 )
 def test_format(js, value, digits, text):
     assert js("BNLive.format(a[0], a[1])", value, digits) == text
@@ -209,7 +211,7 @@ def test_a_figure_without_its_script_says_so(browser):
 
 
 @pytest.mark.parametrize("shape", ["bell", "skewed", "two groups"])
-@pytest.mark.parametrize("gamma, beta", [(1.0, 0.0), (2.5, -3.0)])
+@pytest.mark.parametrize(("gamma", "beta"), [(1.0, 0.0), (2.5, -3.0)])
 def test_normalize(compute, shape, gamma, beta):
     data = compute("normalize", shift=2.0, scale=0.3, shape=shape, gamma=gamma, beta=beta)
     x = np.array(data["x"])
@@ -218,3 +220,34 @@ def test_normalize(compute, shape, gamma, beta):
     got = [data["meanX"], data["stdX"], data["meanY"], data["stdY"]]
     np.testing.assert_allclose(got[:2], [2.0, 0.3], rtol=1e-9)
     np.testing.assert_allclose(got, [x.mean(), x.std(), y.mean(), y.std()], rtol=1e-9, atol=1e-12)
+
+
+@pytest.mark.parametrize("standard", ["nobody", "listener", "everyone"])
+@pytest.mark.parametrize("params", [{}, {"noise": 0.4, "gain": 0.7, "spread": 0.6, "change": 0.3}])
+def test_cup_game(compute, standard, params):
+    data = compute("cup-game", **params)
+    players = [np.array(data[k]) for k in ("gains", "offsets", "gainsLater", "offsetsLater")]
+    correlation, stale = cup_game.theory(
+        *players, noise=params.get("noise", 0.1), standard=standard
+    )
+    line = [point for point in data["lines"] if point["standard"] == standard]
+    np.testing.assert_allclose([p["correlation"] for p in line], correlation, rtol=1e-9)
+    np.testing.assert_allclose([p["stale"] for p in line], stale, rtol=1e-9)
+    assert len(line) == 30
+
+
+@pytest.mark.parametrize(("mean", "std"), [(2.0, 3.0), (-6.0, 0.5), (0.0, 8.0)])
+def test_saturation(compute, mean, std):
+    data = compute("saturation", mean=mean, std=std, layers=3)
+    ranks = (np.arange(200_000) + 0.5) / 200_000
+    z = mean + std * np.array([NormalDist().inv_cdf(r) for r in ranks])
+    s = 1 / (1 + np.exp(-z))
+    assert data["saturated"] == pytest.approx(signal_depth.saturated_share(z), abs=2e-5)
+    assert data["meanSlope"] == pytest.approx(np.mean(s * (1 - s)), rel=1e-4)
+    assert data["through"] == pytest.approx(data["meanSlope"] ** 3)
+    assert data["bound"] == 0.25**3
+    share = np.histogram(s, bins=20, range=(0, 1))[0] / s.size
+    np.testing.assert_allclose([b["share"] for b in data["bins"]], share, atol=2e-5)
+    assert compute("saturation", mean=5.0, normalize=True) == compute(
+        "saturation", mean=0.0, std=1.0
+    )

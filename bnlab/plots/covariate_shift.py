@@ -70,7 +70,7 @@ def cup_error(games: Sequence[CupGame], *, ax: Axes | None = None) -> Axes:
     with style.axes(ax) as ax:
         for game in games:
             label, color, dash = LISTENERS[game.standard]
-            _band(ax, _cups(game), game.stale_error, color, label, dash, log=True)
+            _band(ax, _cups(game), game.stale_error, color, label, dash, geometric=True)
         ax.axhline(1, color=style.THEORY, lw=1, ls=":")
         ax.annotate("knowing nothing", (1, 1), xytext=(0, 4), textcoords="offset points")
         ax.set(xlabel="cups", ylabel="error of the old decoder", yscale="log")
@@ -201,8 +201,7 @@ def _cups(game: CupGame) -> np.ndarray:
     return np.arange(1, game.correlation.shape[1] + 1)
 
 
-def _band(ax, x, values, color, label, dash="-", *, log=False) -> None:
-    mid = t_interval(np.log(values) if log else values)
-    mean, low, high = (np.exp(v) if log else v for v in (mid.mean, mid.low, mid.high))
-    ax.plot(x, mean, dash, color=color, label=label)
-    ax.fill_between(x, low, high, color=color, alpha=0.2, lw=0)
+def _band(ax, x, values, color, label, dash="-", *, geometric=False) -> None:
+    mid = t_interval(values, geometric=geometric)
+    ax.plot(x, mid.mean, dash, color=color, label=label)
+    ax.fill_between(x, mid.low, mid.high, color=color, alpha=0.2, lw=0)

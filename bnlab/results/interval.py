@@ -29,13 +29,15 @@ class Interval:
         )
 
 
-def t_interval(samples: np.ndarray, *, confidence: float = 0.95) -> Interval:
+def t_interval(
+    samples: np.ndarray, *, confidence: float = 0.95, geometric: bool = False
+) -> Interval:
     r"""Return the mean over the first axis (the seeds) and its Student-t confidence interval.
 
     .. math:: \bar s \pm t_{n-1} \sqrt{\frac{1}{n (n-1)} \sum_{i=1}^{n} (s_i - \bar s)^2}
 
     The interval is about the mean over seeds, not about one run. It leans on the samples being
-    independent and not too skewed; take logarithms first of what spreads over powers of ten.
+    independent and not too skewed; what spreads over powers of ten wants a geometric mean.
 
     Parameters
     ----------
@@ -43,6 +45,9 @@ def t_interval(samples: np.ndarray, *, confidence: float = 0.95) -> Interval:
         One entry a seed, ``n >= 2``.
     confidence : float
         Between 0 and 1.
+    geometric : bool
+        Take the mean and interval of the logarithms, and the exponential of the three; samples must
+        then be positive.
 
     Returns
     -------
@@ -52,7 +57,8 @@ def t_interval(samples: np.ndarray, *, confidence: float = 0.95) -> Interval:
     Raises
     ------
     ValueError
-        If there are fewer than two samples, or `confidence` is not between 0 and 1.
+        If there are fewer than two samples, `confidence` is not between 0 and 1, or a sample of a
+        geometric mean is not positive.
 
     Examples
     --------
@@ -70,6 +76,13 @@ def t_interval(samples: np.ndarray, *, confidence: float = 0.95) -> Interval:
         raise ValueError(
             f"confidence is {confidence}; expected a number between 0 and 1, e.g. 0.95."
         )
+    if geometric:
+        if not (samples > 0).all():
+            raise ValueError(
+                f"the smallest sample is {samples.min():g}; expected positive samples for a geometric mean."
+            )
+        logs = t_interval(np.log(samples), confidence=confidence)
+        return Interval(*(np.exp(v) for v in (logs.mean, logs.low, logs.high)))
     mean = samples.mean(axis=0)
     half = _t_quantile(confidence, n - 1) * samples.std(axis=0, ddof=1) / np.sqrt(n)
     return Interval(
