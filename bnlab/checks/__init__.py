@@ -8,12 +8,38 @@ from bnlab.checks.covariate_shift import (
     size_at_depth,
     standard_format,
 )
+from bnlab.checks.feature_scaling import (
+    best_step,
+    scale_like_training,
+    scale_to_interval,
+    standardize_columns,
+    undo_standardize,
+    zca_whiten,
+)
+from bnlab.checks.naive_failure import (
+    bias_growth,
+    bias_with_beta,
+    gradient_through_mean,
+    gradient_through_statistics,
+    stall_point,
+)
 
 __all__ = [
     "Verdict",
+    "best_step",
+    "bias_growth",
+    "bias_with_beta",
+    "gradient_through_mean",
+    "gradient_through_statistics",
     "importance_weights",
     "relative_wasserstein",
     "saturated_share",
+    "scale_like_training",
+    "scale_to_interval",
     "size_at_depth",
+    "stall_point",
     "standard_format",
+    "standardize_columns",
+    "undo_standardize",
+    "zca_whiten",
 ]

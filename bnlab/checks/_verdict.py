@@ -48,9 +48,33 @@ def call(function: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
     try:
         answer = function(*copies, **kwargs)
     except NotImplementedError:
-        return not_yet("the function is still a stub. Replace `raise NotImplementedError` with your code.")
+        return not_yet(
+            "the function is still a stub. Replace `raise NotImplementedError` with your code."
+        )
     except Exception as error:  # a reader's mistake, of any kind, is an answer and not a crash
         return not_yet(f"the function raised {type(error).__name__}: {error}")
     if answer is None:
         return not_yet("the function returned None. Did you forget `return`?")
     return answer
+
+
+def numbers(
+    function: Callable[..., Any], *args: Any, shape: tuple[int, ...]
+) -> np.ndarray | Verdict:
+    """Call the reader's function; return finite floats of the wanted shape, or the verdict that says what came."""
+    answer = call(function, *args)
+    return answer if isinstance(answer, Verdict) else as_numbers(answer, shape=shape)
+
+
+def as_numbers(answer: Any, *, shape: tuple[int, ...]) -> np.ndarray | Verdict:
+    """Return an answer as finite floats of the wanted shape, or the verdict that says what it is."""
+    try:
+        found = np.asarray(answer, dtype=float)
+    except (TypeError, ValueError):
+        return not_yet(f"the answer is a {type(answer).__name__}, expected numbers.")
+    if found.shape != shape:
+        wanted = f"an array of shape {shape}" if shape else "one number"
+        return not_yet(f"the answer has shape {found.shape}, expected {wanted}.")
+    if not np.isfinite(found).all():
+        return not_yet("the answer holds NaN or Inf. Look for a division by zero.")
+    return found

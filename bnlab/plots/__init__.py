@@ -10,14 +10,48 @@ from bnlab.plots.covariate_shift import (
     saturated_share,
     shifted_fit,
 )
+from bnlab.plots.feature_scaling import (
+    distance_shares,
+    nearest_neighbors,
+    neighbor_accuracy,
+    one_feature_scaled,
+    outlier_effect,
+    rounding_error,
+    steps_and_condition,
+    table_descent,
+    whitening_steps,
+)
+from bnlab.plots.naive_failure import (
+    bias_by_learning_rate,
+    detached_on_digits,
+    naive_bias,
+    naive_scale,
+    rounding_sweep,
+    stall,
+)
 
 __all__ = [
     "activation_percentiles",
+    "bias_by_learning_rate",
     "cup_correlation",
     "cup_error",
     "depth_profile",
+    "detached_on_digits",
+    "distance_shares",
     "drift_since_start",
+    "naive_bias",
+    "naive_scale",
+    "nearest_neighbors",
+    "neighbor_accuracy",
+    "one_feature_scaled",
     "one_step_drift",
+    "outlier_effect",
+    "rounding_error",
+    "rounding_sweep",
     "saturated_share",
     "shifted_fit",
+    "stall",
+    "steps_and_condition",
+    "table_descent",
+    "whitening_steps",
 ]
