@@ -20,6 +20,17 @@ import numpy as np
 from bnlab._validate import finite, float_array, number
 from bnlab.results import NaiveRun
 
+__all__ = [
+    "VARIANTS",
+    "Gradients",
+    "gradients",
+    "predicted_bias",
+    "predicted_scale",
+    "scale_push",
+    "stalling_bias",
+    "train",
+]
+
 VARIANTS = {
     "center": ("b",),
     "center_beta": ("b", "beta"),
@@ -343,6 +354,49 @@ def predicted_scale(
         raise ValueError(f"a0 is {a0}; expected above 0. For a negative start pass -u and -a0.")
     square = a0**2 - 2 * lr * scale_push(u, t) * np.arange(steps + 1)
     return np.sqrt(np.where(square >= 0, square, np.nan))
+
+
+def stalling_bias(step: float, *, dtype: Any = np.float32) -> float:
+    r"""Return where a number that grows by `step` at a time stops, because rounding swallows the step.
+
+    .. math::
+
+        b_\text{stall} = 2^k, \qquad k = p + \lceil \log_2 \text{step} \rceil,
+
+    with p the digits of the significand (24 in float32): the first power of two whose half spacing
+    :math:`2^{k-p}` is at least `step`. One binade below, the step is rounded up to one whole
+    spacing, so that b lands on :math:`2^k` exactly.
+
+    Parameters
+    ----------
+    step : float
+        The constant growth, above 0.
+    dtype : floating dtype
+        In which every sum is rounded, to nearest.
+
+    Returns
+    -------
+    float
+        A power of two.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If `dtype` is not floating, or `step` not above 0.
+
+    Notes
+    -----
+    Derived in Chapter 3; the arithmetic is IEEE 754's.
+
+    Examples
+    --------
+    >>> stalling_bias(1.0)  # counting in float32 ends at 2**24
+    16777216.0
+    """
+    if not number("step", step) > 0:
+        raise ValueError(f"step is {step}; expected above 0. For a falling bias pass -step.")
+    digits = np.finfo(_check_dtype(dtype)).nmant + 1
+    return 2.0 ** (digits + int(np.ceil(np.log2(step))))
 
 
 _RECORDED = ("a", "b", "gamma", "beta", "loss", "output_change", "grad_a", "grad_b")

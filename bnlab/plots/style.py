@@ -15,7 +15,8 @@ import matplotlib.pyplot as plt
 STYLE = Path(__file__).with_name("bnlab.mplstyle")
 
 # Meanings that hold in every figure: without Batch Normalization, with it, and theory beside a measurement.
-PLAIN, NORMALIZED, THEORY = "C1", "C0", "0.25"
+# As hex and not as "C0": that is looked up when the figure is drawn, after our style is gone again.
+PLAIN, NORMALIZED, THEORY = "#D55E00", "#0072B2", "0.25"
 
 
 @contextmanager
