@@ -30,8 +30,10 @@ __version__ = "0.1.0"
 _SUBMODULES = (
     "checks",
     "data",
+    "derivation",
     "experiments",
     "gradcheck",
+    "inference",
     "models",
     "naive",
     "nn",

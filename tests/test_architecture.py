@@ -15,6 +15,7 @@ ALLOWED = {
     "scaling": set(),
     "gradcheck": set(),
     "data": set(),
+    "derivation": set(),
     "results": set(),
     "kernels": set(),
     "naive": {"results"},
