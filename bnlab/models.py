@@ -67,7 +67,7 @@ def mlp(
     ValueError
         If a size, `activation` or `init_std` is out of range or unknown.
     TypeError
-        If `norm` is not callable.
+        If `norm` is not a factory, for example because it is a finished layer.
 
     Notes
     -----
@@ -85,10 +85,10 @@ def mlp(
         )
     if activation not in ACTIVATIONS:
         raise ValueError(f"activation is {activation!r}; expected one of {', '.join(ACTIVATIONS)}.")
-    if norm is not None and not callable(norm):
+    if norm is not None and (isinstance(norm, nn.Module) or not callable(norm)):
         raise TypeError(
-            f"norm is a {type(norm).__name__}; expected a callable from the number of features to a "
-            "module. Pass the class itself, e.g. norm=torch.nn.BatchNorm1d."
+            f"norm is a {type(norm).__name__}; expected a factory, from the number of features to a "
+            "new module. Pass the class itself, e.g. norm=torch.nn.BatchNorm1d."
         )
     generator = torch.Generator().manual_seed(seed)
     layers: OrderedDict[str, nn.Module] = OrderedDict()

@@ -16,7 +16,7 @@ __all__ = ["profile", "saturated_share"]
 # Each nonlinearity with its slope and its steepest slope.
 NONLINEARITIES = {
     "linear": (lambda z: z, np.ones_like, 1.0),
-    "relu": (lambda z: np.maximum(z, 0), lambda z: np.heaviside(z, 0.5), 1.0),
+    "relu": (lambda z: np.maximum(z, 0), lambda z: (z > 0).astype(float), 1.0),
     "tanh": (np.tanh, lambda z: 1 - np.tanh(z) ** 2, 1.0),
     "sigmoid": (
         lambda z: 0.5 + 0.5 * np.tanh(z / 2),  # the logistic function, without overflow
@@ -138,7 +138,7 @@ def _profile(
 def _mean_field(activation: str, scale: float, depth: int) -> np.ndarray:
     """Return size, spread and relative gradient at each layer; `scale` is n times sigma squared."""
     g, slope, _ = NONLINEARITIES[activation]
-    z = np.linspace(-8, 8, 401)
+    z = np.linspace(-8, 8, 400)  # an even number: no point on the kink of ReLU
     density = np.exp(-(z**2) / 2)
     density /= density.sum()
     joint = density[:, None] * density

@@ -1,0 +1,104 @@
+"""The multilayer perceptron: names, placement of the normalization, seeds, and errors."""
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from bnlab.models import mlp
+
+
+def names(model):
+    return [name for name, _ in model.named_children()]
+
+
+def test_layers_are_named_in_order():
+    assert names(mlp([5, 4, 3, 2])) == ["linear1", "act1", "linear2", "act2", "linear3"]
+    assert names(mlp([5, 4, 3], norm=nn.BatchNorm1d)) == ["linear1", "norm1", "act1", "linear2"]
+    assert names(mlp([5, 2])) == ["linear1"]
+
+
+def test_it_computes_what_its_formula_says():
+    model = mlp([5, 4, 3], activation="tanh", seed=2)
+    x = torch.randn(7, 5, generator=torch.Generator().manual_seed(0))
+    hidden = torch.tanh(x @ model.linear1.weight.T + model.linear1.bias)
+    torch.testing.assert_close(model(x), hidden @ model.linear2.weight.T + model.linear2.bias)
+
+
+def test_a_normalized_layer_has_no_bias_and_the_last_one_keeps_it():
+    model = mlp([5, 4, 3, 2], norm=nn.BatchNorm1d)
+    assert model.linear1.bias is None
+    assert model.linear2.bias is None
+    assert model.linear3.bias is not None
+    assert all(layer.bias is not None for n, layer in mlp([5, 4, 2]).named_children() if "lin" in n)
+
+
+def test_norm_is_called_with_the_number_of_units():
+    seen = []
+
+    def norm(num_features):
+        seen.append(num_features)
+        return nn.LayerNorm(num_features)
+
+    model = mlp([5, 4, 3, 2], norm=norm)
+    assert seen == [4, 3]
+    assert isinstance(model.norm2, nn.LayerNorm)
+
+
+@pytest.mark.parametrize(
+    ("activation", "kind"),
+    [("sigmoid", nn.Sigmoid), ("tanh", nn.Tanh), ("relu", nn.ReLU), ("linear", nn.Identity)],
+)
+def test_activations(activation, kind):
+    assert type(mlp([3, 2, 1], activation=activation).act1) is kind
+
+
+@pytest.mark.parametrize(
+    ("init_std", "std"),
+    [(0.03, 0.03), ("lecun", 400**-0.5), ("xavier", (2 / 700) ** 0.5), ("he", (2 / 400) ** 0.5)],
+)
+def test_weights_are_gaussian_of_the_asked_width_and_biases_zero(init_std, std):
+    layer = mlp([400, 300], init_std=init_std).linear1
+    weight = layer.weight.detach().double().numpy()
+    assert weight.std() == pytest.approx(std, rel=0.01)
+    assert abs(weight.mean()) < 4 * std / np.sqrt(weight.size)
+    assert ((weight / std) ** 4).mean() == pytest.approx(3, abs=0.1)  # uniform weights give 1.8
+    assert not layer.bias.any()
+
+
+def test_one_seed_one_model_and_the_global_state_is_left_alone():
+    torch.manual_seed(0)
+    before = torch.get_rng_state()
+    first, again, other = (mlp([6, 5, 4], seed=s) for s in (3, 3, 4))
+    assert torch.equal(torch.get_rng_state(), before)
+    assert torch.equal(first.linear2.weight, again.linear2.weight)
+    assert not torch.equal(first.linear2.weight, other.linear2.weight)
+
+
+def test_the_two_arms_start_from_the_same_weights():
+    plain, normalized = mlp([6, 5, 4], seed=1), mlp([6, 5, 4], seed=1, norm=nn.BatchNorm1d)
+    assert torch.equal(plain.linear1.weight, normalized.linear1.weight)
+    assert torch.equal(plain.linear2.weight, normalized.linear2.weight)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "error", "message"),
+    [
+        ({"sizes": [3]}, ValueError, r"sizes is \[3\].*at least two"),
+        ({"sizes": [3, 0, 1]}, ValueError, "positive integers"),
+        ({"sizes": [3, 2.5, 1]}, ValueError, "positive integers"),
+        ({"sizes": [3, 1], "activation": "swish"}, ValueError, "'swish'.*sigmoid, tanh"),
+        ({"sizes": [3, 1], "init_std": -1.0}, ValueError, r"init_std is -1\.0"),
+        ({"sizes": [3, 1], "init_std": float("nan")}, ValueError, "init_std is nan"),
+        ({"sizes": [3, 1], "init_std": "glorot"}, ValueError, "lecun, xavier, he"),
+        (
+            {"sizes": [3, 2, 1], "norm": nn.BatchNorm1d(2), "activation": "relu"},
+            TypeError,
+            "factory",
+        ),
+        ({"sizes": [3, 2, 1], "norm": "batch"}, TypeError, "norm is a str.*BatchNorm1d"),
+    ],
+)
+def test_errors_say_what_was_given_and_what_is_expected(arguments, error, message):
+    with pytest.raises(error, match=message):
+        mlp(**arguments)
