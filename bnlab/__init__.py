@@ -33,6 +33,7 @@ _SUBMODULES = (
     "derivation",
     "experiments",
     "gradcheck",
+    "graph",
     "inference",
     "models",
     "naive",

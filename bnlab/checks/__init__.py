@@ -16,6 +16,13 @@ from bnlab.checks.feature_scaling import (
     undo_standardize,
     zca_whiten,
 )
+from bnlab.checks.gradient_flow import (
+    equilibrium_length,
+    growth_per_layer,
+    next_squared_length,
+    one_line_gradient,
+    projection_matrix,
+)
 from bnlab.checks.naive_failure import (
     bias_growth,
     bias_with_beta,
@@ -29,9 +36,14 @@ __all__ = [
     "best_step",
     "bias_growth",
     "bias_with_beta",
+    "equilibrium_length",
     "gradient_through_mean",
     "gradient_through_statistics",
+    "growth_per_layer",
     "importance_weights",
+    "next_squared_length",
+    "one_line_gradient",
+    "projection_matrix",
     "relative_wasserstein",
     "saturated_share",
     "scale_like_training",

@@ -21,6 +21,13 @@ from bnlab.plots.feature_scaling import (
     table_descent,
     whitening_steps,
 )
+from bnlab.plots.gradient_flow import (
+    computation_graph,
+    explosion_rates,
+    gradient_depth,
+    rate_sweeps,
+    weight_length,
+)
 from bnlab.plots.naive_failure import (
     bias_by_learning_rate,
     detached_on_digits,
@@ -33,12 +40,15 @@ from bnlab.plots.naive_failure import (
 __all__ = [
     "activation_percentiles",
     "bias_by_learning_rate",
+    "computation_graph",
     "cup_correlation",
     "cup_error",
     "depth_profile",
     "detached_on_digits",
     "distance_shares",
     "drift_since_start",
+    "explosion_rates",
+    "gradient_depth",
     "naive_bias",
     "naive_scale",
     "nearest_neighbors",
@@ -46,6 +56,7 @@ __all__ = [
     "one_feature_scaled",
     "one_step_drift",
     "outlier_effect",
+    "rate_sweeps",
     "rounding_error",
     "rounding_sweep",
     "saturated_share",
@@ -53,5 +64,6 @@ __all__ = [
     "stall",
     "steps_and_condition",
     "table_descent",
+    "weight_length",
     "whitening_steps",
 ]
