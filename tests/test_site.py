@@ -306,6 +306,21 @@ def test_print_keeps_the_picture_and_drops_the_controls(site, browser):
     assert shown == [False, True, True]
 
 
+def test_print_is_light(site, browser):
+    emulate(browser, scheme="dark")
+    try:
+        open_page(browser, site / "index.html")
+        themes = browser.execute_script("""
+            const theme = event => {
+                if (event) dispatchEvent(new Event(event));
+                return document.documentElement.dataset.theme;
+            };
+            return [theme(), theme("beforeprint"), theme("afterprint")]""")
+    finally:
+        emulate(browser)
+    assert themes == ["dark", "light", "dark"]
+
+
 # ---- files -----------------------------------------------------------------------------------------
 
 

@@ -20,13 +20,6 @@ MARKUP_REPAIRS = (
     # The label hid the summary's visible words from its accessible name.
     ('<summary aria-label="Toggle hidden content">', "<summary>"),
 )
-# Before the first paint; the theme's own script comes after it, and the page would flash.
-FOLLOW_SYSTEM_THEME = """
-if (document.documentElement.dataset.mode === "auto") {
-  const dark = matchMedia("(prefers-color-scheme: dark)").matches;
-  document.documentElement.dataset.theme = dark ? "dark" : "light";
-}
-"""
 
 
 def published_address(repository: str) -> str:
@@ -105,7 +98,7 @@ def setup(app) -> dict:
     app.add_config_value("comments_config", {}, "")  # Jupyter Book sets it for an extension we omit
     app.config.templates_path.insert(0, str(HERE / "templates"))
     app.add_css_file("bnlab.css", priority=900)
-    app.add_js_file(None, body=FOLLOW_SYSTEM_THEME, priority=100)
+    app.add_js_file("theme.js", priority=100)
     app.add_directive("local-commands", local_commands(app))
     app.connect("config-inited", apply_address)
     app.connect("html-page-context", add_live_scripts)
