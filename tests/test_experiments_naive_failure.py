@@ -129,3 +129,14 @@ def test_gradient_agreement_is_a_cosine_and_leaves_training_alone():
     assert (short.cosine[:, 0] > 0).all()
     denser = naive_failure.gradient_agreement(at=(0, 5, 10, 20), seeds=(0, 1))
     assert_allclose(denser.cosine[:, [0, -1]], short.cosine, rtol=1e-12)
+
+
+@pytest.mark.parametrize("seed", [0, 1, 2])
+def test_only_the_detached_layer_claims_what_is_not_real(seed):
+    result = naive_failure.claimed_and_real(seed=seed)
+    batch, fixed, detached = range(3)
+    assert abs(result.claimed[batch]) < 1e-12
+    assert abs(result.real[[batch, detached]]).max() < 1e-7
+    assert abs(result.claimed[fixed]) > 1e-3
+    assert_allclose(result.claimed[fixed], result.real[fixed], rtol=1e-5)
+    assert abs(result.claimed[detached]) > 1e-2

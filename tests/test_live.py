@@ -11,7 +11,8 @@ import pytest
 from _browser import chromium
 
 import bnlab
-from bnlab.experiments import cup_game, signal_depth
+from bnlab import naive
+from bnlab.experiments import cup_game, feature_scaling, signal_depth
 
 BOOK = Path(__file__).parents[1] / "book"
 LIVE = BOOK / "assets" / "live"
@@ -207,6 +208,26 @@ def test_a_figure_without_its_script_says_so(browser):
     assert text == 'The live figure "absent" could not be loaded.'
 
 
+def luminance(color):
+    channels = [int(color[i : i + 2], 16) / 255 for i in (1, 3, 5)]
+    linear = [c / 12.92 if c <= 0.04045 else ((c + 0.055) / 1.055) ** 2.4 for c in channels]
+    return 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]
+
+
+@pytest.mark.parametrize("theme", ["html {", 'html[data-theme="dark"] {'])
+def test_every_colour_can_be_read_as_text(theme):
+    """WCAG AA: a contrast of 4.5 with the card that figures stand on."""
+    css = (BOOK / "assets" / "bnlab.css").read_text(encoding="utf-8")
+    rule = css.split("\n" + theme, 1)[1].split("}", 1)[0]
+    colors = dict(re.findall(r"--bn-(\w+): (#[0-9a-f]{6});", rule))
+    card = luminance(colors.pop("card"))
+    del colors["line"]
+    assert len(colors) == 6
+    for name, color in colors.items():
+        dark, light = sorted((card, luminance(color)))
+        assert (light + 0.05) / (dark + 0.05) >= 4.5, (theme, name)
+
+
 # ---- each figure against the package -----------------------------------------------------------------
 
 
@@ -251,3 +272,60 @@ def test_saturation(compute, mean, std):
     assert compute("saturation", mean=5.0, normalize=True) == compute(
         "saturation", mean=0.0, std=1.0
     )
+
+
+@pytest.mark.parametrize(
+    "variant",
+    ["center", "center_beta", "scale", "scale_flat", "center_scale", "center_scale_affine"],
+)
+@pytest.mark.parametrize("through", [False, True])
+def test_naive_run(compute, variant, through):
+    data = compute("naive-run", variant=variant, through=through, lr=0.07, target=-1.2, steps=30)
+    u, t = np.array(data["u"]), np.array(data["t"])
+    assert t.mean() == pytest.approx(-1.2)
+    assert (u * t).mean() == pytest.approx(0.5 if variant == "scale_flat" else 1.5)
+    run = naive.train(
+        u, t, variant=variant.removesuffix("_flat"), lr=0.07, steps=30, through_statistics=through
+    )
+    for name in ("a", "b", "gamma", "beta", "loss"):
+        got = [state[name] for state in data["path"]]
+        np.testing.assert_allclose(got, getattr(run, name), rtol=1e-6, atol=1e-9, err_msg=name)
+    x_hat = (u - u.mean()) / (u.std() if "scale" in variant else 1) * np.sign(run.a[-1])
+    expected = run.gamma[-1] * x_hat + run.beta[-1]
+    np.testing.assert_allclose(data["last"], expected, rtol=1e-6, atol=1e-9)
+
+
+@pytest.mark.parametrize("unit", [0, 2.5, 5])
+@pytest.mark.parametrize("scaling", ["none", "min-max to [0, 1]", "standardize"])
+def test_distance_shares(compute, unit, scaling):
+    table = bnlab.data.mixed_scale_table(24, seed=0)
+    x = table.x / [1, 10**unit]
+    fits = {"min-max to [0, 1]": bnlab.scaling.min_max, "standardize": bnlab.scaling.standardize}
+    z = fits[scaling](x).values if scaling in fits else x
+    distance = ((z[:, None] - z) ** 2).sum(axis=-1) + np.diag(np.full(24, np.inf))
+    for query in (1, 16, 24):
+        data = compute("distance-shares", unit=unit, scaling=scaling, query=query)
+        np.testing.assert_allclose([data["kids"], data["car"]], z.T, rtol=1e-12, atol=1e-12)
+        np.testing.assert_allclose(data["shares"], bnlab.scaling.distance_shares(x if scaling == "none" else z))
+        assert data["nearest"] == distance[query - 1].argmin() + 1
+
+
+def test_distance_shares_starts_where_scaling_changes_the_nearest(compute):
+    raw, scaled = (compute("distance-shares", scaling=s)["nearest"] for s in ("none", "standardize"))
+    kids = bnlab.data.mixed_scale_table(24, seed=0).x[:, 0]
+    assert kids[raw - 1] != kids[15]
+    assert kids[scaled - 1] == kids[15]
+
+
+@pytest.mark.parametrize(("condition", "step"), [(0, 1.0), (1.3, 0.5), (2, 1.9), (1, 2.2)])
+def test_gradient_descent(compute, condition, step):
+    data = compute("gradient-descent", condition=condition, step=step, steps=60)
+    run = feature_scaling.descend(np.array([10.0**-condition, 1.0]), np.ones(2), step=step, steps=60)
+    np.testing.assert_allclose(data["path"], run.path, rtol=1e-9, atol=1e-300)
+    distance = np.linalg.norm(run.path, axis=1)
+    np.testing.assert_allclose(data["distance"], distance / distance[0], rtol=1e-9, atol=1e-300)
+    kappa = 10.0**condition
+    assert data["best"] == pytest.approx(2 / (1 + 1 / kappa))
+    assert data["bestRate"] == pytest.approx((kappa - 1) / (kappa + 1))
+    assert data["rate"] == pytest.approx(max(abs(1 - step), abs(1 - step / kappa)))
+    assert (data["distance"][60] > 1) == (step > 2)

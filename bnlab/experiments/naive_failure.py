@@ -14,9 +14,16 @@ from torch.nn import functional
 
 from bnlab import data, naive, training
 from bnlab.nn import DetachedBatchNorm1d
-from bnlab.results import DetachedOnDigits, GradientAgreement, RoundingSweep, Stall
+from bnlab.results import ClaimedAndReal, DetachedOnDigits, GradientAgreement, RoundingSweep, Stall
 
-__all__ = ["accumulate", "detached_on_digits", "gradient_agreement", "rounding_sweep", "sample"]
+__all__ = [
+    "accumulate",
+    "claimed_and_real",
+    "detached_on_digits",
+    "gradient_agreement",
+    "rounding_sweep",
+    "sample",
+]
 
 ARMS = {
     "no normalization": (None, True),
@@ -277,6 +284,49 @@ def gradient_agreement(
             on_step=compare,
         )
     return GradientAgreement(lr=lr, at=np.array(at), cosine=cosine, size_ratio=ratio)
+
+
+def claimed_and_real(*, seed: int = 0, step: float = 1e-7) -> ClaimedAndReal:
+    r"""Compare the gradient along a bias with what moving the bias does, for three normalizations.
+
+    .. math::
+
+        \underbrace{v^T \frac{\partial \ell}{\partial b}}_{\text{claimed}}
+        \qquad\text{and}\qquad
+        \underbrace{\frac{\ell(b + hv) - \ell(b - hv)}{2h}}_{\text{real}}
+
+    Parameters
+    ----------
+    seed : int
+        Seed of the network, the direction v and the batch.
+    step : float
+        The half-width h; small, so that hardly a ReLU switches within it.
+
+    Returns
+    -------
+    ClaimedAndReal
+        For batch statistics, fixed statistics (evaluation mode) and detached batch statistics.
+    """
+    train, _ = _digits()
+    x, y = training.tensors(train.take(np.arange(seed * 60, seed * 60 + 60)))
+    generator = torch.Generator().manual_seed(seed)
+    direction = torch.randn(HIDDEN[0], generator=generator, dtype=torch.float64)
+    cases = {"batch statistics": "batch norm", "fixed statistics": "batch norm"}
+    cases["detached batch statistics"] = "detached"
+    claimed, real = np.empty((2, len(cases)))
+    for i, (case, arm) in enumerate(cases.items()):
+        model = _network(arm, seed).train(case != "fixed statistics")
+        functional.cross_entropy(model(x), y).backward()
+        bias = model.linear1.bias
+        claimed[i] = float(bias.grad @ direction)
+        ends = []
+        for sign in (1, -1):
+            with torch.no_grad():
+                bias += sign * step * direction
+                ends.append(float(functional.cross_entropy(model(x), y)))
+                bias -= sign * step * direction
+        real[i] = (ends[0] - ends[1]) / (2 * step)
+    return ClaimedAndReal(layers=tuple(cases), claimed=claimed, real=real)
 
 
 class _Double(nn.Module):

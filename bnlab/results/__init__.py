@@ -23,7 +23,16 @@ from bnlab.results.feature_scaling import (
 )
 from bnlab.results.gradient_flow import ExplosionRates, NeuronRun, RateSweep, ScaleInvariance
 from bnlab.results.interval import Interval, t_interval
+from bnlab.results.minibatch_batchnorm import (
+    BatchMakeup,
+    CompanySpread,
+    EpsSweep,
+    IdentityRun,
+    LargestValues,
+    NormalizedShape,
+)
 from bnlab.results.naive_failure import (
+    ClaimedAndReal,
     DetachedOnDigits,
     GradientAgreement,
     NaiveRun,
@@ -33,6 +42,9 @@ from bnlab.results.naive_failure import (
 from bnlab.results.training import Drift, History, Summary
 
 __all__ = [
+    "BatchMakeup",
+    "ClaimedAndReal",
+    "CompanySpread",
     "CupGame",
     "DepthProfile",
     "DescentPath",
@@ -41,16 +53,20 @@ __all__ = [
     "DistanceShares",
     "Drift",
     "DriftRun",
+    "EpsSweep",
     "ExplosionRates",
     "GradientAgreement",
     "History",
+    "IdentityRun",
     "Interval",
+    "LargestValues",
     "Leakage",
     "LearningRates",
     "NaiveRun",
     "NearestNeighbors",
     "NeighborAccuracy",
     "NeuronRun",
+    "NormalizedShape",
     "OutlierEffect",
     "Provenance",
     "RateSweep",

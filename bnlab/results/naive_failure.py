@@ -85,3 +85,12 @@ class GradientAgreement:
     at: np.ndarray  # steps taken, at the recorded states
     cosine: np.ndarray  # (seeds, len(at))
     size_ratio: np.ndarray  # (seeds, len(at)), ||detached|| / ||true||
+
+
+@dataclass(frozen=True)
+class ClaimedAndReal:
+    """What a gradient says that a shift of the bias does to the loss, and what the shift does."""
+
+    layers: tuple[str, ...]
+    claimed: np.ndarray  # (layers,), the gradient along the direction
+    real: np.ndarray  # (layers,), the central difference of the loss
