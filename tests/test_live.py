@@ -1,5 +1,6 @@
 """The live figures' arithmetic, run in Chromium, against bnlab and NumPy."""
 
+import functools
 import itertools
 import math
 import re
@@ -11,8 +12,8 @@ import pytest
 from _browser import chromium
 
 import bnlab
-from bnlab import naive
-from bnlab.experiments import cup_game, feature_scaling, signal_depth
+from bnlab import graph, naive
+from bnlab.experiments import cup_game, feature_scaling, gradient_flow, signal_depth
 
 BOOK = Path(__file__).parents[1] / "book"
 LIVE = BOOK / "assets" / "live"
@@ -329,3 +330,87 @@ def test_gradient_descent(compute, condition, step):
     assert data["bestRate"] == pytest.approx((kappa - 1) / (kappa + 1))
     assert data["rate"] == pytest.approx(max(abs(1 - step), abs(1 - step / kappa)))
     assert (data["distance"][60] > 1) == (step > 2)
+
+
+INCOMING = {
+    "the first output alone": lambda x_hat: np.array([1.0, 0.0, 0.0]),
+    "all outputs equally": np.ones_like,
+    "each output by its x̂": np.copy,
+}
+
+
+@pytest.mark.parametrize("start", INCOMING)
+@pytest.mark.parametrize(("x1", "gamma", "log_eps"), [(1.0, 1.5, -5.0), (-3.5, -0.5, 1.0)])
+def test_gradient_graph(compute, start, x1, gamma, log_eps):
+    data = compute("gradient-graph", x1=x1, gamma=gamma, logEps=log_eps, **{"from": start})
+    x, eps = np.array([x1, 2.0, 4.0]), 10**log_eps
+    dy = INCOMING[start]((x - x.mean()) / np.sqrt(x.var() + eps))
+    expected = graph.batch_norm_graph(x, dy, gamma=gamma, beta=0.5, eps=eps)
+    close = functools.partial(np.testing.assert_allclose, rtol=1e-9, atol=1e-12)
+    assert {n["name"] for n in data["nodes"]} == {n.name for n in expected.nodes}
+    for node in data["nodes"]:
+        same = expected[node["name"]]
+        assert tuple(node["inputs"]) == same.inputs
+        close(node["value"], np.atleast_1d(same.value))
+        close(node["gradient"], np.atleast_1d(same.gradient))
+        assert {p["from"] for p in node["parts"]} == set(same.parts)
+        for part in node["parts"]:
+            close(part["gradient"], np.atleast_1d(same.parts[part["from"]]))
+
+
+def test_gradient_graph_steps_forward_and_then_back(compute):
+    def states(step):
+        return compute("gradient-graph", step=step)["nodes"]
+
+    for step in range(21):
+        nodes = states(step)
+        assert sum(n["valueShown"] for n in nodes) == min(step, 10)
+        assert sum(n["gradientShown"] for n in nodes) == max(step - 10, 0)
+        shown = {n["name"]: n for n in nodes}
+        for node in nodes:  # a value needs its inputs; a gradient needs those of all that use the node
+            for source in node["inputs"]:
+                assert shown[source]["valueShown"] >= node["valueShown"]
+                assert shown[source]["gradientShown"] <= node["gradientShown"]
+
+
+@pytest.mark.parametrize(("angle", "level", "ratio"), [(100, 0.7, 0.0), (275, -0.4, 1.3)])
+def test_gradient_projection(compute, angle, level, ratio):
+    data = compute(
+        "gradient-projection", angle=angle, level=level, ratio=ratio, azimuth=40, elevation=25
+    )
+    a = np.radians(angle)
+    e1, e2 = np.array([1, -1, 0]) / np.sqrt(2), np.array([1, 1, -2]) / np.sqrt(6)
+    x = np.sqrt(3) * (np.cos(a) * e1 + np.sin(a) * e2)
+    dy = level + 1.5 * e1 - 0.6 * e2
+    _, cache = bnlab.batch_norm_forward(x[:, None], np.ones(1), np.zeros(1), eps=ratio)
+    parts = graph.decompose(dy, cache.x_hat[:, 0])
+    dx = bnlab.batch_norm_backward(dy[:, None], cache)[0][:, 0]
+    names = ("dy", "xHat", "alongOnes", "alongXHat", "rest", "dx")
+    for name, value in zip(names, (dy, cache.x_hat[:, 0], *parts, dx), strict=True):
+        np.testing.assert_allclose(data[name], value, rtol=1e-9, atol=1e-12, err_msg=name)
+    assert data["sumDx"] == pytest.approx(0, abs=1e-12)
+    assert data["dxDotXHat"] == pytest.approx(dx @ cache.x_hat[:, 0], abs=1e-12)
+    azimuth, elevation = np.radians([40, 25])
+    right = np.array([-np.sin(azimuth), np.cos(azimuth), 0])
+    eye = np.array([np.cos(elevation) * np.cos(azimuth), np.cos(elevation) * np.sin(azimuth), np.sin(elevation)])
+    up = np.cross(eye, right)
+    for name, value in (("dy", dy), ("xHat", cache.x_hat[:, 0]), ("dx", dx), ("ones", np.ones(3))):
+        np.testing.assert_allclose(data["seen"][name], [right @ value, up @ value], atol=1e-12)
+
+
+@pytest.mark.parametrize("decays", [True, False])
+def test_weight_length(compute, decays):
+    lr, decay = 10**0.3, 10**-1.5 if decays else 0.0
+    data = compute("weight-length", logLr=0.3, logDecay=-1.5, start=2, decays=decays)
+    squared = [4.0]
+    for _ in range(2000):
+        squared.append((1 - lr * decay) ** 2 * squared[-1] + lr**2 / squared[-1])
+    length = np.sqrt(squared)[::10]
+    np.testing.assert_allclose([p["length"] for p in data["points"]], length, rtol=1e-9)
+    np.testing.assert_allclose([p["effective"] for p in data["points"]], lr / length**2, rtol=1e-9)
+    if decays:
+        settled = gradient_flow.equilibrium_norm4(1.0, lr=lr, weight_decay=decay) ** 0.25
+        assert data["settled"] == pytest.approx(settled)
+        assert length[-1] == pytest.approx(settled, rel=1e-3)
+    else:
+        assert data["settled"] is None
