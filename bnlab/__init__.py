@@ -44,6 +44,7 @@ _SUBMODULES = (
     "results",
     "scaling",
     "training",
+    "whitening",
 )
 
 __all__ = [

@@ -14,6 +14,7 @@ ALLOWED = {
     "reference": set(),
     "scaling": set(),
     "gradcheck": set(),
+    "whitening": set(),
     "graph": set(),
     "data": set(),
     "derivation": set(),

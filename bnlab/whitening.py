@@ -1,0 +1,411 @@
+r"""Full whitening as a differentiable layer in NumPy: the fix that Batch Normalization simplifies.
+
+Features are axis 1 of an array (N, C) or (N, C, \*spatial); statistics run over all other axes, so
+they come from m = N values per feature, or m = N times the number of positions. Every function is
+pure: inputs are never written. Arithmetic runs in float64; ``z`` and ``dx`` have the dtype of ``x``.
+
+Why ZCA only. Whitening is free to turn its output by any rotation. ZCA, the symmetric inverse
+square root, is a smooth function of the covariance, also where eigenvalues are equal. PCA whitening
+is not: the order and signs of its outputs are arbitrary, they jump where two eigenvalues cross, and
+at equal ones its gradient does not exist. For a fixed table :func:`bnlab.scaling.whiten` has both.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import NamedTuple
+
+import numpy as np
+
+from bnlab import _validate
+
+__all__ = [
+    "WhiteningCache",
+    "population_covariance",
+    "whitening_backward",
+    "whitening_forward",
+    "whitening_inference",
+]
+
+
+class WhiteningCache(NamedTuple):
+    """What the forward pass keeps for the backward pass."""
+
+    rows: np.ndarray
+    """Whitened input as rows, float64, shape (m, C), turned to the eigenvectors: ``z @ V``."""
+    mean: np.ndarray
+    """Mean of the batch, float64, shape (C,)."""
+    variances: np.ndarray
+    """Eigenvalues of the biased covariance, without eps, largest first, shape (C,)."""
+    eigenvectors: np.ndarray
+    """Eigenvectors of the covariance, one a column, shape (C, C)."""
+    eps: float
+    """The constant added to every eigenvalue."""
+    shape: tuple[int, ...]
+    """Shape of ``x``, and so of ``dx``."""
+    dtype: np.dtype
+    """dtype of ``x``, and so of ``dx``."""
+
+    @property
+    def covariance(self) -> np.ndarray:
+        """Biased covariance of the batch (divided by m), without eps, shape (C, C)."""
+        return (self.eigenvectors * self.variances) @ self.eigenvectors.T
+
+    @property
+    def matrix(self) -> np.ndarray:
+        r"""The whitening matrix :math:`\Sigma^{-1/2}`, symmetric, shape (C, C)."""
+        return (self.eigenvectors / np.sqrt(self.variances + self.eps)) @ self.eigenvectors.T
+
+
+def whitening_forward(x: np.ndarray, *, eps: float = 1e-5) -> tuple[np.ndarray, WhiteningCache]:
+    r"""Make the features of a batch uncorrelated, of mean zero and of variance one.
+
+    .. math::
+
+       \mu = \frac{1}{m} \sum_i x_i, \qquad
+       \Sigma = \frac{1}{m} \sum_i (x_i - \mu)(x_i - \mu)^\top + \epsilon I
+              = V \,\mathrm{diag}(\lambda)\, V^\top, \qquad
+       z_i = \Sigma^{-1/2} (x_i - \mu) = V \,\mathrm{diag}(\lambda)^{-1/2}\, V^\top (x_i - \mu)
+
+    Parameters
+    ----------
+    x : numpy.ndarray
+        Floats of shape (N, C) or (N, C, \*spatial), with m > 1 values per feature. With ``eps=0``,
+        m > C, and no feature that is constant or determined by the others.
+    eps : float
+        Added to every eigenvalue; at least 0, in the squared unit of ``x``.
+
+    Returns
+    -------
+    z : numpy.ndarray
+        Shape and dtype of ``x``.
+    cache : WhiteningCache
+        For :func:`whitening_backward`.
+
+    Raises
+    ------
+    TypeError
+        If ``x`` is not a NumPy array of floats, or ``eps`` is not a number.
+    ValueError
+        If ``x`` has fewer than two axes, is empty, has one value per feature, holds NaN or Inf or
+        values whose squares overflow; if ``eps`` is negative; or if ``eps`` is 0 and the covariance
+        is singular.
+
+    Notes
+    -----
+    Source: Ioffe & Szegedy 2015, section 2; Huang et al. 2018, "Decorrelated Batch Normalization".
+
+    Examples
+    --------
+    >>> x = np.array([[1.0, 2.0], [2.0, 3.0], [3.0, 7.0], [4.0, 8.0]])
+    >>> z, cache = whitening_forward(x, eps=0)
+    >>> np.allclose(z.T @ z / 4, np.eye(2)), np.allclose(z.sum(axis=0), 0)
+    (True, True)
+    >>> print(cache.matrix.round(3))
+    [[ 3.178 -1.206]
+     [-1.206  0.877]]
+    """
+    x = _validate.features("x", x)
+    eps = _validate.number("eps", eps, low=0)
+    c, mean = _center("x", _rows(x))
+    if eps == 0:
+        _refuse_singular(c, np.finfo(x.dtype).eps)
+    u, variances, v = _eigen(c)
+    rows = u * np.sqrt(len(c) * variances / (variances + eps))
+    cache = WhiteningCache(rows, mean, variances, v, eps, x.shape, x.dtype)
+    return _like("z", rows @ v.T, cache.shape, cache.dtype), cache
+
+
+def whitening_backward(dz: np.ndarray, cache: WhiteningCache) -> np.ndarray:
+    r"""Propagate the gradient of a loss through :func:`whitening_forward`.
+
+    With the rows of ``z`` and ``dz`` turned to the eigenvectors, :math:`\sigma = \sqrt\lambda`,
+
+    .. math::
+
+       A = \frac{1}{m} \sum_i z_i \, dz_i^\top, \qquad
+       B_{kl} = \frac{\sigma_k A_{kl} + \sigma_l A_{lk}}{\sigma_k + \sigma_l}, \qquad
+       dx_i = \Sigma^{-1/2} \Big( dz_i - \frac{1}{m} \sum_j dz_j - B z_i \Big)
+
+    Nothing is divided by a difference of eigenvalues, so equal ones are no special case. With one
+    feature this is the backward pass of Batch Normalization.
+
+    Parameters
+    ----------
+    dz : numpy.ndarray
+        Gradient of the loss with respect to ``z``, floats of the shape of ``x``.
+    cache : WhiteningCache
+        Second result of :func:`whitening_forward`.
+
+    Returns
+    -------
+    numpy.ndarray
+        ``dx``, shape and dtype of ``x``.
+
+    Raises
+    ------
+    TypeError
+        If ``dz`` is not a NumPy array of floats, or ``cache`` is not a :class:`WhiteningCache`.
+    ValueError
+        If the shape of ``dz`` is not that of ``x``, or ``dz`` holds NaN or Inf, or ``dx`` overflows.
+
+    Notes
+    -----
+    Derived in Chapter 4 from the derivative of a matrix function (Daleckii & Krein 1965).
+
+    Examples
+    --------
+    >>> x = np.array([[1.0, 0.0], [-1.0, 0.0], [0.0, 1.0], [0.0, -1.0]])  # equal eigenvalues
+    >>> z, cache = whitening_forward(x, eps=0)
+    >>> dz = np.array([[1.0, 0.0], [0.0, 1.0], [0.0, 0.0], [0.0, 0.0]])
+    >>> print(whitening_backward(dz, cache).round(3) + 0.0)
+    [[ 0.354  0.   ]
+     [ 0.354  0.707]
+     [ 0.    -0.354]
+     [-0.707 -0.354]]
+    """
+    if not isinstance(cache, WhiteningCache):
+        raise TypeError(
+            f"cache is a {type(cache).__name__}; expected the WhiteningCache that whitening_forward "
+            f"returns second: z, cache = whitening_forward(x)."
+        )
+    dz = _validate.float_array("dz", dz)
+    if dz.shape != cache.shape:
+        raise ValueError(
+            f"dz has shape {dz.shape}; expected {cache.shape}, the shape of x and z. "
+            f"Pass the cache that the same forward pass returned."
+        )
+    # With W = f(Sigma) and f(t) = t^(-1/2), in the basis of the eigenvectors, where c = z * s:
+    #   dW_kl   = f[k, l] * dSigma_kl,   f[k, l] = (f(lk) - f(ll)) / (lk - ll), and f'(lk) if equal,
+    #           = -1 / (sk sl (sk + sl)) in both cases: the difference cancels
+    #   dSigma  = f[k, l] * symmetric part of sum(c dz^T)       (the gradient, by the adjoint)
+    #   dc      = dz W + 2/m c dSigma
+    #   dx      = dc - mean(dc),   where sum(c) = 0
+    # Substituting c = z * s turns f[k, l] into the weights sk / (sk + sl) of B below.
+    v, s = cache.eigenvectors, np.sqrt(cache.variances + cache.eps)
+    g = _center("dz", _rows(dz))[0] @ v
+    weighted = s[:, None] * (cache.rows.T @ g) / len(g)
+    b = (weighted + weighted.T) / (s[:, None] + s)
+    with np.errstate(over="ignore", invalid="ignore"):
+        dx = (g - cache.rows @ b) / s @ v.T
+    return _like("dx", dx, cache.shape, cache.dtype)
+
+
+def whitening_inference(
+    x: np.ndarray, mean: np.ndarray, covariance: np.ndarray, *, eps: float = 1e-5
+) -> np.ndarray:
+    r"""Whiten with fixed statistics, so that each output depends on its own input alone.
+
+    .. math:: z = (\mathrm{Cov}[x] + \epsilon I)^{-1/2} \, (x - \mathrm{E}[x])
+
+    Parameters
+    ----------
+    x : numpy.ndarray
+        Floats of shape (N, C) or (N, C, \*spatial); one value per feature is enough here.
+    mean, covariance : numpy.ndarray
+        Floats of shape (C,) and (C, C), as :func:`population_covariance` returns them.
+    eps : float
+        Added to every eigenvalue; the same as in training.
+
+    Returns
+    -------
+    numpy.ndarray
+        ``z``, of the shape and dtype of ``x``.
+
+    Raises
+    ------
+    TypeError
+        If an array is not a NumPy array of floats, or ``eps`` is not a number.
+    ValueError
+        If shapes do not match, a value is NaN or Inf, the covariance is not symmetric or has a
+        negative eigenvalue, ``eps`` is negative, or the covariance plus eps is singular.
+
+    Notes
+    -----
+    Source: Algorithm 2 of Ioffe & Szegedy 2015, with a covariance in place of the variances.
+
+    Examples
+    --------
+    >>> x = np.array([[3.0, 0.0]])
+    >>> print(whitening_inference(x, np.array([1.0, 0.0]), np.diag([4.0, 9.0]), eps=0))
+    [[1. 0.]]
+    """
+    x = _validate.features("x", x)
+    _validate.finite("x", x)
+    mean = _validate.per_feature("mean", mean, x.shape[1])
+    covariance = _covariance(covariance, x.shape[1])
+    eps = _validate.number("eps", eps, low=0)
+    values, v = np.linalg.eigh(covariance)
+    noise = len(v) * np.finfo(covariance.dtype).eps * np.abs(values).max()
+    if values[0] < -noise:
+        raise ValueError(
+            f"covariance has the eigenvalue {values[0]:.3g}; expected none below 0, because no data "
+            f"has a negative variance. Is it a correlation estimated from incomplete data?"
+        )
+    if values[0] + eps <= (0 if eps else noise):
+        raise ValueError(
+            f"covariance is singular and eps={eps:g}, so the result would be 0/0; expected a "
+            f"positive eps, or features none of which the others determine. Pass eps=1e-5."
+        )
+    w = (v / np.sqrt(values.clip(0) + eps)) @ v.T
+    return _like("z", (_rows(x) - mean) @ w, x.shape, x.dtype)
+
+
+def population_covariance(batches: Iterable[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
+    r"""Average the statistics of batches into those of the population.
+
+    .. math::
+
+       \mathrm{E}[x] = \mathrm{E}_B[\mu_B], \qquad
+       \mathrm{Cov}[x] = \frac{m}{m - 1} \, \mathrm{E}_B[\Sigma_B]
+
+    Batches of unequal sizes weigh their means by m and their unbiased covariances by m - 1.
+
+    Parameters
+    ----------
+    batches : iterable of numpy.ndarray
+        Floats of shape (N, C) or (N, C, \*spatial); read once, one batch at a time.
+
+    Returns
+    -------
+    mean, covariance : numpy.ndarray
+        float64, shapes (C,) and (C, C), for :func:`whitening_inference`.
+
+    Raises
+    ------
+    TypeError
+        If ``batches`` is not an iterable of arrays of floats.
+    ValueError
+        If there is no batch, or one has another number of features, one value per feature, or NaN
+        or Inf.
+
+    Notes
+    -----
+    Source: Algorithm 2 of Ioffe & Szegedy 2015, line 10, with covariances in place of variances.
+
+    Examples
+    --------
+    >>> batches = [np.array([[1.0, 0.0], [3.0, 2.0]]), np.array([[5.0, 1.0], [9.0, 1.0]])]
+    >>> mean, covariance = population_covariance(batches)
+    >>> print(mean, covariance.tolist())
+    [4.5 1. ] [[5.0, 1.0], [1.0, 1.0]]
+    """
+    if isinstance(batches, np.ndarray) or not isinstance(batches, Iterable):
+        raise TypeError(
+            f"batches is a {type(batches).__name__}; expected an iterable of arrays (N, C) or "
+            f"(N, C, *spatial). Put a single batch in a list: [x]."
+        )
+    count, degrees, total, products = 0, 0, np.zeros(0), np.zeros((0, 0))
+    for i, batch in enumerate(batches):
+        name = f"batches[{i}]"
+        rows = _rows(_validate.features(name, batch))
+        if i == 0:
+            total, products = np.zeros(rows.shape[1]), np.zeros((rows.shape[1],) * 2)
+        elif rows.shape[1] != total.size:
+            raise ValueError(
+                f"{name} has {rows.shape[1]} features, shape {batch.shape}; expected {total.size}, "
+                f"like the batches before it. Take all batches from one layer."
+            )
+        c, mean = _center(name, rows)
+        count, degrees = count + len(c), degrees + len(c) - 1
+        total, products = total + len(c) * mean, products + c.T @ c
+    if count == 0:
+        raise ValueError(
+            "batches holds no batch; expected at least one. A generator that was read once is empty: "
+            "make a new one, or pass a list."
+        )
+    return total / count, products / degrees
+
+
+def _rows(x: np.ndarray) -> np.ndarray:
+    """(N, C, *spatial) into a float64 table, one row for each value of a feature."""
+    return np.moveaxis(x, 1, -1).reshape(-1, x.shape[1]).astype(np.float64)
+
+
+def _like(name: str, rows: np.ndarray, shape: tuple[int, ...], dtype: np.dtype) -> np.ndarray:
+    """Undo `_rows`, and round to the caller's dtype, but never turn a finite result into Inf."""
+    with np.errstate(over="ignore"):
+        rounded = rows.astype(dtype)
+    if not np.isfinite(rounded).all():
+        raise ValueError(
+            f"{name} is too large for {np.dtype(dtype)}, which ends at "
+            f"{float(np.finfo(dtype).max):.3g}; expected values that fit. Use a larger eps, a wider "
+            f"dtype, or scale the input."
+        )
+    n, c, *spatial = shape
+    return np.ascontiguousarray(np.moveaxis(rounded.reshape(n, *spatial, c), -1, 1))
+
+
+def _center(name: str, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return rows minus their mean, and the mean; the second pass removes the rounding of the first."""
+    if len(rows) == 1:
+        raise ValueError(
+            f"{name} has one value per feature; expected at least 2, because one value has no "
+            f"covariance. Use larger batches, or whitening_inference with fixed statistics."
+        )
+    _validate.finite(name, rows)
+    with np.errstate(over="ignore", invalid="ignore"):
+        mean = rows.mean(axis=0)
+        c = rows - mean
+        rest = c.mean(axis=0)
+        c -= rest
+        squares = np.einsum("ij,ij->j", c, c)
+    if not np.isfinite(squares).all():
+        raise ValueError(
+            f"{name} is so large that squares overflow in feature(s) "
+            f"{np.flatnonzero(~np.isfinite(squares)).tolist()}; expected values that can be squared "
+            f"and summed. Scale {name} down first."
+        )
+    return c, mean + rest
+
+
+def _eigen(c: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Return U, the eigenvalues of the covariance, largest first, and its eigenvectors V.
+
+    They come from the singular values of the centered rows, c = U S V^T, so that c.T @ c / m =
+    V (S^2 / m) V^T. To form c.T @ c first would square the condition number and cost half of the
+    digits, while U is orthonormal to the last digit, and so is what is made of it.
+    """
+    m, features = c.shape
+    u, s, vt = np.linalg.svd(c, full_matrices=m < features)
+    missing = features - len(s)  # directions in which too few rows do not vary
+    variances = np.pad(s**2 / m, (0, missing))
+    return np.pad(u, ((0, 0), (0, missing))), variances, vt.T
+
+
+def _refuse_singular(c: np.ndarray, resolution: float) -> None:
+    """Refuse a covariance that cannot be inverted, judged on standardized features."""
+    m, features = c.shape
+    norms = np.linalg.norm(c, axis=0)
+    constant = np.flatnonzero(norms == 0).tolist()
+    if constant:
+        reason = f"feature(s) {constant} are constant"
+    elif m <= features:
+        reason = f"{m} values per feature, for {features} features"
+    else:
+        # Units must not decide, unless they differ so much that float64 cannot hold both.
+        by_feature, raw = (np.linalg.svd(a, compute_uv=False) for a in (c / norms, c))
+        if by_feature[-1] > by_feature[0] * m * resolution and raw[-1] > raw[0] * m * 2.0**-52:
+            return
+        reason = "some features determine others, or differ in scale by more than float64 resolves"
+    raise ValueError(
+        f"the covariance of x is singular ({reason}) and eps=0, so the result would be 0/0; expected "
+        f"m > C and no redundant feature. Pass eps=1e-5, use larger batches, or drop features."
+    )
+
+
+def _covariance(value: object, features: int) -> np.ndarray:
+    """Return a finite, symmetric float64 matrix (features, features), else raise."""
+    matrix = _validate.float_array("covariance", value)
+    if matrix.shape != (features, features):
+        raise ValueError(
+            f"covariance has shape {matrix.shape}; expected ({features}, {features}), a row and a "
+            f"column for each feature. For variances alone use np.diag(var)."
+        )
+    _validate.finite("covariance", matrix)
+    if not np.allclose(matrix, matrix.T, rtol=1e-5, atol=1e-8 * np.abs(matrix).max()):
+        raise ValueError(
+            "covariance is not symmetric; expected Cov[x_k, x_l] = Cov[x_l, x_k]. Was the whitening "
+            "matrix of another method passed? Use population_covariance."
+        )
+    return ((matrix + matrix.T) / 2).astype(np.float64)
