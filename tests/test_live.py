@@ -414,3 +414,56 @@ def test_weight_length(compute, decays):
         assert length[-1] == pytest.approx(settled, rel=1e-3)
     else:
         assert data["settled"] is None
+
+
+@pytest.mark.parametrize(("affine", "gamma", "beta"), [(0, 1.0, 0.0), (1, 2.0, -3.0), (2, None, None)])
+@pytest.mark.parametrize("params", [{}, {"m": 2, "logSpread": -3, "logEps": -5, "shift": -2}])
+def test_algorithm_one(js, compute, affine, gamma, beta, params):
+    option = js("BNLive.figures['algorithm-one'].controls[4].options[a[0]]", affine)
+    data = compute("algorithm-one", affine=option, **params)
+    x = np.array(data["x"])[:, None]
+    eps = 10.0 ** params.get("logEps", -5)
+    assert x.size == params.get("m", 8)
+    if gamma is None:
+        gamma, beta = np.sqrt(x.var() + eps), x.mean()
+        np.testing.assert_allclose(data["y"], x[:, 0], rtol=1e-9)
+    y, cache = bnlab.batch_norm_forward(x, np.array([gamma]), np.array([beta]), eps=eps)
+    np.testing.assert_allclose(data["y"], y[:, 0], rtol=1e-9, atol=1e-12)
+    np.testing.assert_allclose(data["xHat"], cache.x_hat[:, 0], rtol=1e-9, atol=1e-12)
+    np.testing.assert_allclose(data["centered"], x[:, 0] - x.mean(), rtol=1e-9, atol=1e-12)
+    got = [data[k] for k in ("gamma", "beta", "largest", "kept")]
+    kept = x.var() / (x.var() + eps)
+    np.testing.assert_allclose(got, [gamma, beta, np.abs(cache.x_hat).max(), kept], rtol=1e-9)
+
+
+@pytest.mark.parametrize("solve", [True, False])
+def test_recover_identity(compute, solve):
+    found = [
+        compute("recover-identity", gamma=1.5, beta=2.0, m=5, batch=b, solve=solve)
+        for b in range(1, 21)
+    ]
+    first = np.array(found[0]["x"])
+    gamma, beta = (np.sqrt(first.var() + 1e-5), first.mean()) if solve else (1.5, 2.0)
+    losses = []
+    for data in found:
+        x = np.array(data["x"])[:, None]
+        y, _ = bnlab.batch_norm_forward(x, np.array([gamma]), np.array([beta]))
+        np.testing.assert_allclose(data["y"], y[:, 0], rtol=1e-9, atol=1e-12)
+        losses.append(((y - x) ** 2).mean())
+        assert data["loss"] == pytest.approx(losses[-1], abs=1e-12)
+    assert (losses[0] < 1e-20) == solve
+    assert found[3]["lossOfAll"] == pytest.approx(np.mean(losses))
+
+
+@pytest.mark.parametrize("params", [{}, {"value": -3, "m": 33, "shift": 1.5, "spread": 0.4}])
+def test_batch_company(js, compute, params):
+    data = compute("batch-company", **params)
+    m, shift, spread = params.get("m", 8), params.get("shift", 0), params.get("spread", 1)
+    value = params.get("value", 1)
+    z = np.array(js("math.random(5).normals(400 * 63)")).reshape(400, 63)[:, : m - 1]
+    batches = np.vstack([np.full((1, 400), float(value)), (shift + spread * z).T])
+    x_hat = bnlab.batch_norm_forward(batches, np.ones(400), np.zeros(400))[0][0]
+    np.testing.assert_allclose(data["xHat"], x_hat, rtol=1e-9, atol=1e-12)
+    np.testing.assert_allclose([data["mean"], data["std"]], [x_hat.mean(), x_hat.std()], rtol=1e-9)
+    assert data["theory"] == pytest.approx(math.sqrt((1 + value**2 / 2) / m))
+    assert sum(b["count"] for b in data["bins"]) == 400

@@ -23,6 +23,13 @@ from bnlab.checks.gradient_flow import (
     one_line_gradient,
     projection_matrix,
 )
+from bnlab.checks.minibatch_batchnorm import (
+    eps_output_std,
+    identity_parameters,
+    minibatch_backward,
+    minibatch_forward,
+    most_extreme_batch,
+)
 from bnlab.checks.naive_failure import (
     bias_growth,
     bias_with_beta,
@@ -36,11 +43,16 @@ __all__ = [
     "best_step",
     "bias_growth",
     "bias_with_beta",
+    "eps_output_std",
     "equilibrium_length",
     "gradient_through_mean",
     "gradient_through_statistics",
     "growth_per_layer",
+    "identity_parameters",
     "importance_weights",
+    "minibatch_backward",
+    "minibatch_forward",
+    "most_extreme_batch",
     "next_squared_length",
     "one_line_gradient",
     "projection_matrix",

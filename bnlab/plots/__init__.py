@@ -28,6 +28,14 @@ from bnlab.plots.gradient_flow import (
     rate_sweeps,
     weight_length,
 )
+from bnlab.plots.minibatch_batchnorm import (
+    batch_makeup,
+    company_spread,
+    eps_sweep,
+    identity_learned,
+    largest_values,
+    normalized_shape,
+)
 from bnlab.plots.naive_failure import (
     bias_by_learning_rate,
     detached_on_digits,
@@ -39,7 +47,9 @@ from bnlab.plots.naive_failure import (
 
 __all__ = [
     "activation_percentiles",
+    "batch_makeup",
     "bias_by_learning_rate",
+    "company_spread",
     "computation_graph",
     "cup_correlation",
     "cup_error",
@@ -47,12 +57,16 @@ __all__ = [
     "detached_on_digits",
     "distance_shares",
     "drift_since_start",
+    "eps_sweep",
     "explosion_rates",
     "gradient_depth",
+    "identity_learned",
+    "largest_values",
     "naive_bias",
     "naive_scale",
     "nearest_neighbors",
     "neighbor_accuracy",
+    "normalized_shape",
     "one_feature_scaled",
     "one_step_drift",
     "outlier_effect",
