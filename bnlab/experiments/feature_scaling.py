@@ -73,16 +73,21 @@ def distance_shares(
 def nearest_neighbors(
     dataset: Dataset,
     *,
-    query: int = 0,
+    query: int | None = None,
     scalings: Sequence[str] = ("none", "min-max [0, 1]", "standardize"),
 ) -> NearestNeighbors:
     """Find each row's nearest other row under several scalings.
 
     Rows at the same distance are all nearest. A row counts as changed only if none of its nearest rows without
-    scaling is nearest with it.
+    scaling is nearest with it. Without a `query`, the figure looks at the row whose nearest row with the last
+    scaling is the farthest without.
     """
     x, values = dataset.x, np.array(_scaled(dataset.x, scalings))
     unscaled = _nearest(x)
+    if query is None:
+        query = int(
+            np.where(_nearest(values[-1]), _squared_distances(x, x), 0).max(axis=1).argmax()
+        )
     nearest, changed, differs = [], [], []
     for z in values:
         near = _nearest(z)

@@ -30,6 +30,15 @@ __all__ = [
     "whitening_steps",
 ]
 
+SKY, ROSE, GREEN, GRAY = "#4D9DC9", "#B86FA0", "#009E73", "#7A7A7A"
+LOOKS = {  # of each scaling, in every figure of the chapter
+    "none": (style.PLAIN, "-"),
+    "min-max [0, 1]": (SKY, "--"),
+    "min-max [-1, 1]": (ROSE, "-."),
+    "standardize": (style.NORMALIZED, "-"),
+    "whiten": (GREEN, ":"),
+}
+
 
 def distance_shares(result: DistanceShares, *, ax=None):
     """Draw one bar of length 1 a scaling, cut by feature; small shares keep a label."""
@@ -38,7 +47,12 @@ def distance_shares(result: DistanceShares, *, ax=None):
         for j, feature in enumerate(result.features):
             width = result.shares[:, j]
             bars = ax.barh(
-                result.scalings, width, left=left, color=f"C{j}", label=feature, height=0.6
+                result.scalings,
+                width,
+                left=left,
+                color=(GREEN, ROSE)[j % 2],
+                label=feature,
+                height=0.6,
             )
             labels = [f"{share:.0%}" if share > 0.08 else "" for share in width]
             ax.bar_label(bars, labels, label_type="center", color="white")
@@ -57,7 +71,7 @@ def nearest_neighbors(result: NearestNeighbors, *, ax=None):
             -0.12, 0.12, len(result.x)
         )  # so that points do not hide others
         y, x = result.x[:, 0] + offset, result.x[:, 1]
-        ax.scatter(x, y, s=14, color="C6", alpha=0.6)
+        ax.scatter(x, y, s=14, color=GRAY, alpha=0.6)
         drawn = {}
         for name, other in zip(result.scalings, result.nearest.tolist(), strict=True):
             drawn.setdefault(other, []).append(name)
@@ -99,13 +113,12 @@ def neighbor_accuracy(*results: NeighborAccuracy, ax=None):
             found = [t_interval(r.accuracy[:, r.scalings.index(name)]) for _, r in chosen]
             means = [interval.mean for interval in found]
             error = [interval.high - interval.mean for interval in found]
-            color = style.PLAIN if name == "none" else ("C0", "C5", "C2", "C3")[(j - 1) % 4]
             ax.bar(
                 at,
                 means,
                 width * 0.9,
                 yerr=error,
-                color=color,
+                color=LOOKS[name][0],
                 ecolor="0.25",
                 capsize=3,
                 label=name,
@@ -188,15 +201,9 @@ def steps_and_condition(result: DescentRates, *, ax=None):
 
 def table_descent(result: TableDescent, *, ax=None):
     """Draw the excess loss against steps, one line a scaling."""
-    lines = {
-        "none": (style.PLAIN, "-"),
-        "min-max [0, 1]": ("C5", "--"),
-        "min-max [-1, 1]": ("C3", "-."),
-    }
-    lines |= {"standardize": (style.NORMALIZED, "-"), "whiten": ("C2", ":")}
     with style.axes(ax) as ax:
         for j, name in enumerate(result.scalings):
-            color, dash = lines[name]
+            color, dash = LOOKS[name]
             ax.plot(result.at + 1, result.excess[j], color=color, linestyle=dash, label=name)
         ax.axhline(result.tolerance, color=style.THEORY, linewidth=1)
         ax.set(xscale="log", yscale="log", ylim=(result.tolerance / 100, 3))
