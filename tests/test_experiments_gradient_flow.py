@@ -1,0 +1,203 @@
+"""Experiments of gradient flow: identities that must hold, closed forms against sampling, sweeps."""
+
+import numpy as np
+import pytest
+from torch import nn
+
+from bnlab import results
+from bnlab.experiments import gradient_flow
+
+close = np.testing.assert_allclose
+
+
+# ---- scale invariance ------------------------------------------------------------------------------
+
+
+def test_without_eps_scale_changes_nothing_but_the_weight_gradient():
+    result = gradient_flow.scale_invariance([1e-3, 0.5, 1.0, 7.0, 1e4])
+    for values in (result.output, result.du, result.dw, result.radial):
+        assert values.max() < 1e-11
+    close(result.radial_theory, 0)
+
+
+def test_with_eps_small_weights_break_the_invariance_and_large_ones_do_not():
+    result = gradient_flow.scale_invariance([1e-3, 1.0, 1e3], eps=1e-5)
+    assert result.output[0] > 0.5
+    assert result.output[1] == 0
+    assert result.output[2] < 1e-4
+    close(result.radial, result.radial_theory, rtol=1e-6)
+    assert (np.diff(result.radial) < 0).all()
+
+
+# ---- one neuron ------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("decay", [0.0, 0.05])
+def test_squared_lengths_follow_pythagoras(decay):
+    run = gradient_flow.neuron_run(lr=0.3, weight_decay=decay, steps=40, seeds=3)
+    expected = (1 - 0.3 * decay) ** 2 * run.norm2[:, :-1] + 0.3**2 * run.grad2
+    close(run.norm2[:, 1:], expected, rtol=1e-12)
+    assert np.abs(run.radial).max() < 1e-13
+
+
+def test_eps_breaks_the_right_angle():
+    run = gradient_flow.neuron_run(lr=0.1, eps=1.0, steps=20, seeds=3)
+    assert np.abs(run.radial).max() > 1e-3
+    close(run.norm2[:, 1:], run.norm2[:, :-1] - 0.2 * run.radial + 0.01 * run.grad2, rtol=1e-12)
+
+
+def test_the_length_settles_where_theory_says():
+    run = gradient_flow.neuron_run(lr=0.4, weight_decay=0.01, steps=1500, seeds=10)
+    late = slice(700, 1500)
+    unit = (run.grad2 * run.norm2[:, :-1])[:, late].mean()
+    theory = gradient_flow.equilibrium_norm4(unit, lr=0.4, weight_decay=0.01)
+    assert (run.norm2[:, late] ** 2).mean() == pytest.approx(theory, rel=0.01)
+    assert np.sqrt((run.rotation[:, late] ** 2).mean()) == pytest.approx(
+        np.sqrt(2 * 0.4 * 0.01), rel=0.01
+    )
+
+
+def test_where_the_weights_start_is_forgotten():
+    short, long = (
+        gradient_flow.neuron_run(lr=0.4, weight_decay=0.02, start=s, steps=800, seeds=4)
+        for s in (0.3, 10)
+    )
+    close(short.norm2[:, -200:].mean(), long.norm2[:, -200:].mean(), rtol=0.02)
+
+
+def test_runs_repeat_and_seeds_differ():
+    first, again = (gradient_flow.neuron_run(lr=0.1, steps=5, seeds=3) for _ in range(2))
+    close(first.norm2, again.norm2, rtol=0)
+    assert len(np.unique(first.norm2[:, -1])) == 3
+
+
+# ---- rates -----------------------------------------------------------------------------------------
+
+
+def sampled_rate(g, slope, b, draws=200_000):
+    """The rate of the derivation with each expectation sampled: directions uniform on the sphere."""
+    z = np.random.default_rng(0).normal(size=(draws, b))
+    z -= z.mean(axis=1, keepdims=True)
+    u = z / np.linalg.norm(z, axis=1, keepdims=True)
+    value, d = g(u * np.sqrt(b)), slope(u * np.sqrt(b))
+    spread = value.var(axis=1, ddof=1).mean()  # diagonal minus off-diagonal of E[g g']
+    trace = (d**2).sum(1) * (1 - 2 / b) + d.sum(1) ** 2 / b**2
+    along = (d**2 * u**2).sum(1) - (d * u).sum(1) ** 2 / b
+    return b / spread / (b - 3) * (trace - along).mean() / (b - 1)
+
+
+NONLINEARITIES = {
+    "linear": (lambda z: z, np.ones_like),
+    "relu": (lambda z: np.maximum(z, 0), lambda z: (z > 0).astype(float)),
+}
+
+
+@pytest.mark.parametrize("activation", NONLINEARITIES)
+@pytest.mark.parametrize("b", [4, 5, 8, 32])
+def test_closed_forms_are_the_sampled_expectations(activation, b):
+    assert gradient_flow.explosion_rate(activation, b) == pytest.approx(
+        sampled_rate(*NONLINEARITIES[activation], b), rel=3e-3
+    )
+
+
+@pytest.mark.parametrize("activation", ["linear", "relu"])
+def test_closed_forms_reach_their_limit_from_above(activation):
+    rates = [gradient_flow.explosion_rate(activation, b) for b in (5, 10, 100, 1000, 10**6)]
+    assert (np.diff(rates) < 0).all()
+    assert rates[-1] == pytest.approx(gradient_flow.explosion_limit(activation), rel=1e-5)
+
+
+def test_limits_are_the_known_ones():
+    assert gradient_flow.explosion_limit("relu") == pytest.approx(np.pi / (np.pi - 1))
+    assert gradient_flow.explosion_limit("linear") == pytest.approx(1)
+    z = np.random.default_rng(0).normal(size=1_000_000)
+    for name, g in (("tanh", np.tanh), ("sigmoid", lambda v: 1 / (1 + np.exp(-v)))):
+        slope = (g(z + 1e-5) - g(z - 1e-5)) / 2e-5
+        expected = (slope**2).mean() / g(z).var()
+        assert gradient_flow.explosion_limit(name) == pytest.approx(expected, rel=5e-3)
+        assert gradient_flow.explosion_limit(name) > 1
+
+
+@pytest.mark.parametrize("activation", ["linear", "relu"])
+def test_wide_networks_grow_at_the_closed_form_rate(activation):
+    """Up to the interval and one percent, which is what a width of 512 still costs."""
+    result = gradient_flow.explosion_rates(activation, batch_sizes=(8, 16), width=512, draws=8)
+    interval = results.t_interval(result.rate, confidence=0.99)
+    assert (interval.low <= 1.01 * result.theory).all()
+    assert (0.99 * result.theory <= interval.high).all()
+    assert (interval.high - interval.low < 0.15).all()
+    assert (interval.low > 1.03).all()
+
+
+def test_without_normalization_the_rate_is_another():
+    """The measurement is not blind: the same networks, not normalized, do not grow."""
+    from bnlab.experiments import signal_depth
+
+    plain = signal_depth.profile(
+        activation="relu", weight_std=(2 / 512) ** 0.5, width=512, depth=16, examples=16, seeds=6
+    ).gradient
+    rate = (plain[:, 3] / plain[:, 12]) ** (2 / 9)
+    assert 0.9 < rate.mean() < 1.1
+
+
+def test_activations_without_a_closed_form_say_so():
+    with pytest.raises(ValueError, match=r"'tanh'.*explosion_limit"):
+        gradient_flow.explosion_rate("tanh", 8)
+    with pytest.raises(ValueError, match="batch_size is 3; expected at least 4"):
+        gradient_flow.explosion_rate("relu", 3)
+    result = gradient_flow.explosion_rates(
+        "tanh", batch_sizes=(16,), width=32, depth=8, skip=1, draws=2
+    )
+    assert np.isnan(result.theory).all()
+    assert result.limit == gradient_flow.explosion_limit("tanh")
+
+
+# ---- learning rates --------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def sweeps():
+    settings = {"lrs": (0.25, 4.0, 64.0), "steps": 60, "seeds": (50, 51)}
+    flat = {"norm": lambda n: nn.BatchNorm1d(n, affine=False), "everywhere": True}
+    return {
+        "without": gradient_flow.rate_sweep("without", **settings),
+        "with": gradient_flow.rate_sweep("with", norm=nn.BatchNorm1d, **settings),
+        "everywhere": gradient_flow.rate_sweep("everywhere", **flat, **settings),
+    }
+
+
+def test_normalization_raises_the_largest_stable_rate(sweeps):
+    largest = {k: gradient_flow.largest_stable(s) for k, s in sweeps.items()}
+    assert (largest["without"] == 0.25).all()
+    assert (largest["with"] >= 0.25).all()
+    assert (largest["everywhere"] == 64).all()
+
+
+def test_where_everything_is_normalized_weights_grow_instead(sweeps):
+    growth = sweeps["everywhere"].growth
+    assert (np.diff(growth, axis=1) > 0).all()
+    assert (growth[:, -1] > 5).all()
+
+
+def test_largest_stable_stops_at_the_first_failure():
+    sweep = results.RateSweep(
+        label="", normalized=False, lr=np.array([1.0, 2.0, 4.0]), loss=np.zeros((3, 3)),
+        stable=np.array([[True, False, True], [False, True, True], [True, True, True]]),
+        accuracy=np.zeros((3, 3)), growth=np.zeros((3, 3)),
+    )  # fmt: skip
+    close(gradient_flow.largest_stable(sweep), [1, np.nan, 4])
+
+
+def test_results_can_be_stored(tmp_path, sweeps):
+    made = [
+        gradient_flow.scale_invariance([0.5]),
+        gradient_flow.neuron_run(lr=0.1, steps=3, seeds=2),
+        gradient_flow.explosion_rates("relu", batch_sizes=(8,), width=16, depth=8, skip=1, draws=2),
+        sweeps["with"],
+    ]
+    origin = results.Provenance.now(seeds=(0,), config={}, duration=0.0)
+    for i, result in enumerate(made):
+        path = results.save(result, tmp_path / f"{i}.npz", provenance=origin)
+        loaded, _ = results.load(path)
+        for name, value in vars(result).items():
+            np.testing.assert_array_equal(getattr(loaded, name), value)
