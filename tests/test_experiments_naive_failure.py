@@ -51,6 +51,13 @@ def test_accumulation_stops_where_predicted():
     assert_allclose(result.b[1], 0.195 * 2**18, rtol=0.01)
 
 
+@pytest.mark.parametrize("step", [1.001, 1.25, 1.55, 2.0])
+def test_a_float32_number_lives_for_2_to_the_24_constant_steps_or_half_again(step):
+    result = naive_failure.accumulate(step, steps=2**25, every=2**20)
+    assert result.b[-1] == result.predicted_b
+    assert 1 - 1e-6 < result.stalled_after / 2**24 < 1.5 + 1e-6
+
+
 def test_accumulation_that_is_not_over_says_so():
     assert naive_failure.accumulate(0.195, steps=2**12, every=2**10).stalled_after == -1
 

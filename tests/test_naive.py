@@ -132,12 +132,21 @@ def test_center_scale_divides_the_push_on_b_by_a():
     np.testing.assert_allclose(np.diff(run.b), 0.2 * t.mean() / np.abs(run.a[:-1]), rtol=1e-9)
 
 
-def test_affine_makes_a_and_b_copy_gamma_and_beta():
+@pytest.mark.parametrize("covariance", [0.5, 2.0])
+def test_affine_makes_a_and_b_copy_gamma_and_beta(covariance):
+    u, t = sample(covariance=covariance)
+    run = naive.train(u, t, variant="center_scale_affine", lr=0.1, steps=200)
+    np.testing.assert_allclose(run.a, run.gamma, atol=1e-12)
+    np.testing.assert_allclose(run.b, run.beta, atol=1e-12)
+    assert run.gamma[-1] == pytest.approx(covariance)
+    assert run.loss[-1] == pytest.approx(np.var(t - covariance * u))
+
+
+def test_small_affine_steps_conserve_the_difference_of_squares():
     u, t = sample(covariance=2.0)
-    run = naive.train(u, t, variant="center_scale_affine", lr=0.001, steps=6000)
-    np.testing.assert_allclose(run.a, run.gamma, atol=0.01)
-    np.testing.assert_allclose(run.b, run.beta, atol=0.01)
-    assert run.gamma[-1] == pytest.approx(2.0, abs=1e-4)
+    run = naive.train(u, t, variant="center_scale_affine", lr=1e-4, steps=40_000, a0=1.7)
+    np.testing.assert_allclose(run.a**2 - run.gamma**2, 1.7**2 - 1, atol=2e-3)
+    assert run.gamma[-1] == pytest.approx(2.0, abs=1e-2)
 
 
 # The right gradient
