@@ -58,7 +58,8 @@ def train(
     Parameters
     ----------
     model : torch.nn.Module
-        Maps (m, features) to logits (m, classes). It is changed, and left in training mode.
+        Maps (m, features) to logits (m, classes). It is changed, and left in training mode. Features
+        are given to it in the dtype of its parameters: after ``model.double()``, in float64.
     data : bnlab.data.Dataset
         Features of shape (N, features) and integer classes of shape (N,).
     lr : float
@@ -90,7 +91,7 @@ def train(
     >>> bool(history.loss[-1] < history.loss[0])
     True
     """
-    x, y = tensors(data)
+    x, y = tensors(data, dtype=_dtype(model))
     if not 0 < lr < float("inf"):
         raise ValueError(f"lr is {lr}; expected a finite number above 0.")
     if steps < 0:
@@ -127,7 +128,7 @@ def accuracy(model: nn.Module, data: Dataset) -> float:
     >>> 0.0 <= accuracy(model, mnist_5k()) <= 1.0
     True
     """
-    x, y = tensors(data)
+    x, y = tensors(data, dtype=_dtype(model))
     was_training = model.training
     model.eval()
     try:
@@ -137,9 +138,15 @@ def accuracy(model: nn.Module, data: Dataset) -> float:
         model.train(was_training)
 
 
-def tensors(data: Dataset) -> tuple[torch.Tensor, torch.Tensor]:
-    """Return features as float32 and classes as int64, the types torch trains on."""
-    return torch.tensor(data.x, dtype=torch.float32), torch.tensor(data.y, dtype=torch.int64)
+def tensors(
+    data: Dataset, *, dtype: torch.dtype = torch.float32
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Return features in the given floating dtype and classes as int64."""
+    return torch.tensor(data.x, dtype=dtype), torch.tensor(data.y, dtype=torch.int64)
+
+
+def _dtype(model: nn.Module) -> torch.dtype:
+    return next((p.dtype for p in model.parameters()), torch.float32)
 
 
 def shuffled_batches(n: int, *, batch_size: int, seed: int) -> Iterator[torch.Tensor]:

@@ -92,6 +92,15 @@ def test_an_epoch_holds_each_example_at_most_once_and_batches_are_full():
     assert epochs[0] != epochs[1]
 
 
+def test_a_model_in_float64_trains_in_float64(data):
+    model, twin = mlp([4, 6, 3], seed=1).double(), mlp([4, 6, 3], seed=1)
+    loss = training.train(model, data, **SETTINGS).loss
+    assert model.linear1.weight.dtype == torch.float64
+    difference = np.abs(loss - training.train(twin, data, **SETTINGS).loss)
+    assert 0 < difference.max() < 1e-5
+    assert 0 <= training.accuracy(model, data) <= 1
+
+
 def test_a_diverging_run_is_recorded_as_it_is(data):
     model = mlp([4, 3], seed=1)
     with torch.no_grad():

@@ -106,7 +106,7 @@ def learning_rates(
     loss = np.empty((len(seeds), len(lrs)))
     for i, seed in enumerate(seeds):
         for j, lr in enumerate(lrs):
-            model = models.mlp(SIZES, norm=norm, init_std=INIT_STD, seed=seed)
+            model = _network(norm, seed)
             history = training.train(
                 model, digits, lr=lr, steps=steps, batch_size=BATCH_SIZE, seed=seed
             )
@@ -164,14 +164,15 @@ def drift_run(
             f"steps={steps}."
         )
     digits, held_out = _digits()
-    x, y = training.tensors(digits)
+    x, y = training.tensors(digits, dtype=torch.float64)
     probe, batch = x[:probe_size], slice(probe_size, probe_size + BATCH_SIZE)
     runs, losses, accuracies = [], [], []
     for seed in seeds:
         rows: list[dict[str, np.ndarray]] = []
         first: dict[str, np.ndarray] = {}
+        tried: dict[str, list[np.ndarray]] = {"one_step_all": [], "one_step_first": []}
 
-        def record(t: int, model: nn.Module, rows=rows, first=first) -> None:
+        def record(t: int, model: nn.Module, rows=rows, first=first, tried=tried) -> None:
             if t % every:
                 return
             seen = probes.observe(model, probe, SITES)
@@ -180,15 +181,17 @@ def drift_run(
             if t in one_step_at:
                 for name, only in (("one_step_all", ""), ("one_step_first", "1")):
                     moved = _stepped(model, x[batch], y[batch], lr, only)
-                    rows[-1][name] = _drifts(seen, probes.observe(moved, probe, SITES))[
-                        "wasserstein"
-                    ]
+                    drifts = _drifts(seen, probes.observe(moved, probe, SITES))
+                    tried[name].append(drifts["wasserstein"])
 
-        model = models.mlp(SIZES, norm=norm, init_std=INIT_STD, seed=seed)
+        model = _network(norm, seed)
         history = training.train(
             model, digits, lr=lr, steps=steps, batch_size=BATCH_SIZE, seed=seed, on_step=record
         )
-        runs.append({k: np.stack([r[k] for r in rows if k in r]) for k in rows[0]})
+        runs.append(
+            {name: np.stack([row[name] for row in rows]) for name in rows[0]}
+            | {name: np.reshape(values, (-1, len(SITES))) for name, values in tried.items()}
+        )
         losses.append(history.loss)
         accuracies.append(training.accuracy(model, held_out))
     return DriftRun(
@@ -200,9 +203,15 @@ def drift_run(
         steps=times,
         loss=np.stack(losses),
         accuracy=np.array(accuracies),
-        one_step_times=np.array(sorted(one_step_at)),
-        **{k: np.stack([run[k] for run in runs]) for k in runs[0]},
+        one_step_times=np.array(sorted(one_step_at), dtype=int),
+        **{name: np.stack([run[name] for run in runs]) for name in runs[0]},
     )
+
+
+def _network(norm: Callable[[int], nn.Module] | None, seed: int) -> nn.Sequential:
+    # In float64: hundreds of steps would carry float32's rounding, which differs between machines,
+    # into digits that the book prints.
+    return models.mlp(SIZES, norm=norm, init_std=INIT_STD, seed=seed).double()
 
 
 def _digits() -> tuple[data.Dataset, data.Dataset]:

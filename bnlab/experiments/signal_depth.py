@@ -96,9 +96,9 @@ def profile(
     for seed in range(seeds):
         model = models.mlp(
             [width] * (depth + 2), activation=activation, norm=norm, init_std=weight_std, seed=seed
-        )
+        ).double()  # float32 cannot hold a spread of 1e-8 beside a mean of 0.5
         generator = torch.Generator().manual_seed(1000 + seed)
-        x, cotangent = torch.randn(2, examples, width, generator=generator)
+        x, cotangent = torch.randn(2, examples, width, generator=generator).double()
         measured.append(_profile(model, activation, x, cotangent))
     keys = ("size", "spread", "mean", "gradient", "saturated")
     theory = np.full((3, depth), np.nan)
@@ -127,8 +127,8 @@ def _profile(
         if name.startswith("act"):
             means.append(float(x.detach().mean()))
     gradients = torch.autograd.grad(x, inputs, cotangent)
-    rms = np.array([float(g.double().square().mean().sqrt()) for g in gradients])
-    z = [x.detach().double().numpy() for x in inputs]
+    rms = np.array([float(g.square().mean().sqrt()) for g in gradients])
+    z = [x.detach().numpy() for x in inputs]
     size = [np.sqrt(np.mean(layer**2)) for layer in z]
     spread = [np.sqrt(layer.var(axis=0).mean()) for layer in z]
     flat = [saturated_share(layer, activation=activation) for layer in z]
@@ -142,13 +142,14 @@ def _mean_field(activation: str, scale: float, depth: int) -> np.ndarray:
     density = np.exp(-(z**2) / 2)
     density /= density.sum()
     joint = density[:, None] * density
-    q, p, states = scale, 0.0, []  # inputs are independent N(0, 1)
+    q, difference, states = scale, scale, []  # inputs are independent N(0, 1)
     for _ in range(depth):
-        c = np.clip(p / q, 0, 1)
-        states.append((q, q - p, scale * density @ slope(np.sqrt(q) * z) ** 2))
-        other = c * z[:, None] + np.sqrt(1 - c**2) * z
-        p = scale * np.sum(joint * g(np.sqrt(q) * z)[:, None] * g(np.sqrt(q) * other))
+        states.append((q, difference, scale * density @ slope(np.sqrt(q) * z) ** 2))
+        # Two examples as sum and difference: q - p, when small, would be lost to rounding.
+        shared = np.sqrt(max(q - difference / 2, 0)) * z[:, None]
+        apart = np.sqrt(difference / 2) * z
+        difference = scale * np.sum(joint * (g(shared + apart) - g(shared - apart)) ** 2) / 2
         q = scale * density @ g(np.sqrt(q) * z) ** 2
     q, spread, factor = np.array(states).T
     below = np.append(np.cumprod(factor[:-1][::-1])[::-1], 1.0)
-    return np.sqrt(np.stack([q, np.maximum(spread, 0), below]))
+    return np.sqrt(np.stack([q, spread, below]))
