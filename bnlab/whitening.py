@@ -32,7 +32,7 @@ class WhiteningCache(NamedTuple):
     """What the forward pass keeps for the backward pass."""
 
     rows: np.ndarray
-    """Whitened input as rows, float64, shape (m, C), turned to the eigenvectors: ``z @ V``."""
+    """Whitened input ``z`` as rows, float64, shape (m, C)."""
     mean: np.ndarray
     """Mean of the batch, float64, shape (C,)."""
     variances: np.ndarray
@@ -108,18 +108,16 @@ def whitening_forward(x: np.ndarray, *, eps: float = 1e-5) -> tuple[np.ndarray, 
     x = _validate.features("x", x)
     eps = _validate.number("eps", eps, low=0)
     c, mean = _center("x", _rows(x))
-    if eps == 0:
-        _refuse_singular(c, np.finfo(x.dtype).eps)
-    u, variances, v = _eigen(c)
-    rows = u * np.sqrt(len(c) * variances / (variances + eps))
-    cache = WhiteningCache(rows, mean, variances, v, eps, x.shape, x.dtype)
-    return _like("z", rows @ v.T, cache.shape, cache.dtype), cache
+    variances, v = _eigen(c, singular_if=0 if eps else np.finfo(x.dtype).eps)
+    cache = WhiteningCache(c, mean, variances, v, eps, x.shape, x.dtype)
+    cache = cache._replace(rows=c @ cache.matrix)
+    return _like("z", cache.rows, cache.shape, cache.dtype), cache
 
 
 def whitening_backward(dz: np.ndarray, cache: WhiteningCache) -> np.ndarray:
     r"""Propagate the gradient of a loss through :func:`whitening_forward`.
 
-    With the rows of ``z`` and ``dz`` turned to the eigenvectors, :math:`\sigma = \sqrt\lambda`,
+    With :math:`z` and :math:`dz` in the basis of the eigenvectors, and :math:`\sigma = \sqrt\lambda`,
 
     .. math::
 
@@ -176,18 +174,19 @@ def whitening_backward(dz: np.ndarray, cache: WhiteningCache) -> np.ndarray:
             f"Pass the cache that the same forward pass returned."
         )
     # With W = f(Sigma) and f(t) = t^(-1/2), in the basis of the eigenvectors, where c = z * s:
-    #   dW_kl   = f[k, l] * dSigma_kl,   f[k, l] = (f(lk) - f(ll)) / (lk - ll), and f'(lk) if equal,
-    #           = -1 / (sk sl (sk + sl)) in both cases: the difference cancels
-    #   dSigma  = f[k, l] * symmetric part of sum(c dz^T)       (the gradient, by the adjoint)
-    #   dc      = dz W + 2/m c dSigma
-    #   dx      = dc - mean(dc),   where sum(c) = 0
-    # Substituting c = z * s turns f[k, l] into the weights sk / (sk + sl) of B below.
-    v, s = cache.eigenvectors, np.sqrt(cache.variances + cache.eps)
-    g = _center("dz", _rows(dz))[0] @ v
-    weighted = s[:, None] * (cache.rows.T @ g) / len(g)
-    b = (weighted + weighted.T) / (s[:, None] + s)
+    #   dW_kl = f[k, l] * dSigma_kl,   f[k, l] = (f(lk) - f(ll)) / (lk - ll), or f'(lk) if equal
+    #                                          = -1 / (sk sl (sk + sl)) in both cases
+    # so the gradients, from the last step to the first, are
+    #   G     = f[k, l] * symmetric part of sum(c dz^T)
+    #   dc    = dz W + 2/m c G
+    #   dx    = dc - mean(dc),   where sum(c) = 0
+    # Substituting c = z * s turns f[k, l] into the weights sk / (sk + sl) of B.
+    z, v, s = cache.rows, cache.eigenvectors, np.sqrt(cache.variances + cache.eps)
+    g, _ = _center("dz", _rows(dz))
+    weighted = s[:, None] * (v.T @ (z.T @ g) @ v) / len(g)
+    b = v @ ((weighted + weighted.T) / (s[:, None] + s)) @ v.T
     with np.errstate(over="ignore", invalid="ignore"):
-        dx = (g - cache.rows @ b) / s @ v.T
+        dx = (g - z @ b) @ cache.matrix
     return _like("dx", dx, cache.shape, cache.dtype)
 
 
@@ -233,19 +232,19 @@ def whitening_inference(
     x = _validate.features("x", x)
     _validate.finite("x", x)
     mean = _validate.per_feature("mean", mean, x.shape[1])
-    covariance = _covariance(covariance, x.shape[1])
+    symmetric = _symmetric("covariance", covariance, x.shape[1])
     eps = _validate.number("eps", eps, low=0)
-    values, v = np.linalg.eigh(covariance)
+    values, v = np.linalg.eigh(symmetric)
     noise = len(v) * np.finfo(covariance.dtype).eps * np.abs(values).max()
     if values[0] < -noise:
         raise ValueError(
             f"covariance has the eigenvalue {values[0]:.3g}; expected none below 0, because no data "
             f"has a negative variance. Is it a correlation estimated from incomplete data?"
         )
-    if values[0] + eps <= (0 if eps else noise):
+    if eps == 0 and values[0] <= noise:
         raise ValueError(
-            f"covariance is singular and eps={eps:g}, so the result would be 0/0; expected a "
-            f"positive eps, or features none of which the others determine. Pass eps=1e-5."
+            "covariance is singular and eps=0, so the result would be 0/0; expected a "
+            "positive eps, or features none of which the others determine. Pass eps=1e-5."
         )
     w = (v / np.sqrt(values.clip(0) + eps)) @ v.T
     return _like("z", (_rows(x) - mean) @ w, x.shape, x.dtype)
@@ -359,33 +358,33 @@ def _center(name: str, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     return c, mean + rest
 
 
-def _eigen(c: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Return U, the eigenvalues of the covariance, largest first, and its eigenvectors V.
+def _eigen(c: np.ndarray, *, singular_if: float) -> tuple[np.ndarray, np.ndarray]:
+    """Return the eigenvalues of the covariance of centered rows, largest first, and eigenvectors V.
 
-    They come from the singular values of the centered rows, c = U S V^T, so that c.T @ c / m =
-    V (S^2 / m) V^T. To form c.T @ c first would square the condition number and cost half of the
-    digits, while U is orthonormal to the last digit, and so is what is made of it.
+    With c = Q R, c.T @ c = R.T @ R, so they are the squared singular values of R (over m) and its
+    right singular vectors. That costs no more than to form c.T @ c, which would square the
+    condition number and so lose half of the digits.
     """
     m, features = c.shape
-    u, s, vt = np.linalg.svd(c, full_matrices=m < features)
-    missing = features - len(s)  # directions in which too few rows do not vary
-    variances = np.pad(s**2 / m, (0, missing))
-    return np.pad(u, ((0, 0), (0, missing))), variances, vt.T
+    r = np.linalg.qr(c, mode="r")
+    _, s, vt = np.linalg.svd(r, full_matrices=True)
+    s = np.pad(s, (0, features - len(s)))  # too few rows do not vary in every direction
+    if singular_if:
+        _refuse_singular(r, s, m, singular_if)
+    return s**2 / m, vt.T
 
 
-def _refuse_singular(c: np.ndarray, resolution: float) -> None:
+def _refuse_singular(r: np.ndarray, s: np.ndarray, m: int, resolution: float) -> None:
     """Refuse a covariance that cannot be inverted, judged on standardized features."""
-    m, features = c.shape
-    norms = np.linalg.norm(c, axis=0)
-    constant = np.flatnonzero(norms == 0).tolist()
-    if constant:
-        reason = f"feature(s) {constant} are constant"
-    elif m <= features:
-        reason = f"{m} values per feature, for {features} features"
+    norms = np.linalg.norm(r, axis=0)
+    if (norms == 0).any():
+        reason = f"feature(s) {np.flatnonzero(norms == 0).tolist()} are constant"
+    elif m <= len(s):
+        reason = f"{m} values per feature, for {len(s)} features"
     else:
         # Units must not decide, unless they differ so much that float64 cannot hold both.
-        by_feature, raw = (np.linalg.svd(a, compute_uv=False) for a in (c / norms, c))
-        if by_feature[-1] > by_feature[0] * m * resolution and raw[-1] > raw[0] * m * 2.0**-52:
+        standardized = np.linalg.svd(r / norms, compute_uv=False)
+        if standardized[-1] > standardized[0] * m * resolution and s[-1] > s[0] * m * 2.0**-52:
             return
         reason = "some features determine others, or differ in scale by more than float64 resolves"
     raise ValueError(
@@ -394,18 +393,18 @@ def _refuse_singular(c: np.ndarray, resolution: float) -> None:
     )
 
 
-def _covariance(value: object, features: int) -> np.ndarray:
+def _symmetric(name: str, value: object, features: int) -> np.ndarray:
     """Return a finite, symmetric float64 matrix (features, features), else raise."""
-    matrix = _validate.float_array("covariance", value)
+    matrix = _validate.float_array(name, value)
     if matrix.shape != (features, features):
         raise ValueError(
-            f"covariance has shape {matrix.shape}; expected ({features}, {features}), a row and a "
+            f"{name} has shape {matrix.shape}; expected ({features}, {features}), a row and a "
             f"column for each feature. For variances alone use np.diag(var)."
         )
-    _validate.finite("covariance", matrix)
-    if not np.allclose(matrix, matrix.T, rtol=1e-5, atol=1e-8 * np.abs(matrix).max()):
+    _validate.finite(name, matrix)
+    if np.abs(matrix - matrix.T).max() > 1e-5 * np.abs(matrix).max():
         raise ValueError(
-            "covariance is not symmetric; expected Cov[x_k, x_l] = Cov[x_l, x_k]. Was the whitening "
-            "matrix of another method passed? Use population_covariance."
+            f"{name} is not symmetric; expected Cov[x_k, x_l] = Cov[x_l, x_k]. Was a matrix that "
+            f"whitens passed instead? Use population_covariance."
         )
-    return ((matrix + matrix.T) / 2).astype(np.float64)
+    return (matrix.astype(np.float64) + matrix.T) / 2
