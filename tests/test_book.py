@@ -80,7 +80,10 @@ def problems(notebook):
             found.append(f"{where} shows a memory address")
         if re.search(r"(?<![\w.])/(home|root|Users|tmp|work)/", shown):
             found.append(f"{where} shows a path of one machine")
-        if any("image/png" in o.get("data", {}) for o in cell.outputs):
+        pictures = any("image/png" in o.get("data", {}) for o in cell.outputs)
+        if "plots." in cell.source and not pictures:
+            found.append(f"{where} plots but shows no figure")
+        if pictures:
             meta = cell.metadata.get("mystnb", {})
             if not meta.get("figure", {}).get("caption"):
                 found.append(f"{where} shows a figure without a caption")
@@ -158,6 +161,10 @@ def leak(notebook, cells):
     cells[1].outputs.append(nbformat.v4.new_output("stream", text="saved to /home/me/x.npz"))
 
 
+def no_picture(notebook, cells):
+    figure_cell(cells).outputs = []
+
+
 def no_alt(notebook, cells):
     figure_cell(cells).metadata["mystnb"].pop("image")
 
@@ -183,6 +190,7 @@ def expression(notebook, cells):
         (warn, "prints to stderr"),
         (fail, "ends in an error"),
         (leak, "path of one machine"),
+        (no_picture, "plots but shows no figure"),
         (no_alt, "without alternative text"),
         (no_caption, "without a caption"),
         (expression, "does not end in an assignment"),

@@ -43,6 +43,9 @@ def axes(
     False
     >>> plt.close("all")
     """
+    # Loads the backend now: a notebook's switches the display of figures on when it is first used, and
+    # leaving the style would switch it off again, for every later figure.
+    plt.draw_if_interactive()
     with plt.style.context(STYLE):
         if ax is None:
             ax = plt.subplots(rows, columns, figsize=size, **kwargs)[1]
