@@ -98,7 +98,7 @@ def test_explosion_rates_draws_intervals_at_each_batch_size():
 def test_rate_sweeps_cross_out_what_was_not_stable():
     sweep = results.RateSweep(
         label="with", normalized=True, lr=np.array([1.0, 2.0, 4.0]), loss=np.zeros((2, 3)),
-        stable=np.array([[True, True, False], [True, False, False]]),
+        stable=np.array([[True, True, False], [True, False, False]]), limit=1.0,
         accuracy=np.array([[0.9, 0.5, 0.1], [0.7, 0.3, 0.1]]), growth=np.ones((2, 3)),
     )  # fmt: skip
     ax = plots.rate_sweeps([sweep])

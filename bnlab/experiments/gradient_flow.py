@@ -364,13 +364,14 @@ def rate_sweep(
     steps: int = 100,
     batch_size: int = 60,
     last: int = 20,
-    seeds: Sequence[int] = tuple(range(6)),
+    below: float = 0.5,
+    seeds: Sequence[int] = tuple(range(5)),
 ) -> RateSweep:
     r"""Train a ReLU network on digits at each learning rate and say which runs were stable.
 
-    A run is *stable* if every loss is finite and the mean of its last losses is below nine tenths of
-    the loss of guessing, :math:`0.9 \ln 10`. A run that blew up and came to rest with dead units is
-    therefore not stable.
+    A run is *stable* if every loss is finite and the mean of its last losses is below half of
+    :math:`\ln 10`, the loss of guessing among ten digits. A run that blew up and came to rest with
+    dead units is therefore not stable.
 
     Parameters
     ----------
@@ -387,6 +388,8 @@ def rate_sweep(
         As for `bnlab.models.mlp`.
     steps, batch_size, last : int
         Steps of each run, batch size, and how many last losses count.
+    below : float
+        The limit of stability as a share of the loss of guessing.
     seeds : sequence of int
         Each sets the weights and the order of the batches.
 
@@ -413,7 +416,7 @@ def rate_sweep(
             ).loss
             end = loss[-last:].mean()
             losses.append(end)
-            stable.append(bool(np.isfinite(loss).all() and end < 0.9 * GUESSING))
+            stable.append(bool(np.isfinite(loss).all() and end < below * GUESSING))
             accuracy.append(training.accuracy(model, held_out))
             growth.append(float(model.linear1.weight.detach().norm()) / before)
     shape = (len(seeds), len(lrs))
@@ -423,13 +426,17 @@ def rate_sweep(
         lr=np.array(lrs, dtype=float),
         loss=np.array(losses).reshape(shape),
         stable=np.array(stable).reshape(shape),
+        limit=below * GUESSING,
         accuracy=np.array(accuracy).reshape(shape),
         growth=np.array(growth).reshape(shape),
     )
 
 
 def largest_stable(sweep: RateSweep) -> np.ndarray:
-    """Return, for each seed, the largest rate such that it and every smaller one were stable.
+    r"""Return, for each seed, the rate at which training stops being stable.
+
+    Between the last rate before the first unstable one and that one, the logarithm of the rate is
+    interpolated to where the loss crosses the limit.
 
     Parameters
     ----------
@@ -439,13 +446,23 @@ def largest_stable(sweep: RateSweep) -> np.ndarray:
     Returns
     -------
     numpy.ndarray
-        Shape (seeds,); NaN where not even the smallest rate was stable.
+        Shape (seeds,); the largest rate of the sweep where all were stable, NaN where not even the
+        smallest was.
 
     Examples
     --------
     >>> sweep = rate_sweep("plain", lrs=[0.05, 0.1, 1000.0], steps=30, seeds=(0,))
-    >>> largest_stable(sweep).tolist()
-    [0.1]
+    >>> bool(0.1 < largest_stable(sweep)[0] < 1000)
+    True
     """
-    count = np.cumprod(sweep.stable, axis=1).sum(axis=1)
-    return np.where(count > 0, sweep.lr[np.maximum(count - 1, 0)], np.nan)
+    edges = np.full(len(sweep.stable), np.nan)
+    log_lr = np.log(sweep.lr)
+    for i, (stable, loss) in enumerate(zip(sweep.stable, sweep.loss, strict=True)):
+        good = int(np.cumprod(stable).sum()) - 1  # the last rate before the first failure
+        if good == len(stable) - 1:
+            edges[i] = sweep.lr[good]
+        elif good >= 0:
+            rise = loss[good + 1] - loss[good]
+            share = (sweep.limit - loss[good]) / rise if np.isfinite(rise) else 0.0
+            edges[i] = np.exp(log_lr[good] + np.clip(share, 0, 1) * np.diff(log_lr)[good])
+    return edges

@@ -57,6 +57,7 @@ class RateSweep:
     normalized: bool
     lr: np.ndarray  # (rates,)
     loss: np.ndarray  # (seeds, rates): mean over the last steps
-    stable: np.ndarray  # (seeds, rates): bool
+    stable: np.ndarray  # (seeds, rates): every loss finite, and the last ones below the limit
+    limit: float
     accuracy: np.ndarray  # (seeds, rates): on held-out digits
     growth: np.ndarray  # (seeds, rates): length of the first layer's weights, after / before
