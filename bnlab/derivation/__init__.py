@@ -19,6 +19,7 @@ Needs SymPy, which comes with ``pip install bnlab[book]``.
 
 from __future__ import annotations
 
+from bnlab.derivation import symbols
 from bnlab.derivation._check import Report, check
 from bnlab.derivation._lines import (
     ALGORITHM,
@@ -43,4 +44,5 @@ __all__ = [
     "Step",
     "check",
     "find",
+    "symbols",
 ]

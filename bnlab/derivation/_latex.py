@@ -20,7 +20,9 @@ class _Printer(LatexPrinter):
     def _named(self, name: str, index: str = "") -> str:
         letter = _SYMBOLS.get(name, name) + index
         gradient = name.startswith("d")
-        return rf"\frac{{\partial \ell}}{{\partial {letter}}}" if gradient else letter
+        # SymPy splits a long numerator off its fraction, and counts words to see whether it is long:
+        # the spaces keep this fraction from standing inside another one.
+        return rf"\frac{{ \partial \ell }}{{ \partial {letter} }}" if gradient else letter
 
     def _print_Symbol(self, expr, style="plain"):
         return self._named(expr.name) if expr.name in _SYMBOLS else super()._print_Symbol(expr)
@@ -31,7 +33,7 @@ class _Printer(LatexPrinter):
     def _as_ordered_terms(self, expr, order=None):
         def rank(term):
             names = {symbol.name for symbol in term.free_symbols}
-            first = min((a for a, name in enumerate(_ORDER) if name in names), default=len(_ORDER))
+            first = min((a for a, name in enumerate(_ORDER) if name in names), default=-1)
             return term.could_extract_minus_sign(), first, len(str(term))
 
         return sorted(super()._as_ordered_terms(expr, order), key=rank)
@@ -39,4 +41,4 @@ class _Printer(LatexPrinter):
 
 def latex(expression: sp.Expr) -> str:
     """Return LaTeX in the paper's symbols."""
-    return _Printer({"long_frac_ratio": 1.5}).doprint(expression)
+    return _Printer({"long_frac_ratio": 1}).doprint(expression)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sympy as sp
 
 from bnlab.derivation._step import Lines, Step
-from bnlab.derivation._symbols import (
+from bnlab.derivation.symbols import (
     beta,
     dbeta,
     dgamma,
@@ -79,9 +79,9 @@ PROPERTIES = Lines((
         "Solve the line 'normalize' for x: gamma is the root, beta is the mean.",
     ),
     Step(
-        "bound", "How far the square of one normalized value stays below m - 1.",
-        m - 1 - x_hat[1] ** 2,
-        ((m - 1) * eps + _over_batch(_over_batch((x[j] - x[k]) ** 2, k, 2), j, 2) / (2 * m))
+        "bound", "The square of one normalized value is m - 1, less something that is never negative.",
+        x_hat[1] ** 2,
+        m - 1 - ((m - 1) * eps + _over_batch(_over_batch((x[j] - x[k]) ** 2, k, 2), j, 2) / (2 * m))
         / (var_B + eps),
         "Lagrange's identity for the other m - 1 deviations, whose sum is minus the first.",
     ),
@@ -102,7 +102,7 @@ CHAIN_RULE = Lines((
     Step(
         "dmu", "To the mean, directly and through the variance.",
         dmu_B,
-        -_over_batch(dx_hat[j] / _root) - 2 * dvar_B * _over_batch(x[j] - mu_B) / m,
+        -_over_batch(dx_hat[j]) / _root - 2 * dvar_B * _over_batch(x[j] - mu_B) / m,
         "Two kinds of path leave the mean: to each x_hat, and to the variance.",
         free=(mu_B,),
     ),

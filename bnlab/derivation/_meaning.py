@@ -11,7 +11,7 @@ import mpmath
 import numpy as np
 import sympy as sp
 
-from bnlab.derivation._symbols import (
+from bnlab.derivation.symbols import (
     beta,
     dbeta,
     dgamma,

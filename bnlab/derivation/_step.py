@@ -10,7 +10,7 @@ import sympy as sp
 
 from bnlab.derivation._latex import latex
 from bnlab.derivation._meaning import DIGITS, meanings, numbers_for
-from bnlab.derivation._symbols import eps, i, m, s, var_B
+from bnlab.derivation.symbols import eps, i, m, s, var_B
 
 
 @dataclass(frozen=True, repr=False)

@@ -32,16 +32,18 @@ __all__ = [
 def identity_learned(
     one: IdentityRun, fresh: IdentityRun, *, ax: np.ndarray | None = None
 ) -> np.ndarray:
-    """Draw the loss on one batch (left) and the scale on fresh batches (right), a line for each seed."""
+    """Draw the loss on one batch (left) and the scale on fresh batches (right), a line a seed, up to 20."""
     with style.axes(ax, columns=2) as ax:
         left, right = ax
         steps = np.arange(one.loss.shape[1])
-        left.semilogy(steps, np.maximum(one.loss, 1e-30).T, color=style.NORMALIZED, lw=1, alpha=0.5)
+        left.semilogy(
+            steps, np.maximum(one.loss[:20], 1e-30).T, color=style.NORMALIZED, lw=1, alpha=0.5
+        )
         theory = one.loss[:, 0].mean() * (1 - 2 * one.lr) ** (2 * steps)
         left.semilogy(steps, np.maximum(theory, 1e-30), color=style.THEORY, ls="--", label="theory")
         left.set(title="one batch", xlabel="step", ylabel="loss", yticks=[1, 1e-10, 1e-20, 1e-30])
         left.legend()
-        right.plot(fresh.gamma.T, color=style.NORMALIZED, lw=1, alpha=0.3)
+        right.plot(fresh.gamma[:20].T, color=style.NORMALIZED, lw=1, alpha=0.3)
         right.axhline(fresh.expected_gamma, color=style.THEORY, ls="--", label="theory")
         right.set(title="fresh batches", xlabel="step", ylabel=r"$\gamma$", ylim=(0.9, 2.6))
         right.legend(loc="lower right")
