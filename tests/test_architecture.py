@@ -32,7 +32,8 @@ ALLOWED = {
     "diagnose": {"inference", "probes", "results", "nn"},
     "training": {"data", "results", "probes"},
     "experiments": {
-        "models", "nn", "naive", "scaling", "reference", "inference", "probes", "training", "data", "results",
+        "models", "nn", "naive", "scaling", "reference", "whitening", "inference", "probes", "training", "data",
+        "results",
     },
     "plots": {"results"},
     "cli": {"experiments", "diagnose", "data", "results"},

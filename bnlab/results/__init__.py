@@ -62,6 +62,7 @@ from bnlab.results.naive_failure import (
     RoundingSweep,
     Stall,
 )
+from bnlab.results.table import text_table
 from bnlab.results.training import Drift, History, Summary
 
 __all__ = [
@@ -124,4 +125,5 @@ __all__ = [
     "load",
     "save",
     "t_interval",
+    "text_table",
 ]
