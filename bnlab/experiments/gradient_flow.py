@@ -451,8 +451,8 @@ def largest_stable(sweep: RateSweep) -> np.ndarray:
 
     Examples
     --------
-    >>> sweep = rate_sweep("plain", lrs=[0.05, 0.1, 1000.0], steps=30, seeds=(0,))
-    >>> bool(0.1 < largest_stable(sweep)[0] < 1000)
+    >>> sweep = rate_sweep("plain", lrs=[0.2, 0.4, 100.0], steps=50, seeds=(0,))
+    >>> bool(0.4 <= largest_stable(sweep)[0] < 100)
     True
     """
     edges = np.full(len(sweep.stable), np.nan)
