@@ -374,9 +374,12 @@ def mode_gradients(
         x.requires_grad_()
         layer = nn.BatchNorm1d(draws, eps=1e-12, dtype=torch.float64)
         layer.running_var, layer.running_mean = torch.var_mean(x.detach(), dim=0, correction=0)
-        # Evaluation first: training mode updates the running statistics.
-        y_eval, y_train = layer.eval()(x), layer.train()(x)
-        dx_eval, dx_train = (torch.autograd.grad(y, x, dy)[0] for y in (y_eval, y_train))
+        # Evaluation first, gradient included: training mode moves the running variance in place, and
+        # torch's backward pass would read the moved one.
+        y_eval = layer.eval()(x)
+        (dx_eval,) = torch.autograd.grad(y_eval, x, dy)
+        y_train = layer.train()(x)
+        (dx_train,) = torch.autograd.grad(y_train, x, dy)
         gap = max(gap, float((y_eval - y_train).detach().abs().max()))
         squared = dx_eval.square().sum(dim=0)
         kept.append(dx_train.square().sum(dim=0) / squared)

@@ -142,7 +142,10 @@ def running_averages(
             ax.fill_between(steps, low, high, color=COLORS[k], alpha=0.18, lw=0)
             if statistic == "mean":
                 ax.plot(steps, result.expected[k, : len(steps)], color=style.THEORY, ls="--", lw=1)
-        ax.set(xlabel="batches seen", ylabel=f"running {statistic}")
+        ax.set(
+            xlabel="batches seen",
+            ylabel="running mean" if statistic == "mean" else "running variance",
+        )
         ax.legend()
     return ax
 
