@@ -12,8 +12,8 @@ import pytest
 from _browser import chromium
 
 import bnlab
-from bnlab import graph, naive
-from bnlab.experiments import cup_game, feature_scaling, gradient_flow, signal_depth
+from bnlab import graph, inference, naive, scaling, whitening
+from bnlab.experiments import cup_game, feature_scaling, gradient_flow, sampling, signal_depth
 
 BOOK = Path(__file__).parents[1] / "book"
 LIVE = BOOK / "assets" / "live"
@@ -467,3 +467,87 @@ def test_batch_company(js, compute, params):
     np.testing.assert_allclose([data["mean"], data["std"]], [x_hat.mean(), x_hat.std()], rtol=1e-9)
     assert data["theory"] == pytest.approx(math.sqrt((1 + value**2 / 2) / m))
     assert sum(b["count"] for b in data["bins"]) == 400
+
+
+@pytest.mark.parametrize("source", ["bell", "skewed", "two groups"])
+@pytest.mark.parametrize("m", [2, 7])
+def test_batch_variance(compute, source, m):
+    data = compute("batch-variance", m=m, source=source, divisor="m − 1")
+    z = np.array(data["variances"])
+    np.testing.assert_allclose(z, np.array(data["biased"]) * m / (m - 1), rtol=1e-12)
+    assert data["mean"] == pytest.approx(z.mean())
+    assert data["error"] == pytest.approx(z.std() / math.sqrt(z.size))
+    assert data["root"] == pytest.approx(np.sqrt(z).mean())
+    assert data["expected"] == pytest.approx(1)
+    assert abs(z.mean() - 1) < 4 * data["error"]
+    theory = sampling.variance_of_variance(m, sampling.KURTOSIS[source])
+    assert z.var() == pytest.approx(theory, rel=0.6)
+    biased = compute("batch-variance", m=m, source=source)
+    assert biased["variances"] == data["biased"]
+    assert biased["expected"] == pytest.approx((m - 1) / m)
+    counts = np.histogram(z, bins=40, range=(0, 4))[0]
+    assert [b["count"] for b in data["bars"]] == counts.tolist()
+
+
+@pytest.mark.parametrize(("power", "speed", "m"), [(-1, 0.01, 16), (-0.5, 0.03, 2), (0, 0.02, 9)])
+def test_running_average(compute, power, speed, m):
+    data = compute("running-average", logMomentum=power, speed=speed, m=m)
+    batches = np.array([p["batch"] for p in data["points"]])
+    average, momentum = np.zeros(1), 10.0**power
+    for point in data["points"]:
+        cache = bnlab.batch_norm_forward(np.full((2, 1), point["batch"]), np.ones(1), np.zeros(1))[1]
+        average, _ = bnlab.update_running_statistics(average, np.ones(1), cache, momentum=momentum)
+        assert point["running"] == pytest.approx(average[0], rel=1e-9)
+    truth = 1 + speed * np.arange(150)
+    np.testing.assert_allclose([p["truth"] for p in data["points"]], truth, rtol=1e-12)
+    assert np.std(batches - truth) == pytest.approx(m**-0.5, rel=0.2)
+    theory = sampling.running_average(
+        momenta=(momentum,), mean=1.0, speed=speed, batch_size=m, steps=150, runs=2
+    )
+    np.testing.assert_allclose([p["expected"] for p in data["points"]], theory.expected[0], rtol=1e-9)
+    assert data["noise"] == pytest.approx(theory.spread[0, -1], rel=1e-3)
+    assert data["halfLife"] == pytest.approx(inference.half_life(momentum))
+    assert data["startWeight"] == pytest.approx((1 - momentum) ** 150, abs=1e-15)
+    assert data["lag"] == pytest.approx(truth[-1] - theory.expected[0, -1], abs=1e-4)
+    corrected = compute("running-average", logMomentum=power, speed=0, m=m, corrected=True)
+    np.testing.assert_allclose([p["expected"] for p in corrected["points"]], 1, rtol=1e-9)
+
+
+@pytest.mark.parametrize("method", ["ZCA", "PCA"])
+@pytest.mark.parametrize(("correlation", "spread"), [(0.8, 0.5), (-0.95, -1), (0.3, 1)])
+def test_whiten_cloud(compute, method, correlation, spread):
+    data = compute("whiten-cloud", correlation=correlation, spread=spread, method=method)
+    raw, each, full = (np.array([[p["x"], p["y"]] for p in d["points"]]) for d in data["panels"])
+    sigma = 2**spread
+    expected = [[sigma**2, correlation * sigma], [correlation * sigma, 1]]
+    np.testing.assert_allclose(np.cov(raw.T, bias=True), expected, atol=1e-12)
+    np.testing.assert_allclose(each, scaling.standardize(raw).values, atol=1e-10)
+    np.testing.assert_allclose(full, scaling.whiten(raw, method=method.lower()).values, atol=1e-9)
+    if method == "ZCA":
+        np.testing.assert_allclose(full, whitening.whitening_forward(raw, eps=0)[0], atol=1e-9)
+    for panel, rows in zip(data["panels"], (raw, each, full), strict=True):
+        covariance = np.cov(rows.T, bias=True)
+        assert panel["condition"] == pytest.approx(np.linalg.cond(covariance), rel=1e-6)
+        edge = np.array([[p["x"], p["y"]] for p in panel["ellipse"]])
+        distance = np.einsum("ij,ij->i", edge @ np.linalg.inv(covariance), edge)
+        np.testing.assert_allclose(distance, 4, rtol=1e-6)
+
+
+@pytest.mark.parametrize(("features", "power", "seed"), [(16, 1, 1), (2, 0.1, 5), (32, 2, 3)])
+def test_batch_spectrum(js, compute, features, power, seed):
+    data = compute("batch-spectrum", features=features, perFeature=power, seed=seed)
+    m = data["m"]
+    assert m == max(features + 2, round(features * 2**power))
+    columns = js(
+        "(r => Array.from({length: a[1]}, () => r.normals(a[2])))(math.random(a[0]))", seed, features, m
+    )
+    _, cache = whitening.whitening_forward(np.array(columns).T, eps=0)
+    values = cache.variances[::-1]
+    np.testing.assert_allclose(data["values"], values, rtol=1e-7, atol=1e-10)
+    np.testing.assert_allclose(data["variances"], np.diag(cache.covariance), rtol=1e-9)
+    error = np.linalg.norm(cache.matrix - np.eye(features)) / math.sqrt(features)
+    assert data["full"] == pytest.approx(error, rel=1e-6)
+    scale = np.diag(cache.covariance) ** -0.5
+    assert data["perFeature"] == pytest.approx(np.sqrt(np.mean((scale - 1) ** 2)), rel=1e-9)
+    q = math.sqrt(features / m)
+    assert [data["low"], data["high"]] == pytest.approx([(1 - q) ** 2, (1 + q) ** 2])

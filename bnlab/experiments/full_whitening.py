@@ -16,16 +16,19 @@ from bnlab.results import (
     Clouds,
     EigenvalueCrossing,
     EigenvalueGap,
+    Interval,
     Jacobians,
     NaiveWhitening,
     Spectrum,
     WhiteningCost,
+    t_interval,
 )
 
 __all__ = [
     "activation_correlation",
     "batch_need",
     "clouds",
+    "cost_exponent",
     "eigenvalue_crossing",
     "eigenvalue_gap",
     "gradient_by_eigh",
@@ -234,6 +237,40 @@ def measure_cost(*, repeats: int = 9, seed: int = 0, sweeps=SWEEPS) -> Whitening
                 seconds[repeat, at] = time.perf_counter() - start
     rows, features = np.array(points).T
     return WhiteningCost(features, rows, full[1:], per_feature[1:], names)
+
+
+def cost_exponent(cost: WhiteningCost, *, sweep: str, of: str, largest: int = 3) -> Interval:
+    r"""Fit the exponent p of seconds proportional to size to the power p, at the end of a sweep.
+
+    Parameters
+    ----------
+    cost : WhiteningCost
+        What was measured.
+    sweep : {"rows", "features", "both"}
+        What grows.
+    of : {"full", "per_feature"}
+        Which normalization.
+    largest : int
+        Points to fit, from the largest down: at the small ones the overhead of the calls rules.
+
+    Returns
+    -------
+    Interval
+        Mean over repeats of the least-squares slope, with its 95% t-interval.
+
+    Examples
+    --------
+    >>> d = np.array([8, 16, 32])
+    >>> seconds = np.array([[1.0], [1.1]]) * d**2.0
+    >>> cost = WhiteningCost(d, 2 * d, seconds, seconds, ("both",) * 3)
+    >>> cost_exponent(cost, sweep="both", of="full")
+    2 [2, 2]
+    """
+    here = np.flatnonzero(np.array(cost.sweeps) == sweep)[-largest:]
+    size = (cost.rows if sweep == "rows" else cost.features)[here]
+    logs = np.log(getattr(cost, of)[:, here])
+    centered = np.log(size) - np.log(size).mean()
+    return t_interval(logs @ centered / (centered @ centered))
 
 
 def store_cost(path: str | Path, **config) -> Path:

@@ -53,7 +53,7 @@ def whitened_clouds(result: Clouds, *, ax: np.ndarray | None = None) -> np.ndarr
             panel.plot(*rows.T, ".", color=color, markersize=4, alpha=0.5)
             panel.plot(*rows[marked], "o", color=THEORY, markersize=7)
             panel.add_patch(_ellipse(rows.mean(axis=0), covariance))
-            panel.set(title=name, aspect="equal", xlim=(-5.5, 5.5), ylim=(-5.5, 5.5))
+            panel.set(title=name, aspect="equal", xlim=(-6, 6), ylim=(-6, 6))
         return ax
 
 
@@ -133,12 +133,12 @@ def eigenvalue_gap(result: EigenvalueGap, *, ax: Axes | None = None) -> Axes:
                     result.gaps[shown], median[shown], line, color=color, label=f"{name}, {dtype}"
                 )
                 if not shown[result.gaps > 0].all():
-                    ax.plot(result.gaps[shown][-1], median[shown][-1], "x", color=color)
-                    ax.annotate("NaN from here", (result.gaps[shown][-1], median[shown][-1]),
-                                (-4, 6), textcoords="offset points", ha="right", color=color)  # fmt: skip
+                    end = result.gaps[shown][-1], median[shown][-1]
+                    ax.plot(*end, "x", color=color)
+                    ax.annotate("then NaN", end, (4, 6), textcoords="offset points", color=color)
         ax.set(xlabel="relative gap of two eigenvalues", ylabel="relative error of dx")
-        ax.set(xlim=(1e-17, 1.5), ylim=(1e-17, 1e2))
-        ax.legend(loc="upper right", fontsize=11)
+        ax.set(xlim=(1e-17, 2), ylim=(1e-17, 1e2))
+        ax.legend(loc="lower left", bbox_to_anchor=(0.0, 0.13), fontsize=11)
         return ax
 
 
@@ -171,6 +171,7 @@ def whitening_cost(result: WhiteningCost, *, ax: Sequence[Axes] | None = None) -
             panel.xaxis.set_minor_locator(NullLocator())
             panel.set_xticks([at[0], at[-1]], [f"{at[0]}", f"{at[-1]}"])
         ax[0].set_ylabel("milliseconds")
+        ax[0].set_ylim(top=40 * ax[0].get_ylim()[1])
         ax[0].legend(loc="upper left", fontsize=11)
         return ax
 
