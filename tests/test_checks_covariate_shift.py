@@ -35,7 +35,9 @@ RIGHT = {
     ],
     "importance_weights": [
         lambda x, m, s, m2, s2: normal(x, m2, s2) / normal(x, m, s),
-        lambda x, m, s, m2, s2: s / s2 * np.exp((x - m) ** 2 / s**2 / 2 - (x - m2) ** 2 / s2**2 / 2),
+        lambda x, m, s, m2, s2: (
+            s / s2 * np.exp((x - m) ** 2 / s**2 / 2 - (x - m2) ** 2 / s2**2 / 2)
+        ),
     ],
     "relative_wasserstein": [lambda b, a: pairs_by_sorting(b, a) / b.std()],
     "saturated_share": [
@@ -114,7 +116,12 @@ def stub(*_):
     raise NotImplementedError
 
 
-OFTEN_WRONG = {"stub": stub, "nothing": lambda *_: None, "text": lambda *_: "0", "nan": lambda *_: np.nan}
+OFTEN_WRONG = {
+    "stub": stub,
+    "nothing": lambda *_: None,
+    "text": lambda *_: "0",
+    "nan": lambda *_: np.nan,
+}
 
 
 @pytest.mark.parametrize(

@@ -10,7 +10,7 @@ from torch import nn
 
 from bnlab import models, probes, training
 from bnlab.experiments import covariate_shift, cup_game, signal_depth
-from bnlab.results import Interval, t_interval
+from bnlab.results import Interval, t_interval, text_table
 
 BN = nn.BatchNorm1d
 
@@ -53,6 +53,13 @@ def test_an_interval_needs_seeds(samples, settings, message):
 def test_intervals_print():
     assert repr(Interval(*map(np.array, (1.0, 0.5, 1.5)))) == "1 [0.5, 1.5]"
     assert repr(t_interval(np.eye(3))) == "Interval of (3,) means"
+
+
+def test_a_table_lines_its_columns_up():
+    table = text_table({"a": ["x", "long name"], "number": [1 / 3, 12]})
+    assert table == "a          number\nx          0.333\nlong name  12"
+    with pytest.raises(ValueError, match="'a': 1, 'b': 2"):
+        text_table({"a": [1], "b": [1, 2]})
 
 
 # ---- two data sets ---------------------------------------------------------------------------------

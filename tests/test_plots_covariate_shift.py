@@ -55,7 +55,7 @@ def line(ax, label):
 
 
 def test_shifted_fit_draws_points_truth_and_lines():
-    fits = ("line", "weighted line", "line fitted on new inputs", "cubic")
+    fits = ("line", "weighted line", "line for new inputs", "cubic")
     points, grid = rng.normal(size=(4, 7)), np.linspace(-1, 1, 5)
     result = ShiftedFit(fits, np.ones((2, 4, 2)), *points, grid, grid**3, rng.normal(size=(4, 5)))
     ax = plots.shifted_fit(result)

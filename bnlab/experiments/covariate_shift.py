@@ -53,7 +53,7 @@ def shifted_fit(*, n: int = 100, noise: float = 0.3, seeds: int = 200) -> Shifte
     >>> bool(line > 10 * best_line)
     True
     """
-    fits = ("line", "weighted line", "line fitted on new inputs", "cubic")
+    fits = ("line", "weighted line", "line for new inputs", "cubic")
     grid = np.linspace(-1.2, 1.8, 121)
     errors = np.empty((seeds, len(fits), 2))
     for seed in reversed(range(seeds)):  # the first seed comes last, and stays for the figure

@@ -44,7 +44,7 @@ def shifted_fit(result: ShiftedFit, *, ax: Axes | None = None) -> Axes:
         for name, color, dash in (
             ("line", style.PLAIN, "-"),
             ("weighted line", "C2", "--"),
-            ("line fitted on new inputs", style.NORMALIZED, ":"),
+            ("line for new inputs", style.NORMALIZED, ":"),
         ):
             curve = result.curves[result.fits.index(name)]
             ax.plot(result.grid, curve, color=color, ls=dash, lw=2.5, label=name)

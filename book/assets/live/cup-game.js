@@ -60,6 +60,7 @@
         width,
         height: narrow ? 260 : 320,
         marginRight: 12,
+        marginBottom: 38,
         x: { domain: [1, longest], label: "cups", ticks: narrow ? 4 : 7 },
         y: { type: "log", domain: [0.001, 100], clamp: true, label: "error of the old decoder", grid: true, ticks: 5, tickFormat: "~g" },
         marks: [

@@ -52,20 +52,20 @@
       const shaded = curve.map(({ z, density: y }) => ({ z, y: Math.abs(z) >= edge ? y : null }));
       return [
         Plot.plot({
-          width, height, marginLeft: 40,
+          width, height, marginLeft: 40, marginBottom: 38,
           x: { domain: [-14, 14], label: "input z of the sigmoid", ticks: narrow ? 5 : 9 },
           y: { domain: [0, 0.45], clamp: true, label: null, ticks: 3, grid: true },
           marks: [
             Plot.areaY(shaded, { x: "z", y: "y", fill: colors.plain, fillOpacity: 0.45, clip: true }),
             Plot.lineY(curve, { x: "z", y: "density", stroke: colors.plain, strokeWidth: 2.5, clip: true }),
             Plot.lineY(curve, { x: "z", y: "slope", stroke: colors.theory, strokeWidth: 2, strokeDasharray: "5 4" }),
-            Plot.ruleX([-edge, edge], { stroke: colors.muted, strokeDasharray: "2 3" }),
+            Plot.ruleX([-edge, edge], { y1: 0, y2: 0.34, stroke: colors.muted, strokeDasharray: "2 3" }),
             label("\u2014 density of the inputs, shaded where saturated", colors.plain, 2),
             label("- - slope of the sigmoid", colors.theory, 18),
           ],
         }),
         Plot.plot({
-          width, height, marginLeft: 40,
+          width, height, marginLeft: 40, marginBottom: 38,
           x: { domain: [0, 1], label: "output of the sigmoid", ticks: 5 },
           y: { domain: [0, 60], clamp: true, label: null, tickFormat: (v) => `${v}%`, ticks: 3, grid: true },
           marks: [
