@@ -62,6 +62,15 @@ def test_ties_are_not_called_changes():
     assert feature_scaling.nearest_neighbors(corners).first_differs.tolist() == [0.5, 0.5, 0.5]
 
 
+def test_one_of_two_nearest_is_no_change():
+    x = np.array(
+        [[0.0, 0.0], [0.0, 1.0], [1.0, 0.0], [10.0, 0.5]]
+    )  # scaled, row 0 keeps one of its two
+    found = feature_scaling.nearest_neighbors(replace(data.mixed_scale_table(4), x=x), query=0)
+    assert found.nearest.tolist() == [1, 2, 2]
+    assert found.changed.tolist() == [0, 0, 0]
+
+
 @pytest.mark.parametrize("k", [1, 5, 8])
 def test_the_vote_is_scikit_learns(wine, k):
     train, test = wine.split(test=50, seed=1)
