@@ -220,6 +220,8 @@ def test_rounder_bowls_are_faster_on_the_wines(wine):
     assert (found.steps[1:] <= found.bound[1:]).all()
     assert (np.diff(found.steps[1:]) < 0).all()
     assert found.steps[-1] == found.bound[-1] == 1
+    rho = (found.condition[3] - 1) / (found.condition[3] + 1)  # the loss shrinks by rho squared
+    assert found.bound[3] == np.ceil(np.log(found.tolerance) / np.log(rho**2))
     assert found.condition[1] / found.condition[2] > 6
 
 
