@@ -9,7 +9,7 @@ import numpy as np
 
 from bnlab.derivation._step import Step
 
-_TOLERANCE = 1e-15
+_TOLERANCE = 1e-20
 
 
 @dataclass(frozen=True, repr=False)
