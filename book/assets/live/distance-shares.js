@@ -79,8 +79,8 @@
         marks: [
           Plot.dot(points, { x: "x", y: "y", r: 5, symbol: (d) => (d.kids ? "triangle" : "circle"), stroke: colors.muted, strokeWidth: 2 }),
           Plot.link([0], { x1: a.x, y1: a.y, x2: b.x, y2: b.y, stroke: colors.plain, strokeWidth: 2.5 }),
-          Plot.dot([b], { x: "x", y: "y", r: 8, symbol: b.kids ? "triangle" : "circle", fill: colors.plain }),
-          Plot.dot([a], { x: "x", y: "y", r: 9, symbol: "star", fill: "currentColor" }),
+          Plot.dot([b], { x: "x", y: "y", r: 7, symbol: b.kids ? "triangle" : "circle", fill: colors.plain }),
+          Plot.dot([a], { x: "x", y: "y", r: 6, symbol: "star", fill: "currentColor" }),
           Plot.text(["▲ kids   ○ no kids   ★ this household"], { frameAnchor: "top-left", dy: -26, fill: "currentColor" }),
           Plot.text(["car_value →"], { frameAnchor: "bottom-right", dy: 24, fill: "currentColor" }),
         ],

@@ -28,7 +28,7 @@
       };
     },
     draw({ eigenvalues, path, distance, bestRate }, { steps }, { Plot, width, narrow, colors }) {
-      const side = narrow ? width : Math.floor(width / 2) - 4;
+      const side = narrow ? width : Math.floor(width / 2) - 5;
       const contours = math.linspace(0.15, 3, 20).map((r) =>
         math.linspace(0, 2 * Math.PI, 181).map((a) => [(r * Math.cos(a)) / Math.sqrt(eigenvalues[0]), r * Math.sin(a)]));
       const style = { fontSize: "13px" };
@@ -66,7 +66,10 @@
           Plot.dot(rows.slice(0, steps + 1).filter((row) => row.value > 1e-12), { x: "t", y: "value", r: 3, fill: colors.plain, clip: true }),
         ],
       });
-      return [bowl, race];
+      const pair = document.createElement("div"); // side by side where there is room
+      pair.style.cssText = "display: flex; flex-wrap: wrap; gap: 8px";
+      pair.append(bowl, race);
+      return pair;
     },
     readout: ({ distance, rate, best, bestRate }, { steps, step }) => [
       `After ${steps} steps the distance to the minimum is ${distance[steps].toPrecision(2)} of the first. ` +
