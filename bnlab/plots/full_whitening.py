@@ -152,7 +152,7 @@ def whitening_cost(result: WhiteningCost, *, ax: Sequence[Axes] | None = None) -
     ax : three Axes, optional
         Where to draw, one a sweep.
     """
-    titles = {"rows": "N grows", "features": "d grows", "both": "both, N = 2d"}
+    titles = {"rows": "n grows", "features": "d grows", "both": "both, n = 2d"}
     with axes(ax, columns=3, size=(6.4, 3.4), sharey=True) as ax:
         for panel, (sweep, title) in zip(ax, titles.items(), strict=True):
             here = np.array(result.sweeps) == sweep
@@ -166,7 +166,7 @@ def whitening_cost(result: WhiteningCost, *, ax: Sequence[Axes] | None = None) -
                 panel.fill_between(
                     at, values.min(axis=0), values.max(axis=0), color=color, alpha=0.2, linewidth=0
                 )
-            panel.set(title=title, xlabel="N" if sweep == "rows" else "d")
+            panel.set(title=title, xlabel="n" if sweep == "rows" else "d")
             panel.xaxis.set_major_locator(FixedLocator([at[0], at[-1]]))
             panel.xaxis.set_minor_locator(NullLocator())
             panel.set_xticks([at[0], at[-1]], [f"{at[0]}", f"{at[-1]}"])

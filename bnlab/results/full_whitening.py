@@ -51,7 +51,7 @@ class EigenvalueGap:
 
 @dataclass(frozen=True)
 class WhiteningCost:
-    """Seconds of one forward and backward pass: full whitening beside per-feature normalization."""
+    """Processor seconds of a forward and a backward pass: full whitening beside per-feature."""
 
     features: np.ndarray  # (points,)
     rows: np.ndarray  # (points,)
