@@ -215,7 +215,7 @@ def luminance(color):
     return 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]
 
 
-@pytest.mark.parametrize("theme", ["html {", 'html[data-theme="dark"] {'])
+@pytest.mark.parametrize("theme", ['html, html[data-theme="light"] {', 'html[data-theme="dark"] {'])
 def test_every_colour_can_be_read_as_text(theme):
     """WCAG AA: a contrast of 4.5 with the card that figures stand on."""
     css = (BOOK / "assets" / "bnlab.css").read_text(encoding="utf-8")
