@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.ticker import NullLocator
+from matplotlib.ticker import MaxNLocator, NullLocator
 
 from bnlab.plots.style import NORMALIZED, PLAIN, THEORY, axes
 from bnlab.results import DetachedOnDigits, NaiveRun, RoundingSweep, Stall, t_interval
@@ -71,6 +71,7 @@ def bias_by_learning_rate(
             ax.plot(theory, ".", color=line.get_color(), markersize=8)
         ax.set(xlabel="step", ylabel="bias b")
         ax.margins(y=0.18)
+        ax.xaxis.set_major_locator(MaxNLocator(integer=True))
         ax.legend(loc="upper center", ncols=len(runs), columnspacing=1.2, handlelength=1.2)
         return ax
 

@@ -63,7 +63,7 @@
     title: "Gradient descent on a normalized layer: what moves, and what does not",
     controls: [
       { id: "variant", label: "Layer", options: variants, value: "center" },
-      { id: "through", label: "Differentiate through the statistics (the right way)", value: false },
+      { id: "through", label: "Right way: through the statistics", value: false },
       { id: "lr", label: "Learning rate", min: 0.01, max: 1.05, step: 0.01, value: 0.1 },
       { id: "target", label: "Mean of the target", min: -2, max: 2, step: 0.1, value: 1 },
       { id: "steps", label: "Steps", min: 1, max: 100, step: 1, value: 60 },
