@@ -13,6 +13,8 @@ import numpy as np
 
 from bnlab._validate import finite, float_array, read_only
 
+__all__ = ["Dataset", "breast_cancer", "mixed_scale_table", "mnist_5k", "wine"]
+
 MNIST_5K_SHA256 = "246e0c30eeea57c8d0037d3f38c8e00651ec204cc61b8022563e9aeeb9d756f4"
 
 

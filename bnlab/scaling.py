@@ -12,6 +12,17 @@ import numpy as np
 
 from bnlab._validate import finite, float_array, read_only
 
+__all__ = [
+    "MinMax",
+    "Standardization",
+    "Whitening",
+    "condition_number",
+    "distance_shares",
+    "min_max",
+    "standardize",
+    "whiten",
+]
+
 
 @dataclass(frozen=True, eq=False)
 class MinMax:

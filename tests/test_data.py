@@ -119,7 +119,7 @@ def test_split_is_seeded_and_shuffled():
         tens = part.y[:100].reshape(
             10, 10
         )  # shuffled: neither sorted by class nor dealt out class by class
-        assert all(1 < len(set(ten)) for ten in tens.tolist())
+        assert all(len(set(ten)) > 1 for ten in tens.tolist())
         assert any(len(set(ten)) < 10 for ten in tens.tolist())
         assert not part.x.flags.writeable
 
