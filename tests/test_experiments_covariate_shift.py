@@ -213,16 +213,22 @@ def test_normalized_inputs_start_standardized(runs):
     assert np.isnan(runs[0].saturated[..., 0]).all()
 
 
-def test_a_recorded_number_is_the_one_measured_by_hand(runs):
-    digits, _ = covariate_shift._digits()
+def test_recorded_numbers_are_those_measured_by_hand(runs):
+    digits, held_out = covariate_shift._digits()
     x, _ = training.tensors(digits, dtype=torch.float64)
     model = models.mlp(covariate_shift.SIZES, init_std=covariate_shift.INIT_STD, seed=1).double()
-    first = probes.observe(model, x[:200], ["linear2"])["linear2"]
+    names = ["linear2", "act3"]
+    first = probes.observe(model, x[:200], names)
     training.train(model, digits, lr=1.0, steps=40, batch_size=60, seed=1)
-    last = probes.observe(model, x[:200], ["linear2"])["linear2"]
-    moved = np.median(probes.drift(first, last).wasserstein)
-    assert runs[0].wasserstein[1, 2, 0] == pytest.approx(moved)
-    assert runs[0].mean[1, 2, 0] == pytest.approx(last.mean())
+    last = probes.observe(model, x[:200], names)
+    moved = np.median(probes.drift(first["linear2"], last["linear2"]).wasserstein)
+    plain = runs[0]
+    assert plain.wasserstein[1, 2, 0] == pytest.approx(moved)
+    assert plain.mean[1, 2, 0] == pytest.approx(last["linear2"].mean())
+    assert plain.std[1, 2, 3] == pytest.approx(np.sqrt(last["act3"].var(axis=0).mean()))
+    np.testing.assert_allclose(plain.unit[1, 2], np.percentile(last["act3"][:, 0], (15, 50, 85)))
+    np.testing.assert_allclose(plain.pooled[1, 2], np.percentile(last["act3"], (15, 50, 85)))
+    assert plain.accuracy[1] == training.accuracy(model, held_out)
 
 
 def test_a_single_step_moves_the_chosen_layers_and_no_other():
@@ -234,6 +240,8 @@ def test_a_single_step_moves_the_chosen_layers_and_no_other():
         twin = covariate_shift._stepped(model, x, y, 0.5, only)
         moved = {n.split(".")[0] for n, p in twin.named_parameters() if not torch.equal(p, kept[n])}
         assert moved == names
+    loss = nn.functional.cross_entropy(copy.deepcopy(model)(x), y)
+    assert nn.functional.cross_entropy(twin(x), y) < loss
     assert all(torch.equal(kept[n], v) for n, v in model.state_dict().items())
 
 
