@@ -359,7 +359,7 @@ def rate_sweep(
     *,
     lrs: Sequence[float],
     norm: Callable[[int], nn.Module] | None = None,
-    everywhere: bool = False,
+    normalize_outputs: bool = False,
     sizes: Sequence[int] = (784, 100, 100, 10),
     steps: int = 100,
     batch_size: int = 60,
@@ -381,9 +381,9 @@ def rate_sweep(
         The learning rates.
     norm : callable, optional
         As for `bnlab.models.mlp`.
-    everywhere : bool
-        Normalize the logits as well, without scale and shift, so that *every* weight matrix is
-        followed by a normalization.
+    normalize_outputs : bool
+        Normalize the logits as well, without scale and shift, so that *every* parameter is followed
+        by a normalization.
     sizes : sequence of int
         As for `bnlab.models.mlp`.
     steps, batch_size, last : int
@@ -408,7 +408,7 @@ def rate_sweep(
     for seed in seeds:
         for lr in lrs:
             model = models.mlp(sizes, activation="relu", norm=norm, init_std="he", seed=seed)
-            if everywhere:
+            if normalize_outputs:
                 model.add_module("norm_out", nn.BatchNorm1d(sizes[-1], affine=False))
             before = float(model.linear1.weight.detach().norm())
             loss = training.train(

@@ -229,14 +229,14 @@ def rate_sweeps(sweeps: Sequence[RateSweep], *, ax=None):
     -------
     Axes
     """
-    colors = (style.PLAIN, style.NORMALIZED, CYCLE[2])
+    colors = (style.PLAIN, style.NORMALIZED, *CYCLE[2:])
     with style.axes(ax) as ax:
         for i, (sweep, color) in enumerate(zip(sweeps, colors, strict=False)):
             ax.plot(
                 sweep.lr,
                 sweep.accuracy.mean(axis=0),
                 color=color,
-                marker="os^"[i],
+                marker="os^D"[i],
                 label=sweep.label,
             )
             ax.fill_between(
@@ -253,6 +253,9 @@ def rate_sweeps(sweeps: Sequence[RateSweep], *, ax=None):
                 ls="none", ms=9, mew=1.5, zorder=3, label="not stable for some seed" if i == 0 else None,
             )  # fmt: skip
         ax.set_xscale("log", base=2)
+        low, high = np.round(np.log2(ax.get_xlim()))
+        ticks = 2.0 ** np.arange(low, high + 1)
+        ax.set_xticks(ticks, [f"{t:g}" for t in ticks])
         ax.set(xlabel="learning rate", ylabel="accuracy, held-out digits", ylim=(0, 1))
-        ax.legend(loc="lower left", bbox_to_anchor=(0, 0.12))
+        ax.legend(loc="center right")
     return ax

@@ -95,27 +95,34 @@
         const x = vector ? loop : Math.min(width - scalarWidth - 2, loop + vectorWidth + 60);
         return [n.name, { x, y: n.row * rowHeight + 4, w, cx: x + w / 2 }];
       }));
-      const svg = d3.create("svg").attr("width", width).attr("height", rows * rowHeight).attr("font-size", size);
+      /** A path from box a to box b, and at both ends the point and the angle of an arrow head. */
+      function route(a, b) {
+        const middle = boxHeight / 2;
+        if (a.y === b.y) {
+          const [from, to] = [[a.x, a.y + middle], [b.x + b.w, b.y + middle]];
+          return { d: `M${from}L${to}`, ends: [[from, 0], [to, 180]] };
+        }
+        if (a.x === b.x && b.y - a.y > 2 * rowHeight) { // around what lies between
+          const [from, to] = [[a.x, a.y + middle], [b.x, b.y + middle]];
+          const out = a.x - 1.25 * loop;
+          return { d: `M${from}C${out},${from[1]} ${out},${to[1]} ${to}`, ends: [[from, 0], [to, 0]] };
+        }
+        const across = a.x === b.x ? 0 : Math.sign(b.cx - a.cx) * 24;
+        const [from, to] = [[a.cx + across, a.y + boxHeight], [b.cx - across, b.y]];
+        const angle = (Math.atan2(to[1] - from[1], to[0] - from[0]) * 180) / Math.PI;
+        return { d: `M${from}L${to}`, ends: [[from, angle + 180], [to, angle]] };
+      }
+      const svg = d3.create("svg").attr("width", width).attr("height", rows * rowHeight).style("font-size", `${size}px`);
       for (const target of nodes) {
         for (const source of target.inputs) {
           const a = place[source], b = place[target.name];
-          const lit = backward ? source === active && nodes.find((n) => n.name === source).gradientShown : target.name === active;
+          const lit = (backward ? source : target.name) === active;
           const color = lit ? (backward ? colors.plain : colors.normalized) : colors.muted;
-          let d, ends;
-          if (a.y === b.y) {
-            ends = [[a.x, a.y + boxHeight / 2], [b.x + b.w, b.y + boxHeight / 2]];
-            d = `M${ends[0]}L${ends[1]}`;
-          } else if (a.x === b.x && b.y - a.y > 2 * rowHeight) {
-            ends = [[a.x, a.y + boxHeight / 2], [b.x, b.y + boxHeight / 2]];
-            d = `M${ends[0]}C${2 - loop / 2},${ends[0][1]} ${2 - loop / 2},${ends[1][1]} ${ends[1]}`;
-          } else {
-            const across = a.x === b.x ? 0 : Math.sign(b.cx - a.cx) * 24;
-            ends = [[a.cx + across, a.y + boxHeight], [b.cx - across, b.y]];
-            d = `M${ends[0]}L${ends[1]}`;
-          }
+          const { d, ends } = route(a, b);
           svg.append("path").attr("d", d).attr("fill", "none").attr("stroke", color).attr("stroke-width", lit ? 3 : 1.25);
-          svg.append("circle").attr("cx", ends[backward ? 0 : 1][0]).attr("cy", ends[backward ? 0 : 1][1])
-            .attr("r", lit ? 5 : 3).attr("fill", color);
+          const [[x, y], angle] = ends[backward ? 0 : 1]; // the head shows which way things flow
+          svg.append("path").attr("d", "M0,0L-10,-5L-10,5Z").attr("fill", color)
+            .attr("transform", `translate(${x},${y})rotate(${angle})`);
         }
       }
       for (const n of nodes) {

@@ -46,11 +46,11 @@
       };
     },
     draw({ circle, seen }, params, { Plot, width, narrow, colors }) {
-      const height = narrow ? Math.round(width * 0.95) : 380;
-      const half = 2.5;
+      const height = narrow ? Math.round(width * 0.95) : 420;
+      const half = 2.3;
       const arrow = (to, stroke, strokeWidth) =>
         Plot.arrow([[seen.origin, to]], {
-          x1: (d) => d[0][0], y1: (d) => d[0][1], x2: (d) => d[1][0], y2: (d) => d[1][1], stroke, strokeWidth, headLength: 9, insetEnd: 0,
+          x1: (d) => d[0][0], y1: (d) => d[0][1], x2: (d) => d[1][0], y2: (d) => d[1][1], stroke, strokeWidth, headLength: strokeWidth > 2 ? 5 : 8, insetEnd: 0,
         });
       const path = (from, to, stroke) =>
         Plot.line([from, to], { x: (d) => d[0], y: (d) => d[1], stroke, strokeWidth: 2.5, strokeDasharray: "5 4" });
