@@ -494,9 +494,14 @@ class TestErrors:
         with pytest.raises(error, match=says):
             whitening_inference(**arguments)
 
-    def test_inference_of_a_singular_covariance_is_fine_with_eps(self):
-        z = whitening_inference(batch(), np.zeros(4), np.ones((4, 4)), eps=1e-18)
+    @pytest.mark.parametrize("dtype", [np.float32, np.float64])
+    def test_inference_of_a_singular_covariance_is_fine_with_eps(self, dtype):
+        """Rounding leaves eigenvalues a little below 0, which eps may be smaller than."""
+        c = covariance(singular()).astype(dtype)
+        z = whitening_inference(batch(), np.zeros(4), c, eps=1e-30)
         assert np.isfinite(z).all()
+        with pytest.raises(ValueError, match="singular and eps=0"):
+            whitening_inference(batch(), np.zeros(4), c, eps=0)
 
     @pytest.mark.parametrize(
         ("batches", "error", "says"),
