@@ -143,6 +143,14 @@ def test_the_mean_is_left_free_because_a_wrong_sign_vanishes_at_it():
     assert replace(wrong, free=()).verify(3)
 
 
+def test_a_line_must_hold_for_every_example_of_the_batch():
+    line = derivation.find("normalize")
+    only_the_first = replace(line, right=line.right.subs(letters.i, 1))
+    assert only_the_first.at(2).subs(letters.i, 1) == line.at(2).subs(letters.i, 1)
+    assert not only_the_first.verify(2)
+    assert only_the_first.error(5) > 1e-6
+
+
 def test_what_no_polynomial_can_show_counts_as_wrong():
     line = derivation.find("normalize")
     assert not replace(line, right=line.right.subs(letters.eps, -letters.eps)).verify(2)
