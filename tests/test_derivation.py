@@ -248,7 +248,9 @@ def test_line_shows_as_math_in_the_papers_symbols():
     assert together.count("&=") == 6
     assert r"\frac{ \partial \ell }{ \partial \sigma^{2}_{\mathcal{B}} } &= -" in together
     assert "dvar" not in together
-    assert not re.search(r"\\frac\{[^}]*\\frac", derivation.LINES._repr_latex_())  # none inside another
+    assert not re.search(
+        r"\\frac\{[^}]*\\frac", derivation.LINES._repr_latex_()
+    )  # none inside another
 
 
 def test_text_is_plain_and_stable():
