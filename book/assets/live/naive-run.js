@@ -3,7 +3,6 @@
   "use strict";
   const { math, format } = BNLive;
   const n = 40;
-  const limit = 25; // of the drawing of a and b
 
   // One fixed sample: u and noise with mean 0 and standard deviation 1, and noise that u does not predict.
   const random = math.random(3);
@@ -14,12 +13,12 @@
   const noise = standardize(raw.map((value, i) => value - along * u[i]));
 
   const variants = [
-    { value: "center", label: "center: x̂ = x − E[x]" },
-    { value: "center_beta", label: "center, then add a learned β" },
-    { value: "scale", label: "scale: x̂ = x / std[x], steep targets" },
+    { value: "center", label: "center" },
+    { value: "center_beta", label: "center, then β" },
+    { value: "scale", label: "scale, steep targets" },
     { value: "scale_flat", label: "scale, flat targets" },
     { value: "center_scale", label: "center and scale" },
-    { value: "center_scale_affine", label: "center and scale, then γ and β" },
+    { value: "center_scale_affine", label: "center, scale, γ, β" },
   ];
   const trained = {
     center: ["b"],
@@ -91,6 +90,7 @@
       const strokes = { a: colors.third, b: colors.plain, beta: colors.normalized, gamma: colors.fourth };
       const dashes = { a: "8 3", b: null, beta: "3 3", gamma: "1 3" };
       const moving = trained[variant];
+      const limit = moving.includes("beta") ? 5 : 25; // with β the parameters stay small
       const data = Plot.plot({
         width: wide, height: narrow ? 230 : 320, marginBottom: 34,
         x: { domain: [-3, 3], label: "input u", ticks: 7 },
@@ -103,7 +103,7 @@
         ],
       });
       const parameters = Plot.plot({
-        width: wide, height: narrow ? 200 : 190, marginRight: 24, marginBottom: 34,
+        width: wide, height: narrow ? 200 : 190, marginRight: 46, marginBottom: 34,
         x: { domain: [0, 100], label: "step", ticks: 5 },
         y: { domain: [-limit, limit], label: null, grid: true, ticks: 5 },
         marks: [
@@ -113,15 +113,15 @@
           })),
           ...moving.map((name, i) => Plot.text([path.at(-1)], {
             x: "step", y: (d) => Math.max(-limit, Math.min(limit, d[name])), text: () => names[name],
-            dx: 9 + 10 * (i % 2), fontSize: 14, fill: strokes[name], textAnchor: "start",
+            dx: 5 + 11 * i, fontSize: 14, fill: strokes[name], textAnchor: "start",
           })),
           Plot.text([`Parameters that learn: ${moving.map((name) => names[name]).join(", ")}`], label),
         ],
       });
       const loss = Plot.plot({
-        width: wide, height: narrow ? 140 : 130, marginRight: 24, marginBottom: 34,
+        width: wide, height: narrow ? 140 : 130, marginRight: 46, marginBottom: 34,
         x: { domain: [0, 100], label: "step", ticks: 5 },
-        y: { domain: [0, 12], label: null, grid: true, ticks: 3 },
+        y: { domain: [0, 8], label: null, grid: true, ticks: 3 },
         marks: [
           Plot.line(path, { x: "step", y: "loss", stroke: colors.plain, strokeWidth: 2.5, clip: true }),
           Plot.text(["Loss"], label),
