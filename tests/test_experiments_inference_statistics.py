@@ -58,6 +58,17 @@ class TestRace:
         late = experiments.statistics_race(checkpoints=(60,), seeds=(0,), examples=1000)
         np.testing.assert_array_equal(late.accuracy[0, 0], self.result.accuracy[0, 1])
 
+    def test_the_activation_is_the_one_asked_for(self):
+        relu = experiments.statistics_race(
+            activation="relu", checkpoints=(10,), seeds=(0, 1, 2), examples=1000
+        )
+        gap = [
+            r.accuracy[:, 0, self.column("layer")]
+            - r.accuracy[:, 0, self.column("running average, momentum 0.1")]
+            for r in (relu, self.result)
+        ]
+        assert gap[0].mean() < gap[1].mean() - 0.2
+
     def test_can_be_stored(self, tmp_path):
         path = save(self.result, tmp_path / "race.npz", provenance=Provenance((0,), {}, 1.0))
         assert np.array_equal(load(path)[0].loss, self.result.loss)
@@ -123,6 +134,10 @@ class TestGradients:
         assert result.layers == ("linear1", "linear2", "linear3", "linear4")
         assert (result.output_gap < 1e-12).all()
         assert (result.difference[:, :3] > 0.3).all()
+        assert (result.ratio[:, 1:3] > 1.3).all()
+        np.testing.assert_allclose(  # law of cosines
+            result.difference**2, 1 + result.ratio**2 - 2 * result.ratio * result.cosine, atol=1e-9
+        )
         assert (result.difference[:, 3] < 1e-9).all()  # nothing is normalized after the last layer
 
     def test_training_mode_has_no_gradient_along_a_units_weights_and_evaluation_mode_has(

@@ -38,8 +38,8 @@ def _digits() -> tuple[data.Dataset, data.Dataset]:
     return data.mnist_5k().split(test=1000, seed=0)
 
 
-def _network(seed: int = 0) -> nn.Sequential:
-    return models.mlp(SIZES, norm=nn.BatchNorm1d, seed=seed)
+def _network(seed: int = 0, activation: str = "sigmoid") -> nn.Sequential:
+    return models.mlp(SIZES, activation=activation, norm=nn.BatchNorm1d, seed=seed)
 
 
 def _norms(model: nn.Module) -> list[nn.BatchNorm1d]:
@@ -76,6 +76,7 @@ def statistics_race(
     *,
     batch_size: int = 60,
     lr: float = 0.5,
+    activation: str = "sigmoid",
     checkpoints: Sequence[int] = (10, 30, 100, 300),
     momenta: Sequence[float] = (0.1, 0.01),
     large_batch: int = 500,
@@ -89,8 +90,8 @@ def statistics_race(
 
     Parameters
     ----------
-    batch_size, lr
-        Of the training.
+    batch_size, lr, activation
+        Of the training and the network.
     checkpoints : sequence of int
         Steps after which to test, rising.
     momenta : sequence of float
@@ -126,13 +127,13 @@ def statistics_race(
             torch.randperm(len(train), generator=generator)[:examples]
         ]
         small, large = shuffled.split(batch_size), shuffled.split(large_batch)
-        model = _network(seed)
+        model = _network(seed, activation)
         watchers = [_watch(model, momentum) for momentum in momenta]
 
         def on_step(t, model, i=i, small=small, large=large, watchers=watchers):
             if t not in checkpoints:
                 return
-            twin = _network()
+            twin = _network(activation=activation)
             twin.load_state_dict(model.state_dict())
             ways = [lambda w=w: _copy_statistics(w, _norms(twin)) for w in watchers]
             ways += [
@@ -441,7 +442,8 @@ def network_gradients(
         output_gap=np.array([row[0] for row in rows]),
         difference=numbers[..., 0],
         cosine=numbers[..., 1],
-        radial=numbers[..., 2:],
+        ratio=numbers[..., 2],
+        radial=numbers[..., 3:],
     )
 
 
@@ -456,4 +458,5 @@ def _compare(weight: torch.Tensor, train: torch.Tensor, eval_: torch.Tensor) -> 
     cosine = (train * eval_).sum() / (train.norm() * eval_.norm())
     direction = weight / weight.norm(dim=1, keepdim=True)
     radial = [((direction * g).sum(dim=1).norm() / g.norm()) for g in (train, eval_)]
-    return [float(v) for v in ((train - eval_).norm() / train.norm(), cosine, *radial)]
+    difference, ratio = (train - eval_).norm() / train.norm(), eval_.norm() / train.norm()
+    return [float(v) for v in (difference, cosine, ratio, *radial)]

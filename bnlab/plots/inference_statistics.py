@@ -93,7 +93,7 @@ def root_of_variance(
     """Draw the average root of the unbiased variance against m, beside the Gaussian law `c4`."""
     with style.axes(ax) as ax:
         m = results[0].batch_sizes
-        ax.plot(m, c4, color=style.THEORY, ls="--", lw=1.5, label="theory for the bell")
+        ax.plot(m, c4, "_", ms=22, mew=2, color=style.THEORY, label="theory for the bell")
         ax.axhline(1, color=style.THEORY, ls=":", lw=1.5)
         for result, color, marker in zip(results, COLORS, MARKERS, strict=False):
             root = np.sqrt(result.biased * m / (m - 1))

@@ -136,6 +136,7 @@ class NetworkGradients:
     output_gap: np.ndarray  # (seeds,)
     difference: np.ndarray  # (seeds, layers): |train - eval| / |train|
     cosine: np.ndarray  # (seeds, layers): between the two
+    ratio: np.ndarray  # (seeds, layers): |eval| / |train|
     radial: (
         np.ndarray
     )  # (seeds, layers, 2): share of a unit's gradient along its weights; train, eval

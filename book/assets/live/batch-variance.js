@@ -42,7 +42,8 @@
         height: narrow ? 240 : 280,
         marginLeft: 44,
         marginTop: 36,
-        x: { label: "variance of a batch", domain: [low, high], ticks: narrow ? 5 : 9 },
+        marginBottom: 42,
+        x: { label: "variance of a batch", labelOffset: 36, domain: [low, high], ticks: narrow ? 5 : 9 },
         y: { label: "batches", domain: [0, 240], clamp: true, grid: true },
         marks: [
           Plot.rectY(bars, { x1: "x0", x2: "x1", y: "count", fill: colors.normalized, insetLeft: 0.5 }),

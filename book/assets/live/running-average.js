@@ -8,9 +8,9 @@
   BNLive.register("running-average", {
     title: "A running mean behind a population that moves",
     controls: [
-      { id: "logMomentum", label: "Momentum, weight of the new batch", min: -2.5, max: 0, step: 0.05, value: -1,
+      { id: "logMomentum", label: "Momentum, weight of the new batch", min: -2.5, max: 0, step: 0.05, value: -1.5,
         format: (v) => format(10 ** v, 3) },
-      { id: "speed", label: "Change of the mean a batch", min: 0, max: 0.03, step: 0.001, value: 0.01 },
+      { id: "speed", label: "Change of the mean a batch", min: 0, max: 0.03, step: 0.001, value: 0.02 },
       { id: "m", label: "Values in a batch, m", min: 2, max: 64, step: 1, value: 16 },
       { id: "corrected", label: "Divide the start-up bias out", value: false },
     ],
@@ -41,8 +41,9 @@
       const clip = (value) => Math.max(-1, Math.min(6, value));
       return Plot.plot({
         width,
-        height: narrow ? 260 : 300,
-        x: { label: "batches seen", domain: [0, steps], ticks: narrow ? 4 : 8 },
+        height: narrow ? 270 : 310,
+        marginBottom: 42,
+        x: { label: "batches seen", labelOffset: 36, domain: [0, steps], ticks: narrow ? 4 : 8 },
         y: { label: "mean", domain: [-1, 6], grid: true },
         marks: [
           Plot.dot(points, { x: "t", y: (d) => clip(d.batch), r: 1.8, fill: colors.muted }),
