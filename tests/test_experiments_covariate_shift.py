@@ -214,7 +214,7 @@ def test_normalized_inputs_start_standardized(runs):
 
 
 def test_recorded_numbers_are_those_measured_by_hand(runs):
-    digits, held_out = covariate_shift._digits()
+    digits, _ = covariate_shift._digits()
     x, _ = training.tensors(digits, dtype=torch.float64)
     model = models.mlp(covariate_shift.SIZES, init_std=covariate_shift.INIT_STD, seed=1).double()
     names = ["linear2", "act3"]
@@ -228,7 +228,14 @@ def test_recorded_numbers_are_those_measured_by_hand(runs):
     assert plain.std[1, 2, 3] == pytest.approx(np.sqrt(last["act3"].var(axis=0).mean()))
     np.testing.assert_allclose(plain.unit[1, 2], np.percentile(last["act3"][:, 0], (15, 50, 85)))
     np.testing.assert_allclose(plain.pooled[1, 2], np.percentile(last["act3"], (15, 50, 85)))
-    assert plain.accuracy[1] == training.accuracy(model, held_out)
+
+
+def test_accuracy_is_that_on_held_out_digits(runs):
+    digits, held_out = covariate_shift._digits()
+    model = covariate_shift._network(BN, 1)
+    training.train(model, digits, lr=1.0, steps=40, batch_size=60, seed=1)
+    assert runs[1].accuracy[1] == training.accuracy(model, held_out)
+    assert runs[1].accuracy[1] != training.accuracy(model, digits)
 
 
 def test_a_single_step_moves_the_chosen_layers_and_no_other():
