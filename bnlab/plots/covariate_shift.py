@@ -30,7 +30,7 @@ PLACES = {
 }
 LISTENERS = {
     "nobody": ("nobody", style.PLAIN, "-"),
-    "listener": ("only the listener", "C2", "--"),
+    "listener": ("only the listener", style.GREEN, "--"),
     "everyone": ("everyone", style.NORMALIZED, "-"),
 }
 
@@ -43,7 +43,7 @@ def shifted_fit(result: ShiftedFit, *, ax: Axes | None = None) -> Axes:
         ax.plot(result.grid, result.truth, color=style.THEORY, label="truth")
         for name, color, dash in (
             ("line", style.PLAIN, "-"),
-            ("weighted line", "C2", "--"),
+            ("weighted line", style.GREEN, "--"),
             ("line for new inputs", style.NORMALIZED, ":"),
         ):
             curve = result.curves[result.fits.index(name)]

@@ -30,13 +30,12 @@ __all__ = [
     "whitening_steps",
 ]
 
-SKY, ROSE, GREEN, GRAY = "#4D9DC9", "#B86FA0", "#009E73", "#7A7A7A"
 LOOKS = {  # of each scaling, in every figure of the chapter
     "none": (style.PLAIN, "-"),
-    "min-max [0, 1]": (SKY, "--"),
-    "min-max [-1, 1]": (ROSE, "-."),
+    "min-max [0, 1]": (style.SKY, "--"),
+    "min-max [-1, 1]": (style.ROSE, "-."),
     "standardize": (style.NORMALIZED, "-"),
-    "whiten": (GREEN, ":"),
+    "whiten": (style.GREEN, ":"),
 }
 
 
@@ -50,7 +49,7 @@ def distance_shares(result: DistanceShares, *, ax=None):
                 result.scalings,
                 width,
                 left=left,
-                color=(GREEN, ROSE)[j % 2],
+                color=(style.GREEN, style.ROSE)[j % 2],
                 label=feature,
                 height=0.6,
             )
@@ -71,7 +70,7 @@ def nearest_neighbors(result: NearestNeighbors, *, ax=None):
             -0.12, 0.12, len(result.x)
         )  # so that points do not hide others
         y, x = result.x[:, 0] + offset, result.x[:, 1]
-        ax.scatter(x, y, s=14, color=GRAY, alpha=0.6)
+        ax.scatter(x, y, s=14, color=style.GRAY, alpha=0.6)
         drawn = {}
         for name, other in zip(result.scalings, result.nearest.tolist(), strict=True):
             drawn.setdefault(other, []).append(name)

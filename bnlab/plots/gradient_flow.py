@@ -30,8 +30,12 @@ LABELS = {
     "x_hat": r"$\hat{x}$",
     "y": "$y$",
 }
-CYCLE = (style.NORMALIZED, style.PLAIN, "#009E73", "#B86FA0", "#8C7A00")  # of bnlab.mplstyle
-COLORS = {"relu": CYCLE[0], "sigmoid": CYCLE[2], "tanh": CYCLE[3], "linear": CYCLE[4]}
+COLORS = {
+    "relu": style.NORMALIZED,
+    "sigmoid": style.GREEN,
+    "tanh": style.ROSE,
+    "linear": style.OLIVE,
+}
 MARKERS = {"sigmoid": "s", "tanh": "^", "relu": "o", "linear": "D"}
 
 
@@ -132,9 +136,13 @@ def weight_length(runs: Sequence[NeuronRun], *, ax=None):
             steps = np.arange(run.norm2.shape[1])
             length = np.sqrt(run.norm2)
             label = rf"$\eta$ = {run.lr:g}, $\lambda$ = {run.weight_decay:g}"
-            ax.plot(steps, length.mean(axis=0), color=CYCLE[i], label=label)
+            ax.plot(steps, length.mean(axis=0), color=style.CYCLE[i], label=label)
             ax.fill_between(
-                steps, *np.percentile(length, (5, 95), axis=0), color=CYCLE[i], alpha=0.2, lw=0
+                steps,
+                *np.percentile(length, (5, 95), axis=0),
+                color=style.CYCLE[i],
+                alpha=0.2,
+                lw=0,
             )
             unit = (run.grad2 * run.norm2[:, :-1])[:, len(steps) // 2 :].mean()
             if run.weight_decay:
@@ -229,7 +237,7 @@ def rate_sweeps(sweeps: Sequence[RateSweep], *, ax=None):
     -------
     Axes
     """
-    colors = (style.PLAIN, style.NORMALIZED, *CYCLE[2:])
+    colors = (style.PLAIN, style.NORMALIZED, *style.CYCLE[2:])
     with style.axes(ax) as ax:
         for i, (sweep, color) in enumerate(zip(sweeps, colors, strict=False)):
             ax.plot(

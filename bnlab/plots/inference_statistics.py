@@ -34,7 +34,6 @@ __all__ = [
     "tracking_error",
 ]
 
-COLORS = ("#0072B2", "#D55E00", "#009E73", "#B86FA0", "#7A7A7A")
 MARKERS = ("o", "s", "^", "D", "v")
 
 
@@ -43,7 +42,7 @@ def batch_variances(
 ) -> Axes:
     """Draw how the unbiased variance of a batch scatters, with the chi-square law of a bell."""
     with style.axes(ax) as ax:
-        for m, color in zip(sizes, COLORS, strict=False):
+        for m, color in zip(sizes, style.CYCLE, strict=False):
             j = list(result.batch_sizes).index(m)
             values = result.biased[:, j] * m / (m - 1)
             ax.hist(
@@ -95,7 +94,7 @@ def root_of_variance(
         m = results[0].batch_sizes
         ax.plot(m, c4, "_", ms=22, mew=2, color=style.THEORY, label="theory for the bell")
         ax.axhline(1, color=style.THEORY, ls=":", lw=1.5)
-        for result, color, marker in zip(results, COLORS, MARKERS, strict=False):
+        for result, color, marker in zip(results, style.CYCLE, MARKERS, strict=False):
             root = np.sqrt(result.biased * m / (m - 1))
             _points(ax, m, t_interval(root), color=color, marker=marker, label=result.source)
         ax.set(
@@ -137,9 +136,11 @@ def running_averages(
         ax.plot(steps, truth[: len(steps)], color=style.THEORY, ls=":", label="population")
         for k, momentum in enumerate(result.momenta):
             curves = values[:, k, : len(steps)]
-            ax.plot(steps, curves.mean(axis=0), color=COLORS[k], label=f"momentum {momentum:g}")
+            ax.plot(
+                steps, curves.mean(axis=0), color=style.CYCLE[k], label=f"momentum {momentum:g}"
+            )
             low, high = np.percentile(curves, (2.5, 97.5), axis=0)
-            ax.fill_between(steps, low, high, color=COLORS[k], alpha=0.18, lw=0)
+            ax.fill_between(steps, low, high, color=style.CYCLE[k], alpha=0.18, lw=0)
             if statistic == "mean":
                 ax.plot(steps, result.expected[k, : len(steps)], color=style.THEORY, ls="--", lw=1)
         ax.set(
@@ -153,7 +154,7 @@ def running_averages(
 def tracking_error(results: Sequence[RunningAverage], *, ax: Axes | None = None) -> Axes:
     """Draw the root mean square error of the running mean at the end against the momentum."""
     with style.axes(ax) as ax:
-        for result, color, marker in zip(results, COLORS, MARKERS, strict=False):
+        for result, color, marker in zip(results, style.CYCLE, MARKERS, strict=False):
             alpha = np.array(result.momenta)
             error = np.square(result.mean[:, :, -1] - result.truth[-1])
             rms = np.sqrt(t_interval(error).mean)
@@ -182,7 +183,7 @@ def statistics_race(
         for i, method in enumerate(chosen):
             values = t_interval(result.accuracy[:, :, result.methods.index(method)])
             x = np.array(result.checkpoints) * 1.05 ** (i - (len(chosen) - 1) / 2)
-            _points(ax, x, values, color=COLORS[i], marker=MARKERS[i], label=method, ls="-")
+            _points(ax, x, values, color=style.CYCLE[i], marker=MARKERS[i], label=method, ls="-")
         ax.set(xlabel="training steps", ylabel="accuracy on new digits", ylim=(0, 1))
         _log_ticks(ax, result.checkpoints)
         ax.legend(loc="lower right")

@@ -53,10 +53,10 @@ def identity_learned(
 def largest_values(result: LargestValues, *, ax: Axes | None = None) -> Axes:
     """Draw the mean over batches of the largest normalized value, beside the bound."""
     looks = {
-        "one outlier": ("C3", "o"),
-        "Cauchy": ("C2", "s"),
-        "normal": ("C0", "^"),
-        "uniform": ("C1", "v"),
+        "one outlier": (style.ROSE, "o"),
+        "Cauchy": (style.GREEN, "s"),
+        "normal": (style.NORMALIZED, "^"),
+        "uniform": (style.PLAIN, "v"),
     }
     with style.axes(ax) as ax:
         m = np.geomspace(result.m[0], result.m[-1], 200)
@@ -76,7 +76,11 @@ def eps_sweep(result: EpsSweep, *, ax: np.ndarray | None = None) -> np.ndarray:
         rows = (result.output_std, "std of the output"), (result.gain, "gain of the gradient")
         for panel, (values, label) in zip(ax, rows, strict=True):
             for eps, curve, color, dash in zip(
-                result.eps, values, ("C0", "C1", "C2"), ("-", "--", ":"), strict=False
+                result.eps,
+                values,
+                (style.NORMALIZED, style.PLAIN, style.GREEN),
+                ("-", "--", ":"),
+                strict=False,
             ):
                 name = rf"$\epsilon = 10^{{{math.log10(eps):.0f}}}$"
                 panel.loglog(result.std, curve, color=color, ls=dash, label=name)
@@ -114,7 +118,7 @@ def company_spread(result: CompanySpread, *, ax: Axes | None = None) -> Axes:
     with style.axes(ax) as ax:
         for value, spread, theory, color, marker in zip(
             result.values, np.moveaxis(result.spread, 1, 0), result.theory,
-            ("C0", "C1", "C2"), ("o", "s", "^"), strict=False,
+            (style.NORMALIZED, style.PLAIN, style.GREEN), ("o", "s", "^"), strict=False,
         ):  # fmt: skip
             found = t_interval(spread)
             bars = np.abs(np.stack([found.low, found.high]) - found.mean)
@@ -133,9 +137,9 @@ def company_spread(result: CompanySpread, *, ax: Axes | None = None) -> Axes:
 def batch_makeup(result: BatchMakeup, *, ax: Axes | None = None) -> Axes:
     """Draw test accuracy and fickle digits against the test batch size, with 95% intervals."""
     rows = {
-        "batch statistics, shuffled": (result.shuffled, "C0", "o"),
-        "batch statistics, one class": (result.by_class, "C3", "s"),
-        "digits whose class depends on company": (result.fickle, "C1", "^"),
+        "batch statistics, shuffled": (result.shuffled, style.NORMALIZED, "o"),
+        "batch statistics, one class": (result.by_class, style.ROSE, "s"),
+        "digits whose class depends on company": (result.fickle, style.PLAIN, "^"),
     }
     with style.axes(ax) as ax:
         known = t_interval(result.evaluation)

@@ -8,7 +8,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.ticker import MaxNLocator, NullLocator
 
-from bnlab.plots.style import NORMALIZED, PLAIN, THEORY, axes
+from bnlab.plots.style import GRAY, NORMALIZED, PLAIN, ROSE, THEORY, axes
 from bnlab.results import DetachedOnDigits, NaiveRun, RoundingSweep, Stall, t_interval
 
 __all__ = [
@@ -20,7 +20,7 @@ __all__ = [
     "stall",
 ]
 
-ARM_STYLES = (("#7A7A7A", ":"), (NORMALIZED, "-"), (PLAIN, "-"), ("#B86FA0", "--"))
+ARM_STYLES = ((GRAY, ":"), (NORMALIZED, "-"), (PLAIN, "-"), (ROSE, "--"))
 
 
 def naive_bias(

@@ -17,6 +17,8 @@ STYLE = Path(__file__).with_name("bnlab.mplstyle")
 # Meanings that hold in every figure: without Batch Normalization, with it, and theory beside a measurement.
 # As hex and not as "C0": that is looked up when the figure is drawn, after our style is gone again.
 PLAIN, NORMALIZED, THEORY = "#D55E00", "#0072B2", "0.25"
+GREEN, ROSE, OLIVE, SKY, GRAY = "#009E73", "#B86FA0", "#8C7A00", "#4D9DC9", "#7A7A7A"
+CYCLE = (NORMALIZED, PLAIN, GREEN, ROSE, OLIVE, SKY, GRAY)  # as in bnlab.mplstyle
 
 
 @contextmanager
