@@ -1,12 +1,14 @@
-"""One palette, defined once, that reads on white."""
+"""One palette, defined once, that reads on white; a style that reaches our figures and nothing else."""
 
 import re
 from pathlib import Path
 
 import matplotlib.pyplot as plt
+import nbformat
 import numpy as np
 import pytest
 from matplotlib.colors import to_hex, to_rgb
+from nbclient import NotebookClient
 
 from bnlab.plots import style
 
@@ -52,3 +54,11 @@ def test_given_axes_are_drawn_on():
     with style.axes(given) as ax:
         assert ax is given
     plt.close(figure)
+
+
+def test_a_notebook_shows_every_figure_and_not_the_first_alone():
+    sources = ["from bnlab.plots import style", *["with style.axes() as ax:\n    panel = ax"] * 3]
+    notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(s) for s in sources])
+    NotebookClient(notebook, kernel_name="python3").execute()
+    shown = [any("image/png" in o.get("data", {}) for o in c.outputs) for c in notebook.cells]
+    assert shown == [False, True, True, True]
