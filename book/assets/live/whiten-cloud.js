@@ -54,7 +54,7 @@
     title: "One cloud, three ways to normalize it",
     controls: [
       { id: "correlation", label: "Correlation", min: -0.95, max: 0.95, step: 0.05, value: 0.8 },
-      { id: "spread", label: "Std of feature 1, against 1 of feature 2", min: -1, max: 1, step: 0.05, value: 0.5, format: (v) => format(2 ** v, 2) },
+      { id: "spread", label: "Spread of feature 1", min: -1, max: 1, step: 0.05, value: 0.5, format: (v) => format(2 ** v, 2) },
       { id: "method", label: "Whiten by", options: ["ZCA", "PCA"], value: "ZCA" },
     ],
     compute({ correlation, spread, method }) {
@@ -70,20 +70,24 @@
       };
     },
     draw({ panels }, params, { Plot, width, narrow, colors }) {
-      const size = narrow ? Math.min(width, 260) : width / 3;
-      return panels.map(({ name, points, ellipse }, i) =>
+      const size = Math.floor(width / (narrow ? 2 : 3)) - 1;
+      const row = document.createElement("div");
+      row.style.cssText = "display: flex; flex-wrap: wrap";
+      row.append(...panels.map(({ name, points, ellipse }, i) =>
         Plot.plot({
-          width: size, height: size + 20, marginLeft: 30,
+          width: size, height: size, marginLeft: 24, marginRight: 6, marginTop: 22, marginBottom: 22,
+          style: "margin: 0; flex: none; max-width: none",
           x: { domain: [-5, 5], label: null, ticks: 5 },
           y: { domain: [-5, 5], label: null, ticks: 5, grid: true },
           marks: [
             Plot.dot(points, { x: "x", y: "y", r: 1.6, fill: i ? colors.normalized : colors.plain, clip: true }),
             Plot.dot(points.slice(0, 1), { x: "x", y: "y", r: 5, fill: colors.theory }),
             Plot.line(ellipse, { x: "x", y: "y", stroke: "currentColor", strokeWidth: 1.5, clip: true }),
-            Plot.text([name], { frameAnchor: "top", dy: 4, text: (d) => d, fontSize: 14, fill: "currentColor" }),
+            Plot.text([name], { frameAnchor: "top", dy: -16, text: (d) => d, fontSize: 14, fill: "currentColor" }),
           ],
         }),
-      );
+      ));
+      return row;
     },
     readout: ({ panels }, { method }) =>
       `Largest over smallest variance of any direction: raw ${format(panels[0].condition, 2)}, each feature ` +
