@@ -172,10 +172,12 @@ def test_images_are_there_and_described(page):
 
 
 def state_of_figure(figure):
-    return figure.parent.execute_script(
+    """What a figure shows: its drawing, without the serial numbers in it, and its readout."""
+    parts = figure.parent.execute_script(
         "return ['.bn-live-plot', '.bn-live-readout'].map(s => arguments[0].querySelector(s).innerHTML)",
         figure,
     )
+    return [re.sub(r"(plot-(?:clip|mask|gradient)-)\d+", r"\1", part) for part in parts]
 
 
 def test_live_figures_answer_the_keyboard(page):
@@ -209,18 +211,22 @@ def keys_that_move(control):
     return [Keys.ARROW_RIGHT, Keys.ARROW_LEFT, Keys.END, Keys.HOME]
 
 
+def settle(page):
+    """Wait until the page is laid out and its figures are drawn for the new width."""
+    page.execute_async_script(
+        "const done = arguments[0]; requestAnimationFrame(() => setTimeout(done, 50))"
+    )
+
+
 def test_fits_a_phone(page):
     resize(page, 390)
     try:
-        # Two frames: one to lay the page out, one for the figures to draw themselves anew.
-        page.execute_async_script(
-            "const done = arguments[0]; requestAnimationFrame(() => setTimeout(done, 50))"
-        )
+        settle(page)
         width, wide = page.execute_script("""
             const width = document.documentElement.clientWidth;
             const scrolls = e =>
                 e && (/auto|scroll/.test(getComputedStyle(e).overflowX) || scrolls(e.parentElement));
-            const wide = [...document.querySelectorAll("article *:not(mjx-assistive-mml *)")].filter(e =>
+            const wide = [...document.querySelectorAll("article *:not(mjx-assistive-mml *, svg *)")].filter(e =>
                 e.getBoundingClientRect().right > width + 1 && !scrolls(e.parentElement));
             const shown = wide.slice(0, 5).map(e => e.outerHTML.slice(0, 120));
             return [[document.documentElement.scrollWidth, width], shown];
@@ -233,20 +239,22 @@ def test_fits_a_phone(page):
         resize(page, 1280)
 
 
-@pytest.mark.parametrize("theme", ["light", "dark"])
-def test_is_accessible(page, theme):
+@pytest.mark.parametrize(("theme", "width"), [("light", 1280), ("dark", 390)])
+def test_is_accessible(page, theme, width):
+    resize(page, width)
+    emulate(page, scheme=theme)
+    open_page(page, HTML / f"{page.page_name}.html")
+    assert page.execute_script("return document.documentElement.dataset.theme") == theme
     page.execute_script(AXE)
-    violations = page.execute_async_script(
-        """
-        const [theme, done] = arguments;
-        document.documentElement.dataset.theme = theme;
+    violations = page.execute_async_script("""
+        const done = arguments[0];
         const rules = {"label-content-name-mismatch": {enabled: true}};
         const options = {resultTypes: ["violations"], rules, preload: false};
-        axe.run({exclude: [["mjx-container"]]}, options).then(result => done(result.violations.map(v =>
+        axe.run({exclude: [["mjx-container > *"]]}, options).then(result => done(result.violations.map(v =>
             v.id + ": " + v.nodes.map(n => n.target.join(" ") + " " + n.html.slice(0, 120)).join(" | "))));
-        """,
-        theme,
-    )
+    """)
+    resize(page, 1280)
+    emulate(page)
     assert violations == []
 
 
@@ -368,6 +376,13 @@ def test_nothing_links_to_an_address_that_is_not_set(site):
         assert "git clone" not in text, path.name
         hosts = {a["href"] for a in soup(path).select(".article-header-buttons a[href^=http]")}
         assert hosts == set(), path.name
+
+
+def test_the_landing_page_maps_every_chapter_with_its_question(site):
+    items = soup(site / "index.html").select(".chapter-map li")
+    assert [item.a["href"] for item in items] == [f"{name}.html" for name in CHAPTERS]
+    for item in items:
+        assert item.text.strip().endswith("?"), item.text
 
 
 def test_the_landing_pages_example_runs():

@@ -1,7 +1,4 @@
-"""What the book's site needs beyond its theme: live figures, one address setting, repaired roles.
-
-Imported by Sphinx alone; at import time it loads nothing outside the standard library.
-"""
+"""What the book's site needs beyond its theme: live figures, one address setting, a chapter map, mended markup."""
 
 from __future__ import annotations
 
@@ -9,17 +6,30 @@ import re
 from pathlib import Path
 from urllib.parse import urlsplit
 
+from docutils import nodes
+from sphinx.util import logging
+from sphinx.util.docutils import SphinxDirective
+
 HERE = Path(__file__).parent
 ASSETS = HERE.parent / "assets"
+LOG = logging.getLogger(__name__)
+
+CHAPTER = re.compile(r"\d\d_")
 LIVE_TAG = re.compile(r'<bn-live\b[^>]*\bfigure="([\w-]+)"')
 LIVE_BASE = ("live/vendor/d3.min.js", "live/vendor/plot.min.js", "live/core.js")
 ICON_SCRIPT = re.compile(r"<script[^>]*fontawesome\.js[^>]*></script>")
+PREDICT = '<div class="{} admonition">\n<p class="admonition-title">Predict</p>'
 MARKUP_REPAIRS = (
     # doc-biblioentry is deprecated ARIA, and a list needs list items.
     ('role="doc-biblioentry"', 'role="listitem"'),
     # The label hid the summary's visible words from its accessible name.
     ('<summary aria-label="Toggle hidden content">', "<summary>"),
+    # A question to think about looks the same in every chapter.
+    (PREDICT.format("tip"), PREDICT.format("predict")),
 )
+
+
+# ---- the address: one setting ----------------------------------------------------------------------------------------
 
 
 def published_address(repository: str) -> str:
@@ -47,48 +57,74 @@ def apply_address(app, config) -> None:
         config.html_baseurl = published_address(url)
 
 
-def local_commands(app):
-    """Make the directive that shows commands to type, after `git clone` if there is an address."""
-    from docutils import nodes
-    from sphinx.util.docutils import SphinxDirective
+class LocalCommands(SphinxDirective):
+    """Commands to type, after `git clone` if there is an address."""
 
-    class LocalCommands(SphinxDirective):
-        has_content = True
+    has_content = True
 
-        def run(self):
-            lines = list(self.content)
-            url = self.config.html_theme_options["repository_url"]
-            if url:
-                lines[:0] = [f"git clone {url}", f"cd {url.rsplit('/', 1)[-1]}"]
-            text = "\n".join(lines)
-            return [nodes.literal_block(text, text, language="bash")]
+    def run(self) -> list[nodes.Node]:
+        """Make the block of code."""
+        lines = list(self.content)
+        url = self.config.html_theme_options["repository_url"]
+        if url:
+            lines[:0] = [f"git clone {url}", f"cd {url.rsplit('/', 1)[-1].removesuffix('.git')}"]
+        text = "\n".join(lines)
+        return [nodes.literal_block(text, text, language="bash")]
 
-    return LocalCommands
+
+# ---- the chapters and their questions --------------------------------------------------------------------------------
+
+
+class ChapterMap(SphinxDirective):
+    """A list of the chapters that exist, each with the question it opens with."""
+
+    def run(self) -> list[nodes.Node]:
+        """Leave a place for the list, which needs every chapter to be read first."""
+        return [nodes.container(classes=["chapter-map"])]
+
+
+def fill_chapter_map(app, doctree, docname) -> None:
+    """Write the list: a chapter's question is the first bold text in it."""
+    for place in doctree.findall(
+        lambda node: "chapter-map" in getattr(node, "attributes", {}).get("classes", ())
+    ):
+        chapters = nodes.enumerated_list(enumtype="arabic", prefix="", suffix=".")
+        for name in sorted(filter(CHAPTER.match, app.env.found_docs)):
+            question = next(app.env.get_doctree(name).findall(nodes.strong), None)
+            if question is None:
+                LOG.warning("%s opens with no question in bold, which the chapter map shows", name)
+                continue
+            address = app.builder.get_relative_uri(docname, name)
+            title = nodes.reference(
+                "", app.env.titles[name].astext(), refuri=address, internal=True
+            )
+            text = nodes.paragraph("", "", title, nodes.Text(f". {question.astext()}"))
+            chapters += nodes.list_item("", text)
+        place += chapters
+
+
+# ---- pages -----------------------------------------------------------------------------------------------------------
 
 
 def add_live_scripts(app, pagename, templatename, context, doctree) -> None:
     """Load the live-figure scripts on the pages that show a live figure, and nowhere else."""
-    from sphinx.util import logging
-
     names = sorted(set(LIVE_TAG.findall(context.get("body", ""))))
     for script in [*LIVE_BASE, *(f"live/{name}.js" for name in names)] if names else []:
         if (ASSETS / script).is_file():
             app.add_js_file(script, loading_method="defer", priority=800)
         else:
-            logging.getLogger(__name__).warning(
-                "%s needs book/assets/%s, which does not exist", pagename, script
-            )
+            LOG.warning("%s needs book/assets/%s, which does not exist", pagename, script)
 
 
-def repair_page(app, pagename, templatename, context, doctree) -> None:
-    """Mend what the theme and the parsers get wrong on every page."""
+def mend(app, pagename, templatename, context, doctree) -> None:
+    """Mend what the theme and the parsers get wrong, and load MathJax only where there is math."""
     context["without_icon_script"] = lambda head: ICON_SCRIPT.sub("", head)
     body = context.get("body", "")
     for wrong, right in MARKUP_REPAIRS:
         body = body.replace(wrong, right)
     if "body" in context:
         context["body"] = body
-    if 'class="math' not in body and " math " not in body:  # 2 MB, only where it is needed
+    if 'class="math' not in body and " math " not in body:
         scripts = context.get("script_files", [])
         context["script_files"] = [s for s in scripts if "mathjax/" not in str(s.filename or "")]
 
@@ -98,9 +134,12 @@ def setup(app) -> dict:
     app.add_config_value("comments_config", {}, "")  # Jupyter Book sets it for an extension we omit
     app.config.templates_path.insert(0, str(HERE / "templates"))
     app.add_css_file("bnlab.css", priority=900)
-    app.add_js_file("theme.js", priority=100)
-    app.add_directive("local-commands", local_commands(app))
+    app.add_js_file("site.js", priority=100)
+    app.add_directive("local-commands", LocalCommands)
+    app.add_directive("chapter-map", ChapterMap)
     app.connect("config-inited", apply_address)
+    app.connect("env-updated", lambda app, env: [env.config.root_doc])  # its map may have changed
+    app.connect("doctree-resolved", fill_chapter_map)
     app.connect("html-page-context", add_live_scripts)
-    app.connect("html-page-context", repair_page, priority=900)
+    app.connect("html-page-context", mend, priority=900)
     return {"parallel_read_safe": True, "parallel_write_safe": True}
