@@ -55,7 +55,9 @@ def test_right_answers_pass(check, answer):
     assert repr(verdict).startswith("Correct: ")
 
 
-@pytest.mark.parametrize("check", list(dict.fromkeys(check for check, _ in RIGHT)), ids=lambda c: c.__name__)
+@pytest.mark.parametrize(
+    "check", list(dict.fromkeys(check for check, _ in RIGHT)), ids=lambda c: c.__name__
+)
 @pytest.mark.parametrize(
     ("answer", "says"),
     [
