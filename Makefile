@@ -15,7 +15,7 @@ help:  ## list the commands
 
 book: $(VENV)/.book  ## install what the book needs, run its notebooks and build it
 	$(SAY) "Building the book (strict: any warning is an error)"
-	$(RUN) jupyter_book build book --config _config.yml --path-output . -W -n --keep-going
+	OMP_NUM_THREADS=1 $(BIN)/jupyter-book build book --config _config.yml --path-output . -W -n --keep-going
 	$(SAY) "The book is ready: open $(BOOK)"
 
 test: $(VENV)/.test  ## install what the tests need and run every test
