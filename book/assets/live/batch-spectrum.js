@@ -46,7 +46,7 @@
     title: "What one batch says about features that are white in truth",
     controls: [
       { id: "features", label: "Features d", min: 2, max: 32, step: 1, value: 16 },
-      { id: "perFeature", label: "Rows per feature m / d", min: 0.1, max: 5, step: 0.1, value: 1, format: (v) => format(2 ** v, 2) },
+      { id: "perFeature", label: "Rows per feature", min: 0.1, max: 5, step: 0.1, value: 1, format: (v) => format(2 ** v, 2) },
       { id: "seed", label: "Batch number", min: 1, max: 20, step: 1, value: 1 },
     ],
     compute({ features, perFeature, seed }) {
@@ -67,7 +67,7 @@
         ...variances.map((v) => ({ v, kind: "features" })),
       ];
       return Plot.plot({
-        width, height: narrow ? 210 : 220, marginLeft: 84,
+        width, height: narrow ? 220 : 230, marginLeft: 84, marginBottom: 42,
         x: { domain: [0, 4], label: "variance that the batch shows", ticks: narrow ? 4 : 8, grid: true },
         y: { domain: ["directions", "features"], label: null },
         marks: [
