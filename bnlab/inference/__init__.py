@@ -1,0 +1,21 @@
+r"""What Batch Normalization needs after training: population statistics, folding, freezing.
+
+Everything works on the layers of :mod:`torch.nn` and on any layer that derives from them. Features
+are axis 1 of a tensor (N, C) or (N, C, \*spatial).
+"""
+
+from bnlab.inference.folding import fold_conv, fold_linear
+from bnlab.inference.freezing import freeze, unfreeze
+from bnlab.inference.momentum import convert_momentum, half_life
+from bnlab.inference.statistics import population_statistics, recalibrate
+
+__all__ = [
+    "convert_momentum",
+    "fold_conv",
+    "fold_linear",
+    "freeze",
+    "half_life",
+    "population_statistics",
+    "recalibrate",
+    "unfreeze",
+]

@@ -1,0 +1,189 @@
+"""Fold a Batch Normalization layer at inference into the linear layer or convolution before it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import nn
+from torch.nn.modules.batchnorm import _BatchNorm
+
+
+def fold_linear(linear: nn.Linear, bn: nn.Module) -> nn.Linear:
+    r"""Return one linear layer that computes what `linear` followed by `bn` computes at inference.
+
+    .. math::
+
+       s = \frac{\gamma}{\sqrt{\mathrm{Var}[x] + \epsilon}}, \qquad
+       W' = \operatorname{diag}(s) \, W, \qquad b' = s \, (b - \mathrm{E}[x]) + \beta
+
+    Parameters
+    ----------
+    linear : torch.nn.Linear
+        With bias or without, applied to inputs (N, in_features).
+    bn : a Batch Normalization layer of torch.nn, or derived from one
+        In evaluation mode, with ``out_features`` features; gamma and beta may be missing.
+
+    Returns
+    -------
+    torch.nn.Linear
+        New, with a bias, of the dtype and device of `linear`. The inputs are untouched. The
+        arithmetic runs in float64 and is rounded once.
+
+    Raises
+    ------
+    TypeError
+        If an argument is another kind of layer.
+    ValueError
+        If `bn` is in training mode, has no running statistics or another number of features, or a
+        result is NaN or Inf.
+
+    Notes
+    -----
+    Source: Ioffe & Szegedy 2015, Algorithm 2, line 11, composed with the layer before it.
+
+    Examples
+    --------
+    >>> linear, bn = nn.Linear(3, 2), nn.BatchNorm1d(2).eval()
+    >>> x = torch.ones(4, 3)
+    >>> bool(torch.allclose(fold_linear(linear, bn)(x), bn(linear(x)), atol=1e-6))
+    True
+    """
+    _require_kind("linear", linear, (nn.Linear,), "For convolutions use fold_conv.")
+    scale, shift = _affine_map("linear", linear.out_features, linear.bias, bn)
+    folded = nn.utils.skip_init(
+        nn.Linear, linear.in_features, linear.out_features, bias=True, **_factory(linear.weight)
+    )
+    return _fill(folded, linear, linear.weight.detach().double() * scale[:, None], shift)
+
+
+def fold_conv(conv: nn.Module, bn: nn.Module) -> nn.Module:
+    r"""Return one convolution that computes what `conv` followed by `bn` computes at inference.
+
+    .. math::
+
+       s_c = \frac{\gamma_c}{\sqrt{\mathrm{Var}[x_c] + \epsilon}}, \qquad
+       W'_c = s_c \, W_c, \qquad b'_c = s_c \, (b_c - \mathrm{E}[x_c]) + \beta_c
+       \qquad \text{for each output channel } c
+
+    Parameters
+    ----------
+    conv : torch.nn.Conv1d, Conv2d, Conv3d, or ConvTranspose1d, 2d, 3d
+        With bias or without; any stride, padding, dilation and number of groups.
+    bn : a Batch Normalization layer of torch.nn, or derived from one
+        In evaluation mode, with ``out_channels`` features; gamma and beta may be missing.
+
+    Returns
+    -------
+    torch.nn.Module
+        New, of the kind, dtype and device of `conv`, with a bias. The inputs are untouched. The
+        arithmetic runs in float64 and is rounded once.
+
+    Raises
+    ------
+    TypeError
+        If an argument is another kind of layer.
+    ValueError
+        If `bn` is in training mode, has no running statistics or another number of features, or a
+        result is NaN or Inf.
+
+    Notes
+    -----
+    Source: Ioffe & Szegedy 2015, section 3.2 (one pair of parameters a feature map), composed with
+    the convolution. Folding is into the layer *before*: into the one after, zero padding would be
+    in the way.
+
+    Examples
+    --------
+    >>> conv, bn = nn.Conv2d(3, 4, 3, groups=1, bias=False), nn.BatchNorm2d(4).eval()
+    >>> x = torch.ones(2, 3, 5, 5)
+    >>> bool(torch.allclose(fold_conv(conv, bn)(x), bn(conv(x)), atol=1e-6))
+    True
+    """
+    kind = _require_kind("conv", conv, _CONVOLUTIONS, "For linear layers use fold_linear.")
+    scale, shift = _affine_map("conv", conv.out_channels, conv.bias, bn)
+    weight = conv.weight.detach().double()
+    options = {name: getattr(conv, name) for name in _CONVOLUTION_OPTIONS}
+    if (
+        conv.transposed
+    ):  # weight (in, out / groups, *kernel): split axis 0 to meet each group's outputs
+        options["output_padding"] = conv.output_padding
+        grouped = weight.unflatten(0, (conv.groups, -1))
+        by_group = scale.reshape(conv.groups, 1, -1, *(1,) * (weight.dim() - 2))
+        weight = (grouped * by_group).flatten(0, 1)
+    else:
+        weight = weight * scale.reshape(-1, *(1,) * (weight.dim() - 1))
+    folded = nn.utils.skip_init(kind, **options, bias=True, **_factory(conv.weight))
+    return _fill(folded, conv, weight, shift)
+
+
+_CONVOLUTIONS = (
+    nn.Conv1d, nn.Conv2d, nn.Conv3d, nn.ConvTranspose1d, nn.ConvTranspose2d, nn.ConvTranspose3d
+)  # fmt: skip
+_CONVOLUTION_OPTIONS = (
+    "in_channels", "out_channels", "kernel_size", "stride", "padding", "dilation", "groups", "padding_mode"
+)  # fmt: skip
+
+
+def _require_kind(name: str, layer: nn.Module, kinds: tuple[type, ...], hint: str) -> type:
+    """Return which of the kinds a layer is; a subclass with a forward pass of its own is none."""
+    kind = next((k for k in kinds if isinstance(layer, k)), None)
+    if kind is None or type(layer).forward is not kind.forward:
+        raise TypeError(
+            f"{name} is a {type(layer).__name__}; expected {', '.join(k.__name__ for k in kinds)} of "
+            f"torch.nn, with its own forward pass. {hint}"
+        )
+    return kind
+
+
+def _affine_map(
+    name: str, channels: int, bias: torch.Tensor | None, bn: nn.Module
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Return what `bn` does to an output without its bias: scale and shift, float64 (C,)."""
+    if not isinstance(bn, _BatchNorm):
+        raise TypeError(
+            f"bn is a {type(bn).__name__}; expected a Batch Normalization layer. Only their "
+            f"statistics are fixed at inference, so only they can be folded."
+        )
+    if bn.running_mean is None or bn.running_var is None:
+        raise ValueError(
+            "bn has no running statistics (track_running_stats=False), so it normalizes by the batch "
+            "even at inference; expected fixed ones. Build it with track_running_stats=True, load the "
+            "weights and call bnlab.inference.recalibrate."
+        )
+    if bn.training:
+        raise ValueError(
+            "bn is in training mode, where its output depends on the other examples, so no fixed layer "
+            "equals it; expected evaluation mode. Call model.eval() first."
+        )
+    if bn.num_features != channels:
+        raise ValueError(
+            f"bn has {bn.num_features} features; expected {channels}, the outputs of {name}. Pass the "
+            f"layer that directly follows it."
+        )
+    mean, var = bn.running_mean.double(), bn.running_var.double()
+    scale = torch.rsqrt(var + bn.eps)
+    if bn.weight is not None:
+        scale = scale * bn.weight.detach().double()
+    shift = ((0 if bias is None else bias.detach().double()) - mean) * scale
+    if bn.bias is not None:
+        shift = shift + bn.bias.detach().double()
+    return scale, shift
+
+
+def _fill(folded: nn.Module, source: nn.Module, weight: torch.Tensor, bias: torch.Tensor):
+    with torch.no_grad():
+        folded.weight.copy_(weight)
+        folded.bias.copy_(bias)
+    if not (folded.weight.isfinite().all() and folded.bias.isfinite().all()):
+        raise ValueError(
+            f"the folded layer holds NaN or Inf; expected finite numbers that fit "
+            f"{folded.weight.dtype}. Look for NaN, a negative running_var, or a running_var of 0 "
+            f"with eps=0."
+        )
+    folded.requires_grad_(source.weight.requires_grad)
+    return folded.train(source.training)
+
+
+def _factory(weight: torch.Tensor) -> dict[str, Any]:
+    return {"device": weight.device, "dtype": weight.dtype}

@@ -1,0 +1,278 @@
+"""Algorithm 2: the statistics of the population, for one layer or a whole network."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from itertools import pairwise
+from typing import Any
+
+import torch
+from torch import nn
+from torch.nn.modules.batchnorm import _BatchNorm
+
+from bnlab.inference.freezing import Frozen, batch_norm_layers
+
+
+def population_statistics(batches: Iterable[torch.Tensor]) -> tuple[torch.Tensor, torch.Tensor]:
+    r"""Estimate the mean and variance of the population from mini-batches.
+
+    .. math::
+
+       \mathrm{E}[x] = \frac{\sum_i m_i \, \mu_i}{\sum_i m_i}, \qquad
+       \mathrm{Var}[x] = \frac{\sum_i m_i \, \sigma_i^2}{\sum_i (m_i - 1)}
+
+    For batches of one size m this is the paper's :math:`\mathrm{E}_B[\mu_B]` and
+    :math:`\frac{m}{m - 1} \mathrm{E}_B[\sigma_B^2]`. The variance is the one *within* batches: it is
+    unbiased when the values of a batch are independent draws, so shuffle before you batch.
+
+    Parameters
+    ----------
+    batches : iterable of torch.Tensor
+        Floats of shape (N, C) or (N, C, \*spatial) with one C for all, m > 1 values a feature each.
+        Each is read once and only one is held, so a generator works.
+
+    Returns
+    -------
+    mean, var : torch.Tensor
+        Shape (C,), float64.
+
+    Raises
+    ------
+    TypeError
+        If `batches` is one tensor or not iterable, or a batch is not a tensor of floats.
+    ValueError
+        If there is no batch, or a batch is empty, has one value a feature, holds NaN or Inf, or has
+        another number of features.
+
+    Notes
+    -----
+    Source: Ioffe & Szegedy 2015, Algorithm 2, line 10.
+
+    Examples
+    --------
+    >>> batches = [torch.tensor([[1.0], [3.0]]), torch.tensor([[5.0], [9.0]])]
+    >>> [value.tolist() for value in population_statistics(batches)]
+    [[4.5], [5.0]]
+    """
+    moments = _Moments()
+    for i, batch in enumerate(_iterable(batches)):
+        moments.add(f"batches[{i}]", batch)
+    if moments.count == 0:
+        raise _no_batch()
+    return moments.mean, moments.var
+
+
+def recalibrate(
+    model: nn.Module, batches: Iterable[Any], *, sequential: bool = True
+) -> tuple[str, ...]:
+    r"""Replace running statistics by population statistics, layer by layer, in place.
+
+    .. math::
+
+       \text{for } k = 1, \dots, K: \quad
+       \big(\mathrm{E}[x^{(k)}], \mathrm{Var}[x^{(k)}]\big) \leftarrow
+       \text{Algorithm 2 on the inputs of layer } k
+       \text{ while layers } 1, \dots, k-1 \text{ are in evaluation mode}
+
+    Each layer thus gets the statistics of exactly those inputs that it will meet at inference, where
+    all earlier layers use their new statistics. The passes run in evaluation mode otherwise (Dropout
+    is off) and without gradients. Modes and ``num_batches_tracked`` are left as they were, and after
+    an error the running statistics are too.
+
+    Parameters
+    ----------
+    model : torch.nn.Module
+        Called as ``model(x)``. A layer that is called several times in a pass pools all its inputs,
+        and normalizes each by its own batch until it has its statistics. Layers that keep no running
+        statistics, are frozen, or are never reached stay as they are.
+    batches : iterable
+        Tensors, or tuples whose first item is one, moved to the model's device. Shuffled batches of
+        the training set, as large as you like. Read K times, so a list or a DataLoader and not a
+        generator. Uneven sizes are weighted as in :func:`population_statistics`.
+    sequential : bool
+        False takes all statistics in a single pass in which every layer normalizes by its own batch,
+        as in training. It costs 1 pass instead of K and lets `batches` be a generator, but statistics
+        after the first layer then belong to the noisier inputs that layers meet in training.
+
+    Returns
+    -------
+    tuple of str
+        Names of the layers that got new statistics, in order of execution.
+
+    Raises
+    ------
+    TypeError
+        If `model` is not a module, `batches` is one tensor, not iterable or can be read only once,
+        or a batch holds no tensor.
+    ValueError
+        If no layer was reached or there is no batch, or the inputs of a layer are empty, have one
+        value a feature or hold NaN or Inf; the message names the layer.
+
+    Notes
+    -----
+    Source: Ioffe & Szegedy 2015, Algorithm 2, lines 7 to 12. Line 11 replaces one layer after another
+    in the inference network; the paper does not say in which network line 10 collects. `sequential`
+    offers both readings. ``torch.optim.swa_utils.update_bn`` is the second, with Dropout on and every
+    batch weighted alike.
+
+    Examples
+    --------
+    >>> model = nn.Sequential(nn.BatchNorm1d(1), nn.ReLU(), nn.BatchNorm1d(1))
+    >>> recalibrate(model, [torch.tensor([[0.0], [4.0]]), torch.tensor([[1.0], [7.0]])])
+    ('0', '2')
+    >>> model[0].running_mean.tolist(), model[0].running_var.tolist()
+    ([3.0], [13.0])
+    """
+    layers = {layer: name for name, layer in batch_norm_layers(model) if _keeps_statistics(layer)}
+    if isinstance(_iterable(batches), Iterator) and sequential:
+        raise TypeError(
+            f"batches is a {type(batches).__name__}, which can be read once; expected a list or a "
+            f"DataLoader, because each layer needs its own pass. Pass list(batches), or "
+            f"sequential=False for a single pass."
+        )
+    with _borrowed(model, layers), torch.no_grad():
+        for layer in layers:
+            layer.training = True
+        found = _collect(model, batches, layers)
+        if not found:
+            raise ValueError(
+                f"no Batch Normalization layer with running statistics was reached: the model has "
+                f"{len(layers)} that could be. Expected at least one; is its running average "
+                f"switched off (track_running_stats=False), or is it frozen?"
+            )
+        _store(layers, found)
+        if sequential:  # the first layer has nothing before it, so its statistics stand
+            for earlier, layer in pairwise(found):
+                earlier.training = False
+                _store(layers, _collect(model, batches, {layer: layers[layer]}))
+    return tuple(layers[layer] for layer in found)
+
+
+class _Moments:
+    """The sums of Algorithm 2 over batches, in float64."""
+
+    def __init__(self) -> None:
+        self.count, self.degrees, self._sums, self._squares = 0, 0, 0.0, 0.0
+
+    def add(self, name: str, x: Any) -> None:
+        if not isinstance(x, torch.Tensor) or not x.is_floating_point():
+            given = x.dtype if isinstance(x, torch.Tensor) else type(x).__name__
+            raise TypeError(f"{name} is {given}; expected a tensor of floats. Convert it first.")
+        if x.dim() < 2 or x.numel() == 0:
+            raise ValueError(
+                f"{name} has shape {tuple(x.shape)}; expected (N, C) or (N, C, *spatial) with at "
+                f"least one value. Put the features on axis 1 and skip empty batches."
+            )
+        if self.count and x.shape[1] != len(self._sums):
+            raise ValueError(
+                f"{name} has shape {tuple(x.shape)}; expected {len(self._sums)} features on axis 1, "
+                f"like the batches before it. Take all batches from one layer."
+            )
+        m = x.numel() // x.shape[1]
+        if m == 1:
+            raise ValueError(
+                f"{name} has shape {tuple(x.shape)}, one value a feature; expected at least 2, "
+                f"because one value has no variance. Use larger batches; with a DataLoader, drop "
+                f"the last incomplete one (drop_last=True)."
+            )
+        axes = [axis for axis in range(x.dim()) if axis != 1]
+        # Each batch is centered on its own mean before it is squared, so a large mean costs no digits.
+        var, mean = torch.var_mean(x.detach().double(), dim=axes, correction=0)
+        if not (mean.isfinite().all() and var.isfinite().all()):
+            raise ValueError(
+                f"{name} holds {int((~x.isfinite()).sum())} NaN or Inf value(s) or overflows; "
+                f"expected finite numbers, because one bad value poisons a whole statistic. Drop "
+                f"or repair those examples first."
+            )
+        self.count, self.degrees = self.count + m, self.degrees + m - 1
+        self._sums, self._squares = self._sums + m * mean, self._squares + m * var
+
+    @property
+    def mean(self) -> torch.Tensor:
+        return self._sums / self.count
+
+    @property
+    def var(self) -> torch.Tensor:
+        return self._squares / self.degrees
+
+
+def _collect(
+    model: nn.Module, batches: Iterable[Any], layers: dict[nn.Module, str]
+) -> dict[nn.Module, _Moments]:
+    """Run the model over all batches; return the moments of what each layer receives, first first."""
+    found: dict[nn.Module, _Moments] = {}
+    i = -1
+
+    def observe(layer: nn.Module, args: tuple, kwargs: dict) -> None:
+        x = args[0] if args else kwargs["input"]
+        moments = found.setdefault(layer, _Moments())
+        moments.add(f"the input of layer {layers[layer]!r} at batches[{i}]", x)
+
+    handles = [layer.register_forward_pre_hook(observe, with_kwargs=True) for layer in layers]
+    device = next((p.device for p in model.parameters()), None)
+    try:
+        for i, batch in enumerate(batches):
+            x = batch[0] if isinstance(batch, tuple | list) and batch else batch
+            if not isinstance(x, torch.Tensor):
+                raise TypeError(
+                    f"batches[{i}] is a {type(batch).__name__} without a tensor in front; expected a "
+                    f"tensor or (input, target). Pick the input: [b['x'] for b in batches]."
+                )
+            model(x if device is None else x.to(device))
+    finally:
+        for handle in handles:
+            handle.remove()
+    if i < 0:
+        raise _no_batch()
+    return found
+
+
+def _store(layers: dict[nn.Module, str], found: dict[nn.Module, _Moments]) -> None:
+    for layer, moments in found.items():
+        layer.running_mean.copy_(moments.mean)
+        layer.running_var.copy_(moments.var)
+        if not (layer.running_mean.isfinite().all() and layer.running_var.isfinite().all()):
+            raise ValueError(
+                f"the statistics of layer {layers[layer]!r} do not fit its {layer.running_var.dtype}: "
+                f"the variance reaches {float(moments.var.max()):.3g}. Expected values that fit; "
+                f"scale the inputs down, or keep the layer in a wider dtype."
+            )
+
+
+@contextmanager
+def _borrowed(model: nn.Module, layers: Iterable[nn.Module]) -> Iterator[None]:
+    """Lend the model out in evaluation mode; put all back but the statistics, after errors these too."""
+    modes = {module: module.training for module in model.modules()}
+    kept = {layer: {k: b.clone() for k, b in layer.named_buffers()} for layer in layers}
+    changed: tuple[str, ...] = ()
+    model.eval()
+    try:
+        yield
+        changed = ("running_mean", "running_var")
+    finally:
+        for module, mode in modes.items():
+            module.training = mode
+        for layer, buffers in kept.items():
+            for name in buffers.keys() - changed:
+                layer.get_buffer(name).copy_(buffers[name])
+
+
+def _keeps_statistics(layer: _BatchNorm) -> bool:
+    return layer.running_mean is not None and not isinstance(layer, Frozen)
+
+
+def _iterable(batches: Any) -> Iterable[Any]:
+    if isinstance(batches, torch.Tensor) or not isinstance(batches, Iterable):
+        raise TypeError(
+            f"batches is a {type(batches).__name__}; expected an iterable of batches. Put a single "
+            f"batch in a list: [x]."
+        )
+    return batches
+
+
+def _no_batch() -> ValueError:
+    return ValueError(
+        "batches holds no batch; expected at least one. A generator that was read once is empty: "
+        "make a new one, or pass a list."
+    )
