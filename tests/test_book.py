@@ -421,3 +421,30 @@ class TestReadme:
     def test_its_files_exist(self):
         for target in re.findall(r"\]\((?!https?:|#)([^)#]+)", self.text):
             assert (ROOT / target).exists(), target
+
+
+def test_the_built_page_joins_printed_text_as_it_came(tmp_path):
+    """A kernel may send one number in two pieces; the page must not break it in two lines."""
+    cell = nbformat.v4.new_code_cell("print(1)", execution_count=1)
+    cell.outputs = [nbformat.v4.new_output("stream", text=text) for text in ("0.18", "41\n")]
+    notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_markdown_cell("# Page"), cell])
+    nbformat.write(notebook, tmp_path / "index.ipynb")
+    (tmp_path / "conf.py").write_text(
+        f"import sys\nsys.path.insert(0, {str(BOOK / '_ext')!r})\n"
+        "from bnlab_site import join_streams\n"
+        "from myst_nb.core import render\n"
+        "render.coalesce_streams = join_streams\n"
+        "extensions = ['myst_nb']\nnb_merge_streams = True\nnb_execution_mode = 'off'\n"
+    )
+    command = [
+        sys.executable,
+        "-m",
+        "sphinx",
+        "-b",
+        "text",
+        "-q",
+        str(tmp_path),
+        str(tmp_path / "out"),
+    ]
+    subprocess.run(command, check=True, capture_output=True)
+    assert "0.1841" in (tmp_path / "out" / "index.txt").read_text()

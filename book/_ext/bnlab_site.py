@@ -7,6 +7,7 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 from docutils import nodes
+from myst_nb.core import render
 from sphinx.util import logging
 from sphinx.util.docutils import SphinxDirective
 
@@ -129,8 +130,34 @@ def mend(app, pagename, templatename, context, doctree) -> None:
         context["script_files"] = [s for s in scripts if "mathjax/" not in str(s.filename or "")]
 
 
+# ---- printed text ----------------------------------------------------------------------------------------------------
+
+
+def join_streams(outputs: list[dict]) -> list[dict]:
+    """Join the pieces in which a cell's printed text arrived.
+
+    A kernel sends text whenever it pleases, also in the middle of a number, and myst-nb's own function ends each piece
+    with a line break.
+
+    >>> pieces = [{"output_type": "stream", "name": "stdout", "text": text} for text in ("0.18", "41\\n")]
+    >>> [piece["text"] for piece in join_streams(pieces)]
+    ['0.1841\\n']
+    """
+    joined, streams = [], {}
+    for output in outputs:
+        if output["output_type"] != "stream":
+            joined.append(output)
+        elif output["name"] in streams:
+            streams[output["name"]]["text"] += output["text"]
+        else:
+            streams[output["name"]] = output
+            joined.append(output)
+    return joined
+
+
 def setup(app) -> dict:
     """Register with Sphinx."""
+    render.coalesce_streams = join_streams
     app.add_config_value("comments_config", {}, "")  # Jupyter Book sets it for an extension we omit
     app.config.templates_path.insert(0, str(HERE / "templates"))
     app.add_css_file("bnlab.css", priority=900)
