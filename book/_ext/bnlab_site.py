@@ -41,7 +41,7 @@ def published_address(repository: str) -> str:
     >>> published_address("https://git.example.org/someone/bnlab")
     ''
     """
-    parts = urlsplit(repository.rstrip("/").removesuffix(".git"))
+    parts = urlsplit(repository)
     pages = {"github.com": "github.io", "gitlab.com": "gitlab.io"}.get(parts.hostname or "")
     owner, _, name = parts.path.strip("/").partition("/")
     return f"https://{owner.lower()}.{pages}/{name}/" if pages and name else ""
@@ -50,7 +50,7 @@ def published_address(repository: str) -> str:
 def apply_address(app, config) -> None:
     """Turn on everything that links to the repository, if its address is set."""
     options = config.html_theme_options
-    url = (options.get("repository_url") or "").rstrip("/")
+    url = (options.get("repository_url") or "").rstrip("/").removesuffix(".git")
     options["repository_url"] = url
     for button in ("use_repository_button", "use_issues_button", "use_edit_page_button"):
         options[button] = bool(url)
@@ -68,7 +68,7 @@ class LocalCommands(SphinxDirective):
         lines = list(self.content)
         url = self.config.html_theme_options["repository_url"]
         if url:
-            lines[:0] = [f"git clone {url}", f"cd {url.rsplit('/', 1)[-1].removesuffix('.git')}"]
+            lines[:0] = [f"git clone {url}", f"cd {url.rsplit('/', 1)[-1]}"]
         text = "\n".join(lines)
         return [nodes.literal_block(text, text, language="bash")]
 
