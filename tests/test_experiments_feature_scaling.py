@@ -4,6 +4,7 @@ from dataclasses import fields, replace
 
 import numpy as np
 import pytest
+import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from sklearn.neighbors import KNeighborsClassifier
@@ -51,6 +52,25 @@ def test_neighbors_agree_about_kids_only_when_scaled(table):
     assert kids[found.nearest[0]] != kids[found.query]
     assert kids[found.nearest[2]] == kids[found.query]
     assert feature_scaling.nearest_neighbors(table, query=3).query == 3
+
+
+def test_irrelevant_features_cost_more_the_more_they_are():
+    found = feature_scaling.irrelevant_features()
+    none, _, standard = np.moveaxis(found.accuracy, 2, 0)
+    cost = [t_interval(none[:, j] - standard[:, j]) for j in range(len(found.coins))]
+    assert (np.diff([c.mean for c in cost]) > 0).all()
+    assert cost[0].low < 0 < cost[0].high
+    assert cost[2].low > 0.1
+    assert cost[-1].low > 0.25
+    assert (none > 0.95).all()
+
+
+def test_without_coins_the_table_is_the_plain_one():
+    table = data.mixed_scale_table(seed=3)
+    dear = replace(table, y=(table.x[:, 1] > 15_000).astype(int))
+    plain = feature_scaling.neighbor_accuracy(dear, seeds=(3,)).accuracy
+    found = feature_scaling.irrelevant_features(coins=(0, 2), seeds=(3,)).accuracy
+    np.testing.assert_array_equal(found[0, 0], plain[0])
 
 
 def test_ties_are_not_called_changes():
@@ -231,6 +251,52 @@ def test_standardization_is_not_enough_for_the_breast_masses(cancer):
     assert 0.1 < found.excess[3, -1] < 0.3
 
 
+def torch_steps(optimizer, a, target, *, tolerance, **settings):
+    """Count steps of a torch optimizer on least squares, from zero."""
+    a, target = torch.tensor(a), torch.tensor(target)
+    w = torch.zeros(a.shape[1], dtype=a.dtype, requires_grad=True)
+    best = torch.linalg.lstsq(a, target[:, None]).solution[:, 0]
+    run = optimizer([w], **settings)
+
+    def loss(v):
+        return ((a @ v - target) ** 2).mean() / 2
+
+    start, least = loss(w).item(), loss(best).item()
+    for t in range(1, 1000):
+        run.zero_grad()
+        loss(w).backward()
+        run.step()
+        if loss(w).item() - least <= tolerance * (start - least):
+            return t
+    return -1
+
+
+def test_momentum_and_adam_are_torchs(wine):
+    scalings = ("standardize",)
+    found = feature_scaling.table_optimizers(wine, scalings=scalings, rates=(0.1,))
+    a = np.column_stack([np.ones(len(wine)), scaling.standardize(wine.x).values])
+    problem = (a, (wine.y == 0).astype(float))
+    low, high = np.sqrt(np.linalg.eigvalsh(a.T @ a / len(a))[[0, -1]])
+    best = {"lr": 4 / (low + high) ** 2, "momentum": ((high - low) / (high + low)) ** 2}
+    assert found.optimizers == ("momentum", "Adam")
+    assert found.steps[:, 0].tolist() == [
+        torch_steps(torch.optim.SGD, *problem, tolerance=found.tolerance, **best),
+        torch_steps(torch.optim.Adam, *problem, tolerance=found.tolerance, lr=0.1),
+    ]
+    choice = feature_scaling.table_optimizers(wine, scalings=scalings, rates=(1e-3, 0.1))
+    assert choice.steps.tolist() == found.steps.tolist()  # the best rate counts
+
+
+def test_no_optimizer_arrives_in_raw_units(wine, cancer):
+    for dataset in (wine, cancer):
+        found = feature_scaling.table_optimizers(
+            dataset, scalings=("none", "standardize", "whiten")
+        )
+        assert found.steps[:, 0].tolist() == [-1, -1]
+        assert (found.steps[:, 1] > 0).all()
+        assert found.steps[0, 2] == 1 < found.steps[1, 2]
+
+
 # --- rounding ------------------------------------------------------------------------------------------------
 
 SOLVERS = (float32.normal_equations, float32.gram_schmidt)
@@ -323,6 +389,8 @@ def runs(table):
         feature_scaling.descend(np.ones(2), np.ones(2), step=0.1, steps=3),
         feature_scaling.descent_rates(condition=(1, 3), **few),
         feature_scaling.table_descent(table, budget=10),
+        feature_scaling.table_optimizers(table, budget=10),
+        feature_scaling.irrelevant_features(coins=(0, 2), seeds=(0, 1)),
         feature_scaling.rounding_error(condition=(1, 10), **few),
         feature_scaling.table_rounding(table),
         feature_scaling.whitening_steps(table, columns=(0, 1)),

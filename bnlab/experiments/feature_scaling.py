@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 
 import numpy as np
 
@@ -13,12 +14,14 @@ from bnlab.results import (
     DescentPath,
     DescentRates,
     DistanceShares,
+    IrrelevantFeatures,
     Leakage,
     NearestNeighbors,
     NeighborAccuracy,
     OutlierEffect,
     RoundingError,
     TableDescent,
+    TableOptimizers,
     TableRounding,
     WhiteningSteps,
 )
@@ -27,6 +30,7 @@ __all__ = [
     "descend",
     "descent_rates",
     "distance_shares",
+    "irrelevant_features",
     "leakage",
     "nearest_neighbors",
     "neighbor_accuracy",
@@ -34,6 +38,7 @@ __all__ = [
     "rounding_error",
     "steps_bound",
     "table_descent",
+    "table_optimizers",
     "table_rounding",
     "whitening_steps",
 ]
@@ -154,6 +159,31 @@ def neighbor_accuracy(
             apply = SCALINGS[name](train.x)
             accuracy[i, j] = np.mean(_predict(apply(train.x), train.y, apply(test.x), k) == test.y)
     return NeighborAccuracy(rows.name, k, tuple(scalings), tuple(seeds), dataset is None, accuracy)
+
+
+def irrelevant_features(
+    *,
+    coins: Sequence[int] = (0, 1, 3, 10, 30),
+    threshold: float = 15_000.0,
+    seeds: Sequence[int] = tuple(range(20)),
+    scalings: Sequence[str] = ("none", "min-max [0, 1]", "standardize"),
+) -> IrrelevantFeatures:
+    """Ask whether a car is worth more than `threshold`, with columns of coin flips beside it.
+
+    Every seed draws a new mixed-scale table of 200 rows and its coins. Then as `neighbor_accuracy`.
+    `has_kids` is independent of the car too, so that even without coins one feature is irrelevant.
+    """
+    accuracy = np.empty((len(seeds), len(coins), len(scalings)))
+    for i, seed in enumerate(seeds):
+        table = mixed_scale_table(seed=seed)
+        flips = np.random.default_rng(seed).integers(0, 2, size=(len(table), max(coins)))
+        dear = (table.x[:, 1] > threshold).astype(int)
+        for j, count in enumerate(coins):
+            names = (*table.feature_names, *(f"coin {k}" for k in range(count)))
+            x = np.column_stack([table.x, flips[:, :count]])
+            wide = replace(table, x=x, y=dear, feature_names=names)
+            accuracy[i, j] = neighbor_accuracy(wide, seeds=(seed,), scalings=scalings).accuracy[0]
+    return IrrelevantFeatures(tuple(coins), tuple(scalings), tuple(seeds), accuracy)
 
 
 def leakage(
@@ -289,15 +319,12 @@ def table_descent(
     its Hessian :math:`A^\top A / N`, its excess what lies above the minimum. Each step multiplies the excess by at
     most :math:`\rho^2`.
     """
-    target = (dataset.y == label).astype(float)
     at = np.unique(np.geomspace(1, budget + 1, 200).astype(int)) - 1
     condition, steps, bound, excess = [], [], [], []
     for z in _scaled(dataset.x, scalings):
-        a = _with_ones(z)
-        hessian, best = a.T @ a / len(a), np.linalg.lstsq(a, target, rcond=None)[0]
-        condition.append(scaling.condition_number(a) ** 2)
-        largest = np.linalg.norm(hessian, 2)
-        losses = _excess(hessian, -best, 2 / (largest + largest / condition[-1]), budget)
+        hessian, best, (smallest, largest) = _bowl(z, dataset.y == label)
+        condition.append(largest / smallest)
+        losses = _excess(hessian, -best, 2 / (largest + smallest), budget)
         reached = np.flatnonzero(losses <= tolerance)
         steps.append(reached[0] if len(reached) else -1)
         bound.append(steps_bound(condition[-1], tolerance=np.sqrt(tolerance)))
@@ -306,6 +333,84 @@ def table_descent(
         dataset.name, tuple(scalings), np.array(condition), tolerance, budget,
         np.array(steps), np.array(bound), at, np.array(excess),
     )  # fmt: skip
+
+
+def table_optimizers(
+    dataset: Dataset,
+    *,
+    label: int = 0,
+    tolerance: float = 1e-3,
+    budget: int = 20_000,
+    rates: Sequence[float] = tuple(10 ** (-k / 2) for k in range(9)),
+    scalings: Sequence[str] = tuple(SCALINGS),
+) -> TableOptimizers:
+    r"""Give the problem of `table_descent` to momentum and to Adam.
+
+    Momentum (Polyak 1964) gets the best step :math:`4 / (\sqrt L + \sqrt\mu)^2` and the best memory
+    :math:`((\sqrt\kappa - 1) / (\sqrt\kappa + 1))^2` of each bowl, Adam (Kingma & Ba 2015) its usual constants and
+    whichever of the `rates` is first at the tolerance.
+    """
+    steps = np.empty((2, len(scalings)), dtype=int)
+    for j, z in enumerate(_scaled(dataset.x, scalings)):
+        hessian, best, (smallest, largest) = _bowl(z, dataset.y == label)
+        low, high = np.sqrt([smallest, largest])
+        momentum = _momentum(4 / (low + high) ** 2, ((high - low) / (high + low)) ** 2)
+        for i, (step, runs) in enumerate(((momentum, 1), (_adam(rates), len(rates)))):
+            steps[i, j] = _first_at(tolerance, hessian, -best, step, runs=runs, budget=budget)
+    return TableOptimizers(
+        dataset.name, ("momentum", "Adam"), tuple(scalings), tolerance, budget, tuple(rates), steps
+    )
+
+
+def _first_at(
+    tolerance: float,
+    hessian: np.ndarray,
+    error: np.ndarray,
+    step: Callable,
+    *,
+    runs: int,
+    budget: int,
+) -> int:
+    """Return after how many steps the first of several runs is at the tolerance, -1 if none is."""
+    errors = np.tile(error, (runs, 1))
+    goal = tolerance * (error @ hessian @ error)
+    for t in range(1, budget + 1):
+        errors = errors - step(errors @ hessian, t)
+        if (((errors @ hessian) * errors).sum(axis=1) <= goal).any():
+            return t
+    return -1
+
+
+def _momentum(rate: float, memory: float) -> Callable:
+    velocity = 0.0
+
+    def step(gradient: np.ndarray, t: int) -> np.ndarray:
+        nonlocal velocity
+        velocity = memory * velocity + rate * gradient
+        return velocity
+
+    return step
+
+
+def _adam(rates: Sequence[float], beta1: float = 0.9, beta2: float = 0.999) -> Callable:
+    first, second, rate = 0.0, 0.0, np.array(rates)[:, None]
+
+    def step(gradient: np.ndarray, t: int) -> np.ndarray:
+        nonlocal first, second
+        first = beta1 * first + (1 - beta1) * gradient
+        second = beta2 * second + (1 - beta2) * gradient**2
+        return rate * first / (1 - beta1**t) / (np.sqrt(second / (1 - beta2**t)) + 1e-8)
+
+    return step
+
+
+def _bowl(z: np.ndarray, target: np.ndarray) -> tuple[np.ndarray, np.ndarray, tuple[float, float]]:
+    """Return the Hessian of least squares, its minimum, and its smallest and largest eigenvalue."""
+    a = _with_ones(z)
+    hessian, best = a.T @ a / len(a), np.linalg.lstsq(a, target.astype(float), rcond=None)[0]
+    largest = np.linalg.norm(hessian, 2)
+    # Through the singular values of a: those of the Hessian would lose the smallest to rounding.
+    return hessian, best, (largest / scaling.condition_number(a) ** 2, largest)
 
 
 def _excess(hessian: np.ndarray, error: np.ndarray, step: float, budget: int) -> np.ndarray:

@@ -46,6 +46,16 @@ class NeighborAccuracy:
 
 
 @dataclass(frozen=True)
+class IrrelevantFeatures:
+    """Accuracy of the same classifier beside more and more columns that say nothing."""
+
+    coins: tuple[int, ...]  # how many columns of coin flips
+    scalings: tuple[str, ...]
+    seeds: tuple[int, ...]  # of tables, coins and splits
+    accuracy: np.ndarray  # (seeds, coins, S)
+
+
+@dataclass(frozen=True)
 class OutlierEffect:
     """One feature under several scalings, fitted without and with one mistyped value."""
 
@@ -90,6 +100,19 @@ class TableDescent:
     bound: np.ndarray  # (S,), what theory promises
     at: np.ndarray  # (T,), steps at which the loss was noted
     excess: np.ndarray  # (S, T), excess loss over the first
+
+
+@dataclass(frozen=True)
+class TableOptimizers:
+    """Steps of other optimizers on the same problem, under several scalings."""
+
+    dataset: str
+    optimizers: tuple[str, ...]
+    scalings: tuple[str, ...]
+    tolerance: float  # final excess loss over the first
+    budget: int
+    rates: tuple[float, ...]  # from which Adam's best was taken, for each scaling
+    steps: np.ndarray  # (optimizers, S), steps to the tolerance, -1 if the budget did not suffice
 
 
 @dataclass(frozen=True)
