@@ -79,7 +79,7 @@ def test_company_moves_a_value_as_theory_says_once_batches_are_large():
 
 @pytest.fixture(scope="module")
 def makeup():
-    return experiments.batch_makeup(sizes=(2, 20, 100), repeats=4, steps=150, seeds=2)
+    return experiments.batch_makeup(sizes=(2, 18, 90), repeats=4, steps=150, seeds=2)
 
 
 def test_batches_of_one_class_ruin_a_classifier(makeup):
@@ -87,6 +87,11 @@ def test_batches_of_one_class_ruin_a_classifier(makeup):
     assert makeup.by_class.max() < 0.3
     assert (makeup.shuffled[:, -1] > makeup.shuffled[:, 0] + 0.2).all()
     assert (np.diff(makeup.fickle, axis=1) < 0).all()
+
+
+def test_a_batch_that_would_be_smaller_than_it_says_is_refused():
+    with pytest.raises(ValueError, match=r"sizes holds \[20\]; expected divisors of 90"):
+        experiments.batch_makeup(sizes=(18, 20))
 
 
 def test_looking_does_not_change_the_running_statistics():

@@ -94,7 +94,7 @@ CHAIN_RULE = Lines((
         "y depends on x_hat by the factor gamma.",
     ),
     Step(
-        "dvar", "From the normalized values to the variance: it feeds every one of them.",
+        "dvar", "From the normalized values to the variance, which feeds them all.",
         dvar_B, _over_batch(dx_hat[j] * (x[j] - mu_B)) * -(var_B + eps) ** sp.Rational(-3, 2) / 2,
         "The derivative of a power, summed over all paths.",
         free=(mu_B, var_B),

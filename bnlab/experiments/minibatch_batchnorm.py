@@ -275,7 +275,7 @@ def company_spread(
 
 def batch_makeup(
     *,
-    sizes: Sequence[int] = (2, 5, 10, 20, 50, 100),
+    sizes: Sequence[int] = (2, 5, 10, 18, 45, 90),
     repeats: int = 10,
     steps: int = 400,
     seeds: int = 5,
@@ -288,7 +288,7 @@ def batch_makeup(
     Parameters
     ----------
     sizes : sequence of int
-        Test batch sizes; each divides 900 or leaves a rest that is dropped.
+        Test batch sizes. Each divides 90, so that all batches, of one class or shuffled, are full.
     repeats : int
         Random companies of each digit; a digit is *fickle* if they do not all give it one class.
     steps, seeds : int
@@ -297,7 +297,17 @@ def batch_makeup(
     Returns
     -------
     BatchMakeup
+
+    Raises
+    ------
+    ValueError
+        If a size does not divide 90.
     """
+    if uneven := [m for m in sizes if m < 1 or 90 % m]:
+        raise ValueError(
+            f"sizes holds {uneven}; expected divisors of 90, the digits of each class, so that no "
+            "batch is smaller than it says. Use 2, 5, 10, 18, 45 or 90."
+        )
     digits, held_out = data.mnist_5k().split(test=1000, seed=0)
     x, y = training.tensors(held_out)
     rows = torch.cat([torch.where(y == c)[0][:90] for c in range(10)])
