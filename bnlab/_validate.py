@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from numbers import Real
+from numbers import Integral, Real
 
 import numpy as np
 
@@ -11,14 +11,26 @@ import numpy as np
 def float_array(name: str, value: object) -> np.ndarray:
     """Return `value` if it is a NumPy array of floats, else raise a TypeError with the fix."""
     if not isinstance(value, np.ndarray):
+        is_tensor = hasattr(value, "detach")
+        fix = f"{name}.detach().numpy()" if is_tensor else f"np.asarray({name}, dtype=float)"
         raise TypeError(
             f"{name} is a {type(value).__name__}; expected a NumPy array of floats. "
-            f"Convert it first: np.asarray({name}, dtype=float)."
+            f"Convert it first: {fix}."
         )
-    if not np.issubdtype(value.dtype, np.floating):
+    if isinstance(value, np.ma.MaskedArray):
+        raise TypeError(
+            f"{name} is a masked array, whose masked values would be counted as data; expected a "
+            f"plain NumPy array. Drop or impute them first, e.g. {name}.filled(value)."
+        )
+    if value.dtype.kind in "biu":
         raise TypeError(
             f"{name} has dtype {value.dtype}; expected a floating dtype, because integer arithmetic "
             f"would truncate the statistics. Convert it first: {name}.astype(float)."
+        )
+    if value.dtype.kind != "f":
+        raise TypeError(
+            f"{name} has dtype {value.dtype}; expected a floating dtype. "
+            f"Make numbers of its values first, e.g. {name}.astype(float) or {name}.real."
         )
     return value
 
@@ -49,8 +61,26 @@ def number(name: str, value: object, *, low: float = -math.inf, high: float = ma
             (False, True): f"a finite number of at most {high:g}",
             (False, False): "a finite number",
         }[math.isfinite(low), math.isfinite(high)]
-        raise ValueError(f"{name} is {value}; expected {bounds}. Choose {name} in that range.")
+        fix = (
+            f"Choose {name} in that range."
+            if math.isfinite(value) or bounds != "a finite number"
+            else "Look for a division by zero or an overflow where it was computed."
+        )
+        raise ValueError(f"{name} is {value}; expected {bounds}. {fix}")
     return float(value)
+
+
+def integer(name: str, value: object, *, low: int, high: int | None = None) -> int:
+    """Return `value` as an int if it is an integer in [low, high], else raise."""
+    if isinstance(value, bool) or not isinstance(value, Integral):
+        raise TypeError(
+            f"{name} is {value!r}, a {type(value).__name__}; expected an integer. "
+            f"Pass a whole number, without a decimal point."
+        )
+    if value < low or (high is not None and value > high):
+        bounds = f"at least {low}" if high is None else f"{low} to {high}"
+        raise ValueError(f"{name} is {value}; expected {bounds}. Choose {name} in that range.")
+    return int(value)
 
 
 def features(name: str, value: object) -> np.ndarray:

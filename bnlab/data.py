@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import hashlib
 import io
-import operator
 import os
 from dataclasses import dataclass, field, replace
+from numbers import Integral
 from pathlib import Path
 
 import numpy as np
 
-from bnlab._validate import finite, float_array, read_only
+from bnlab._validate import finite, float_array, integer, read_only
 
 __all__ = ["Dataset", "breast_cancer", "mixed_scale_table", "mnist_5k", "wine"]
 
@@ -54,12 +54,22 @@ class Dataset:
                 f"x has shape {x.shape} for {len(self.feature_names)} feature names; expected "
                 f"(rows, {len(self.feature_names)}). Give one name to each column."
             )
-        if not (isinstance(y, np.ndarray) and y.shape == x.shape[:1] and y.dtype.kind in "iu"):
+        if not (isinstance(y, np.ndarray) and y.dtype.kind in "iu"):
             given = (
-                f"{y.dtype} of shape {y.shape}" if isinstance(y, np.ndarray) else type(y).__name__
+                f"has dtype {y.dtype}" if isinstance(y, np.ndarray) else f"is a {type(y).__name__}"
             )
+            raise TypeError(
+                f"y {given}; expected an array of integers, the class of each row of x. "
+                f"Convert it first: np.asarray(y, dtype=int)."
+            )
+        if y.shape != x.shape[:1]:
             raise ValueError(
-                f"y is {given}; expected integers of shape ({len(x)},), one class for each row of x."
+                f"y has shape {y.shape}; expected ({len(x)},), one class for each row of x."
+            )
+        if len(y) and not 0 <= y.min() <= y.max() < len(self.class_names):
+            raise ValueError(
+                f"y runs from {y.min()} to {y.max()} for {len(self.class_names)} class names; expected "
+                f"0 to {len(self.class_names) - 1}. Name every class, or number them from 0."
             )
         finite("x", x)
         object.__setattr__(self, "x", read_only(x))
@@ -92,8 +102,10 @@ class Dataset:
 
         Raises
         ------
+        TypeError
+            If `test` or `seed` is no integer.
         ValueError
-            If `test` leaves either side without rows.
+            If `test` leaves either side without rows, or `seed` is negative.
 
         Examples
         --------
@@ -101,13 +113,15 @@ class Dataset:
         >>> len(train), len(test)
         (75, 25)
         """
-        held_out = operator.index(test)
-        if not 0 < held_out < len(self):
+        hint = "For a share, write test=round(0.25 * len(dataset))."
+        if isinstance(test, bool) or not isinstance(test, Integral):
+            raise TypeError(f"test is {test!r}; expected a number of rows, an integer. {hint}")
+        if not 0 < test < len(self):
             raise ValueError(
                 f"test={test} of {len(self)} rows; expected between 1 and {len(self) - 1}, so that both "
-                f"sides have rows. For a share, write test=round(0.25 * len(dataset))."
+                f"sides have rows. {hint}"
             )
-        rng = np.random.default_rng(seed)
+        rng = np.random.default_rng(integer("seed", seed, low=0))
         order = rng.permutation(len(self))
         # Rank each row inside its class, as a share of the class: the smallest shares are held out, so that
         # every class gives its proportion.
@@ -117,8 +131,8 @@ class Dataset:
             share[members] = (np.arange(len(members)) + 0.5) / len(members)
         by_share = order[np.argsort(share[order], kind="stable")]
         train, test_rows = (
-            rng.permutation(by_share[held_out:]),
-            rng.permutation(by_share[:held_out]),
+            rng.permutation(by_share[test:]),
+            rng.permutation(by_share[:test]),
         )
         return self.take(train), self.take(test_rows)
 
@@ -148,8 +162,10 @@ def mixed_scale_table(n: int = 200, *, seed: int = 0) -> Dataset:
 
     Raises
     ------
+    TypeError
+        If `n` or `seed` is no integer.
     ValueError
-        If `n` is less than 2.
+        If `n` is less than 2, or `seed` negative.
 
     Examples
     --------
@@ -159,9 +175,8 @@ def mixed_scale_table(n: int = 200, *, seed: int = 0) -> Dataset:
     >>> print(table.x[:2].tolist())
     [[0.0, 8400.0], [1.0, 9400.0]]
     """
-    if operator.index(n) < 2:
-        raise ValueError(f"n is {n}; expected at least 2 households. Try n=200.")
-    rng = np.random.default_rng(seed)
+    integer("n", n, low=2)
+    rng = np.random.default_rng(integer("seed", seed, low=0))
     has_kids = (rng.random(n) < 0.45).astype(float)
     car_value = np.clip(np.round(15_000 * np.exp(rng.standard_normal(n)), -2), 500, 100_000)
     logit = -2 + 4 * has_kids + 0.3 * np.log(car_value / 15_000)

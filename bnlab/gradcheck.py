@@ -49,7 +49,8 @@ def directional_error(
     Parameters
     ----------
     forward : callable
-        ``forward(*inputs) -> y``, an array of floats. Return ``y`` alone, without a cache.
+        ``forward(*inputs) -> y``, an array of floats or one float (a loss). Return ``y`` alone,
+        without a cache.
     backward : callable
         ``backward(dy, *inputs) -> (gradient, ...)``, one gradient of the shape of each input.
     *inputs : numpy.ndarray
@@ -71,8 +72,8 @@ def directional_error(
     TypeError
         If an input, ``y`` or a gradient is not an array of floats, or an input is not float64.
     ValueError
-        If there is no input, one is empty or holds NaN or Inf, ``backward`` returns another number
-        of gradients or another shape, or ``step`` is not positive.
+        If there is no input, one is empty, an input or ``y`` holds NaN or Inf, ``backward`` returns
+        another number of gradients or another shape, or ``step`` is not positive.
 
     Notes
     -----
@@ -142,6 +143,8 @@ def check_gradient(
     AssertionError: the gradient of x is wrong: ...
     """
     tolerance = _positive("tolerance", tolerance)
+    if isinstance(seeds, int):
+        raise TypeError(f"seeds is {seeds}; expected a sequence of seeds. Pass seeds=({seeds},).")
     if len(seeds) == 0:
         raise ValueError("seeds is empty, so nothing would be checked; expected at least one seed.")
     names = tuple(names) or tuple(f"input {i}" for i in range(len(inputs)))
@@ -196,7 +199,18 @@ def _default_step(x: np.ndarray) -> float:
 
 
 def _call(forward, inputs) -> np.ndarray:
-    return _validate.float_array("the result of forward", forward(*(x.copy() for x in inputs)))
+    y = _array("the result of forward", forward(*(x.copy() for x in inputs)))
+    if not np.isfinite(y).all():
+        raise ValueError(
+            "the result of forward contains NaN or Inf, so its differences say nothing; expected "
+            "finite numbers. Check at inputs where forward is defined, away from poles and overflow."
+        )
+    return y
+
+
+def _array(name: str, value: object) -> np.ndarray:
+    """Check an array of floats; NumPy turns arrays without axes into scalars, so those count too."""
+    return _validate.float_array(name, np.asarray(value) if isinstance(value, float) else value)
 
 
 def _gradients(backward, dy, inputs) -> Sequence[np.ndarray]:
@@ -211,8 +225,8 @@ def _gradients(backward, dy, inputs) -> Sequence[np.ndarray]:
             f"backward returned {given}; expected a tuple of {len(inputs)}, one gradient per input. "
             f"For a single input, return (dx,)."
         )
+    gradients = [_array(f"gradient {i}", gradient) for i, gradient in enumerate(gradients)]
     for i, (x, gradient) in enumerate(zip(inputs, gradients, strict=True)):
-        _validate.float_array(f"gradient {i}", gradient)
         if gradient.shape != x.shape:
             raise ValueError(
                 f"gradient {i} has shape {gradient.shape}; expected {x.shape}, the shape of input "

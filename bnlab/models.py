@@ -5,9 +5,13 @@ from __future__ import annotations
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from itertools import pairwise
+from numbers import Integral, Real
 
+import numpy as np
 import torch
 from torch import nn
+
+from bnlab import _validate
 
 __all__ = ["mlp"]
 
@@ -67,7 +71,7 @@ def mlp(
     ValueError
         If a size, `activation` or `init_std` is out of range or unknown.
     TypeError
-        If `norm` is not a factory, for example because it is a finished layer.
+        If `norm` is not a factory, for example because it is a finished layer, or `seed` is no integer.
 
     Notes
     -----
@@ -78,9 +82,10 @@ def mlp(
     >>> [name for name, _ in mlp([4, 3, 2], norm=nn.BatchNorm1d).named_children()]
     ['linear1', 'norm1', 'act1', 'linear2']
     """
-    if len(sizes) < 2 or any(not isinstance(size, int) or size < 1 for size in sizes):
+    counts = list(sizes) if isinstance(sizes, Sequence | np.ndarray) else []
+    if len(counts) < 2 or not all(isinstance(n, Integral) and n > 0 for n in counts):
         raise ValueError(
-            f"sizes is {list(sizes)}; expected at least two positive integers, the number of inputs "
+            f"sizes is {sizes!r}; expected at least two positive integers, the number of inputs "
             "first and of outputs last, e.g. [784, 100, 10]."
         )
     if activation not in ACTIVATIONS:
@@ -90,15 +95,15 @@ def mlp(
             f"norm is a {type(norm).__name__}; expected a factory, from the number of features to a "
             "new module. Pass the class itself, e.g. norm=torch.nn.BatchNorm1d."
         )
-    generator = torch.Generator().manual_seed(seed)
+    generator = torch.Generator().manual_seed(_validate.integer("seed", seed, low=0))
     layers: OrderedDict[str, nn.Module] = OrderedDict()
-    for k, (fan_in, fan_out) in enumerate(pairwise(sizes), start=1):
-        last = k == len(sizes) - 1
+    for k, (fan_in, fan_out) in enumerate(pairwise(counts), start=1):
+        last = k == len(counts) - 1
         std = _weight_std(init_std, fan_in, fan_out)
         layers[f"linear{k}"] = _linear(fan_in, fan_out, last or norm is None, std, generator)
         if not last:
             if norm is not None:
-                layers[f"norm{k}"] = norm(fan_out)
+                layers[f"norm{k}"] = _made_by(norm, fan_out)
             layers[f"act{k}"] = ACTIVATIONS[activation]()
     return nn.Sequential(layers)
 
@@ -106,11 +111,21 @@ def mlp(
 def _weight_std(init_std: float | str, fan_in: int, fan_out: int) -> float:
     if isinstance(init_std, str) and init_std in SCHEMES:
         return SCHEMES[init_std](fan_in, fan_out)
-    if isinstance(init_std, int | float) and 0 <= init_std < float("inf"):
+    if isinstance(init_std, Real) and 0 <= init_std < float("inf"):
         return float(init_std)
     raise ValueError(
         f"init_std is {init_std!r}; expected a finite number >= 0 or one of {', '.join(SCHEMES)}."
     )
+
+
+def _made_by(norm: Callable[[int], nn.Module], features: int) -> nn.Module:
+    layer = norm(features)
+    if not isinstance(layer, nn.Module):
+        raise TypeError(
+            f"norm({features}) returned a {type(layer).__name__}; expected a new torch.nn.Module. "
+            "Pass a class or a function that returns a layer, e.g. norm=torch.nn.BatchNorm1d."
+        )
+    return layer
 
 
 def _linear(fan_in: int, fan_out: int, bias: bool, std: float, generator) -> nn.Linear:

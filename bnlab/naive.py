@@ -17,7 +17,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from bnlab._validate import finite, float_array, number
+from bnlab._validate import finite, float_array, integer, number
 from bnlab.results import NaiveRun
 
 __all__ = [
@@ -101,7 +101,7 @@ def gradients(
     Raises
     ------
     TypeError
-        If `u` or `t` is not a floating array.
+        If `u` or `t` is not a floating array, or their dtypes differ.
     ValueError
         If shapes differ, a value is not finite, the variant is unknown, or :math:`x` is constant
         where it must be scaled.
@@ -117,6 +117,7 @@ def gradients(
     (-2.0, 0.0)
     """
     _check_sample(u, t)
+    _check_one_dtype(u, t)
     _check_variant(variant)
     given = {"a": a, "b": b, "gamma": gamma, "beta": beta}
     values = {name: u.dtype.type(number(name, value)) for name, value in given.items()}
@@ -382,7 +383,7 @@ def stalling_bias(step: float, *, dtype: Any = np.float32) -> float:
     Raises
     ------
     TypeError, ValueError
-        If `dtype` is not floating, or `step` not above 0.
+        If `dtype` is not floating, or `step` not above 0 or so large that b would overflow.
 
     Notes
     -----
@@ -395,8 +396,14 @@ def stalling_bias(step: float, *, dtype: Any = np.float32) -> float:
     """
     if not number("step", step) > 0:
         raise ValueError(f"step is {step}; expected above 0. For a falling bias pass -step.")
-    digits = np.finfo(_check_dtype(dtype)).nmant + 1
-    return 2.0 ** (digits + int(np.ceil(np.log2(step))))
+    kind = np.finfo(_check_dtype(dtype))
+    exponent = kind.nmant + 1 + int(np.ceil(np.log2(step)))
+    if exponent >= kind.maxexp:
+        raise ValueError(
+            f"step is {step}, so b would overflow {kind.dtype} before it stalls; expected a step of "
+            f"at most {2.0 ** (kind.maxexp - kind.nmant - 2):.3g}. Use a wider dtype."
+        )
+    return 2.0**exponent
 
 
 _RECORDED = ("a", "b", "gamma", "beta", "loss", "output_change", "grad_a", "grad_b")
@@ -434,10 +441,18 @@ def _gradients(u, t, variant, through_statistics, *, a, b, gamma, beta, step=0) 
 def _check_sample(u: np.ndarray, t: np.ndarray) -> None:
     _check_vector("u", u)
     _check_vector("t", t)
-    if u.shape != t.shape or u.dtype != t.dtype:
+    if u.shape != t.shape:
         raise ValueError(
-            f"u has shape {u.shape} and dtype {u.dtype}, t has {t.shape} and {t.dtype}; expected "
-            f"one target for each input, in one dtype. Trim or convert one of them."
+            f"u has shape {u.shape} and t has {t.shape}; expected one target for each input. "
+            f"Trim the longer one."
+        )
+
+
+def _check_one_dtype(u: np.ndarray, t: np.ndarray) -> None:
+    if u.dtype != t.dtype:
+        raise TypeError(
+            f"u has dtype {u.dtype} and t has {t.dtype}; expected one dtype, in which all arithmetic "
+            f"is done. Convert one of them: t.astype(u.dtype)."
         )
 
 
@@ -462,16 +477,17 @@ def _check_variant(variant: str) -> None:
 def _check_schedule(lr: float, steps: int) -> None:
     if not number("lr", lr) > 0:
         raise ValueError(f"lr is {lr}; expected a number above 0. Try lr=0.1.")
-    if isinstance(steps, bool) or not isinstance(steps, int | np.integer):
-        raise TypeError(
-            f"steps is a {type(steps).__name__}; expected an integer. Convert it: int({steps})."
-        )
-    if steps < 0:
-        raise ValueError(f"steps is {steps}; expected 0 or more. Use 0 to see only the start.")
+    integer("steps", steps, low=0)
 
 
 def _check_dtype(dtype: Any) -> type[np.floating]:
-    kind = np.dtype(dtype)
+    try:
+        kind = np.dtype(dtype)
+    except TypeError as error:
+        raise TypeError(
+            f"dtype is {dtype!r}, which NumPy does not know; expected a floating dtype. "
+            f"Use np.float64, np.float32 or np.float16."
+        ) from error
     if not np.issubdtype(kind, np.floating):
         raise TypeError(
             f"dtype is {kind}; expected a floating dtype, because integers cannot hold the steps. "

@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from torch import nn
 
+from bnlab import _validate
 from bnlab.results import Drift, Summary
 
 __all__ = ["activations", "drift", "observe", "summarize"]
@@ -38,7 +39,7 @@ def activations(
     Raises
     ------
     TypeError
-        If `names` is one string.
+        If `model` is not a module, or `names` is one string.
     ValueError
         If the model has no layer of some name, or `of` is neither word.
 
@@ -54,7 +55,7 @@ def activations(
         raise TypeError(f"names is the string {names!r}; expected a list of names: [{names!r}].")
     if of not in ("input", "output"):
         raise ValueError(f"of is {of!r}; expected 'input' or 'output'.")
-    modules = dict(model.named_modules())
+    modules = dict(_module(model).named_modules())
     missing = [name for name in names if name not in modules]
     if missing:
         raise ValueError(
@@ -78,6 +79,12 @@ def activations(
     finally:
         for handle in handles:
             handle.remove()
+
+
+def _module(model: object) -> nn.Module:
+    if not isinstance(model, nn.Module):
+        raise TypeError(f"model is a {type(model).__name__}; expected a torch.nn.Module.")
+    return model
 
 
 def _recorder(into: list[torch.Tensor]):
@@ -116,8 +123,12 @@ def observe(
     >>> seen["1"].round(2).ravel().tolist(), model[0].num_batches_tracked.item()
     ([-1.0, 1.0], 0)
     """
+    if not isinstance(x, torch.Tensor):
+        raise TypeError(
+            f"x is a {type(x).__name__}; expected a torch.Tensor. Convert it first: torch.tensor(x)."
+        )
     with torch.no_grad():
-        twin = copy.deepcopy(model)
+        twin = copy.deepcopy(_module(model))
         with activations(twin, names, of=of) as recorded:
             twin(x)
     return {name: tensors[-1].numpy() for name, tensors in recorded.items()}
@@ -139,8 +150,10 @@ def summarize(values: np.ndarray, *, q: tuple[float, ...] = (15, 50, 85)) -> Sum
 
     Raises
     ------
+    TypeError
+        If `values` is not a NumPy array of floats.
     ValueError
-        If `values` is not two-dimensional.
+        If `values` is not two-dimensional or holds NaN or Inf, or a percentile is outside [0, 100].
 
     Examples
     --------
@@ -149,6 +162,10 @@ def summarize(values: np.ndarray, *, q: tuple[float, ...] = (15, 50, 85)) -> Sum
     ([1.0], [[1.0]])
     """
     _rows_of_units("values", values)
+    if not all(0 <= percentile <= 100 for percentile in q):
+        raise ValueError(
+            f"q is {tuple(q)}; expected percentiles between 0 and 100. Write the median as 50, not 0.5."
+        )
     return Summary(
         mean=values.mean(axis=0),
         std=values.std(axis=0),
@@ -183,8 +200,11 @@ def drift(before: np.ndarray, after: np.ndarray) -> Drift:
 
     Raises
     ------
+    TypeError
+        If an argument is not a NumPy array of floats.
     ValueError
-        If the shapes differ, or a unit is constant before or after: then no spread can be compared.
+        If the shapes differ, a value is NaN or Inf, or a unit is constant before or after: then no
+        spread can be compared.
 
     Examples
     --------
@@ -193,18 +213,20 @@ def drift(before: np.ndarray, after: np.ndarray) -> Drift:
     [1.0, 0.0, 1.0]
     """
     _rows_of_units("before", before)
+    _rows_of_units("after", after)
     if before.shape != after.shape:
         raise ValueError(
             f"before has shape {before.shape} and after {after.shape}; expected equal shapes. "
             "Observe both on the same examples."
         )
-    sigma, sigma_after = before.std(axis=0), after.std(axis=0)
-    constant = np.flatnonzero((sigma == 0) | (sigma_after == 0))
+    # Not by the standard deviation: that of a repeated 0.1 is rounding error, not 0.
+    constant = np.flatnonzero((np.ptp(before, axis=0) == 0) | (np.ptp(after, axis=0) == 0))
     if constant.size:
         raise ValueError(
             f"unit {constant[0]} (and {constant.size - 1} more) is constant over the examples; expected "
             "some spread to measure the drift by. Leave such units out, e.g. dead ReLU units."
         )
+    sigma, sigma_after = before.std(axis=0), after.std(axis=0)
     gap = np.abs(np.sort(after, axis=0) - np.sort(before, axis=0)).mean(axis=0)
     return Drift(
         mean_shift=np.abs(after.mean(axis=0) - before.mean(axis=0)) / sigma,
@@ -215,8 +237,10 @@ def drift(before: np.ndarray, after: np.ndarray) -> Drift:
 
 
 def _rows_of_units(name: str, values: np.ndarray) -> None:
-    if np.ndim(values) != 2 or len(values) == 0:
+    _validate.float_array(name, values)
+    if values.ndim != 2 or len(values) == 0:
         raise ValueError(
             f"{name} has shape {np.shape(values)}; expected (examples, units) with at least one example. "
             f"For one unit use {name}[:, None]; for a convolution move the channels last and flatten."
         )
+    _validate.finite(name, values)

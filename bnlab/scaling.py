@@ -10,7 +10,7 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 
-from bnlab._validate import finite, float_array, read_only
+from bnlab._validate import finite, float_array, number, read_only
 
 __all__ = [
     "MinMax",
@@ -155,7 +155,7 @@ def min_max(x: np.ndarray, *, low: float = 0.0, high: float = 1.0) -> MinMax:
     >>> print(scaled.invert(scaled.values)[2])
     [1.000e+00 5.025e+04]
     """
-    if not (np.isfinite(low) and np.isfinite(high) and low < high):
+    if not number("low", low) < number("high", high):
         raise ValueError(
             f"low={low} and high={high}; expected finite numbers with low < high. "
             f"The usual choices are low=0, high=1 and low=-1, high=1."
@@ -253,8 +253,7 @@ def whiten(x: np.ndarray, *, method: str = "zca", eps: float = 0.0) -> Whitening
     """
     if method not in ("zca", "pca"):
         raise ValueError(f'method is {method!r}; expected "zca" or "pca".')
-    if not (np.isfinite(eps) and eps >= 0):
-        raise ValueError(f"eps is {eps}; expected a finite number >= 0. Try eps=1e-5.")
+    eps = number("eps", eps, low=0)
     rows = _table(x)
     if eps == 0:
         _full_rank(rows, np.finfo(x.dtype).eps)
@@ -264,7 +263,7 @@ def whiten(x: np.ndarray, *, method: str = "zca", eps: float = 0.0) -> Whitening
     turn_back = v.T if method == "zca" else np.eye(len(mean))
     matrix, inverse = (v / scale) @ turn_back, turn_back.T @ (scale[:, None] * v.T)
     statistics = (read_only(a) for a in (mean, variances, matrix, inverse))
-    fitted = Whitening(method, float(eps), *statistics, values=rows)
+    fitted = Whitening(method, eps, *statistics, values=rows)
     return replace(fitted, values=read_only(fitted.apply(x)))
 
 
@@ -406,8 +405,9 @@ def _full_rank(rows: np.ndarray, eps: float) -> None:
     """Refuse a singular covariance; judged on standardized columns, so that units do not matter."""
     n, c = rows.shape
     singular_values = np.linalg.svd((rows - _mean(rows)) / _std(rows), compute_uv=False)
-    if singular_values[-1] <= singular_values[0] * n * eps:
-        reason = f"{n} rows for {c} columns" if n <= c else "some columns determine others"
+    too_few = n <= c  # then rounding alone makes the smallest singular value positive
+    if too_few or singular_values[-1] <= singular_values[0] * n * eps:
+        reason = f"{n} rows for {c} columns" if too_few else "some columns determine others"
         raise ValueError(
             f"the covariance of x is singular ({reason}), and eps=0 would divide by zero; expected more rows "
             f"than columns and no redundant column. Set eps, for example eps=1e-5, or drop columns."

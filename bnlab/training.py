@@ -10,6 +10,7 @@ import torch
 from torch import nn
 from torch.nn import functional
 
+from bnlab._validate import integer, number
 from bnlab.data import Dataset
 from bnlab.results import History
 
@@ -32,6 +33,7 @@ def seed_everything(seed: int) -> None:
     >>> seed_everything(3); bool(torch.rand(1) == first)
     True
     """
+    integer("seed", seed, low=0, high=2**32 - 1)
     random.seed(seed)
     np.random.seed(seed)  # noqa: NPY002  (the reader's own code may use it)
     torch.manual_seed(seed)
@@ -80,8 +82,10 @@ def train(
 
     Raises
     ------
+    TypeError
+        If an argument is not of the kind above.
     ValueError
-        If `lr`, `steps` or `batch_size` is out of range.
+        If `lr`, `steps`, `batch_size` (1 to the number of examples) or `seed` is out of range.
 
     Examples
     --------
@@ -92,14 +96,11 @@ def train(
     True
     """
     x, y = tensors(data, dtype=_dtype(model))
-    if not 0 < lr < float("inf"):
-        raise ValueError(f"lr is {lr}; expected a finite number above 0.")
-    if steps < 0:
-        raise ValueError(f"steps is {steps}; expected 0 or more.")
-    if not 1 <= batch_size <= len(x):
-        raise ValueError(
-            f"batch_size is {batch_size}; expected 1 to {len(x)}, the number of examples."
-        )
+    if not number("lr", lr) > 0:
+        raise ValueError(f"lr is {lr}; expected a finite number above 0. Try lr=0.1.")
+    steps = integer("steps", steps, low=0)
+    batch_size = integer("batch_size", batch_size, low=1, high=len(x))
+    seed = integer("seed", seed, low=0)
     model.train()
     optimizer = torch.optim.SGD(model.parameters(), lr=lr)
     batches = shuffled_batches(len(x), batch_size=batch_size, seed=seed)
@@ -142,10 +143,17 @@ def tensors(
     data: Dataset, *, dtype: torch.dtype = torch.float32
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """Return features in the given floating dtype and classes as int64."""
+    if not isinstance(data, Dataset):
+        raise TypeError(
+            f"data is a {type(data).__name__}; expected a bnlab.data.Dataset, which names what it "
+            "holds. Make one: Dataset(name=..., x=..., y=..., feature_names=..., ...)."
+        )
     return torch.tensor(data.x, dtype=dtype), torch.tensor(data.y, dtype=torch.int64)
 
 
 def _dtype(model: nn.Module) -> torch.dtype:
+    if not isinstance(model, nn.Module):
+        raise TypeError(f"model is a {type(model).__name__}; expected a torch.nn.Module.")
     return next((p.dtype for p in model.parameters()), torch.float32)
 
 

@@ -130,9 +130,17 @@ def test_split_refuses_an_empty_side(test):
         data.wine().split(test=test)
 
 
-def test_split_refuses_a_share():
-    with pytest.raises(TypeError):
-        data.wine().split(test=0.25)
+@pytest.mark.parametrize("test", [0.25, "25", True])
+def test_split_refuses_a_share(test):
+    with pytest.raises(TypeError, match=r"expected a number of rows.*round\(0\.25"):
+        data.wine().split(test=test)
+
+
+@pytest.mark.parametrize(("seed", "error"), [(-1, ValueError), (0.5, TypeError)])
+def test_a_seed_is_a_whole_number_from_0(seed, error):
+    for call in (data.mixed_scale_table, lambda seed: data.wine().split(test=9, seed=seed)):
+        with pytest.raises(error, match=f"seed is {seed}"):
+            call(seed=seed)
 
 
 # --- MNIST ---------------------------------------------------------------------------------------------------
@@ -241,9 +249,11 @@ def make(**changes):
         ({"x": np.ones(3)}, ValueError, r"shape \(3,\) for 2 feature names"),
         ({"x": np.full((3, 2), np.nan)}, ValueError, "NaN"),
         ({"feature_names": ("a",)}, ValueError, r"shape \(3, 2\) for 1 feature names"),
-        ({"y": np.array([0, 1])}, ValueError, r"int64 of shape \(2,\)"),
-        ({"y": np.array([0.0, 1.0, 0.0])}, ValueError, "float64 of shape"),
-        ({"y": [0, 1, 0]}, ValueError, "y is list"),
+        ({"y": np.array([0, 1])}, ValueError, r"y has shape \(2,\); expected \(3,\)"),
+        ({"y": np.array([0.0, 1.0, 0.0])}, TypeError, "y has dtype float64; .*np.asarray"),
+        ({"y": [0, 1, 0]}, TypeError, "y is a list; .*np.asarray"),
+        ({"y": np.array([0, 1, 2])}, ValueError, "y runs from 0 to 2 for 2 class names"),
+        ({"y": np.array([0, -1, 1])}, ValueError, "y runs from -1 to 1"),
     ],
 )
 def test_inconsistent_data_sets_are_refused(changes, error, message):

@@ -1,6 +1,8 @@
 """Every line of the derivation holds, and no line survives a changed sign or a changed 1/m."""
 
 import re
+import subprocess
+import sys
 from dataclasses import replace
 
 import mpmath
@@ -277,6 +279,27 @@ def test_a_report_is_false_if_only_one_check_fails():
     good = derivation.check([derivation.find("mean")])
     assert not replace(good, exact=({2: True, 3: False},))
     assert not replace(good, numerical=((7, 0.1),))
+
+
+@pytest.mark.parametrize("lines", [[], "mean", [derivation.find("mean"), "dbeta"]])
+def test_a_check_of_nothing_is_no_proof(lines):
+    with pytest.raises(ValueError, match=r"expected at least one Step.*find\(name\)"):
+        derivation.check(lines)
+
+
+def test_the_random_batch_has_room():
+    with pytest.raises(ValueError, match="largest is 4; expected at least 5"):
+        derivation.check([derivation.find("mean")], largest=4)
+
+
+def test_a_missing_sympy_is_named_with_the_fix():
+    code = (
+        "import sys; sys.modules['sympy'] = None\n"
+        "try: import bnlab.derivation\n"
+        "except ImportError as error: print(error)"
+    )
+    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert "pip install sympy" in run.stdout
 
 
 @pytest.mark.parametrize("size", [1, 0, -3])

@@ -197,6 +197,18 @@ def test_inputs_stay_even_if_the_functions_write_theirs():
     np.testing.assert_array_equal(x, np.arange(4.0))
 
 
+def test_a_loss_may_be_a_scalar():
+    check_gradient(lambda x: (x**2).sum(), lambda dy, x: (2 * x * dy,), X)
+    check_gradient(np.exp, lambda dy, x: (np.exp(x) * dy,), np.array(2.0))
+    with pytest.raises(AssertionError, match="gradient of input 0 is wrong"):
+        check_gradient(lambda x: (x**2).sum(), lambda dy, x: (x * dy,), X)
+
+
+def test_a_forward_that_is_not_finite_is_not_blamed_on_the_backward():
+    with pytest.raises(ValueError, match="the result of forward contains NaN or Inf"):
+        check_gradient(lambda x: x * np.nan, d_square, X)
+
+
 def test_same_seed_same_errors():
     inputs = bn_inputs()
     assert directional_error(forward, wrong_sign, *inputs, seed=3) == directional_error(
@@ -267,6 +279,7 @@ X = np.linspace(1, 2, 5)
             "tolerance is -1.0; expected a positive",
         ),
         ((square, d_square, X), {"seeds": ()}, ValueError, "seeds is empty"),
+        ((square, d_square, X), {"seeds": 3}, TypeError, r"seeds is 3; .*seeds=\(3,\)"),
         (
             (square, d_square, X),
             {"names": ("x", "y")},

@@ -97,6 +97,9 @@ def test_the_two_arms_start_from_the_same_weights():
             "factory",
         ),
         ({"sizes": [3, 2, 1], "norm": "batch"}, TypeError, "norm is a str.*BatchNorm1d"),
+        ({"sizes": [3, 2, 1], "norm": lambda n: n}, TypeError, r"norm\(2\) returned a int"),
+        ({"sizes": 3}, ValueError, r"sizes is 3; .*\[784, 100, 10\]"),
+        ({"sizes": [3, 1], "seed": "0"}, TypeError, "seed is '0', a str"),
     ],
 )
 def test_errors_say_what_was_given_and_what_is_expected(arguments, error, message):

@@ -258,14 +258,13 @@ U, T = sample()
         ({"u": U[:1], "t": T[:1]}, ValueError, "n >= 2"),
         ({"u": U[:0], "t": T[:0]}, ValueError, "n >= 2"),
         ({"t": T[:-1]}, ValueError, "one target for each input"),
-        ({"t": T.astype(np.float32)}, ValueError, "in one dtype"),
         ({"t": np.where(T > 1, np.nan, T)}, ValueError, "NaN or Inf"),
         ({"variant": "centre"}, ValueError, "expected one of 'center'"),
         ({"lr": 0.0}, ValueError, "lr is 0.0"),
         ({"lr": -0.1}, ValueError, "above 0"),
         ({"lr": np.nan}, ValueError, "lr is nan"),
         ({"lr": "0.1"}, TypeError, "expected a real number"),
-        ({"steps": -1}, ValueError, "0 or more"),
+        ({"steps": -1}, ValueError, "at least 0"),
         ({"steps": 2.5}, TypeError, "expected an integer"),
         ({"steps": True}, TypeError, "expected an integer"),
         ({"b0": np.inf}, ValueError, "b0 is inf"),
@@ -278,6 +277,26 @@ U, T = sample()
 def test_train_says_what_was_given_expected_and_how_to_fix_it(change, error, says):
     with pytest.raises(error, match=says):
         naive.train(**{"u": U, "t": T, **change})
+
+
+def test_train_rounds_data_of_any_dtype_to_the_one_asked_for():
+    u, t = sample()
+    mixed = naive.train(u.astype(np.float32), t, steps=3, dtype=np.float32)
+    np.testing.assert_array_equal(mixed.b, naive.train(u, t, steps=3, dtype=np.float32).b)
+    with pytest.raises(TypeError, match=r"u has dtype float32 and t has float64; .*astype"):
+        naive.gradients(u.astype(np.float32), t)
+
+
+def test_an_unknown_dtype_is_named():
+    with pytest.raises(TypeError, match=r"dtype is 'float99'.*Use np\.float64"):
+        naive.stalling_bias(1.0, dtype="float99")
+
+
+def test_a_step_that_overflows_before_it_stalls_is_refused():
+    largest = 2.0**4  # 11 digits below 2**15, the largest power of two of float16
+    assert naive.stalling_bias(largest, dtype=np.float16) == 2.0**15
+    with pytest.raises(ValueError, match=r"overflow float16 before it stalls; .* at most 16\."):
+        naive.stalling_bias(1.1 * largest, dtype=np.float16)
 
 
 def test_a_scale_that_lands_on_zero_is_reported_with_its_step():

@@ -90,6 +90,17 @@ def test_wrong_names_are_refused_and_nothing_is_hooked(model, names, of, error, 
     assert hooks(model) == 0
 
 
+def test_models_inputs_and_values_of_another_kind_are_refused(model, x):
+    with pytest.raises(TypeError, match="model is a NoneType"), probes.activations(None, ["act1"]):
+        pass
+    with pytest.raises(TypeError, match=r"x is a ndarray; .*torch\.tensor"):
+        probes.observe(model, x.numpy(), ["act1"])
+    with pytest.raises(TypeError, match="values is a list"):
+        probes.summarize([[1.0], [2.0]])
+    with pytest.raises(ValueError, match=r"q is \(0\.5, 150\); .*Write the median as 50"):
+        probes.summarize(np.eye(2), q=(0.5, 150))
+
+
 def test_observing_changes_nothing(model, x):
     before = {k: v.clone() for k, v in model.state_dict().items()}
     seen = probes.observe(model, x, ["act1"])
@@ -150,6 +161,10 @@ def test_equal_distributions_have_no_drift():
         (np.arange(3.0), np.arange(3.0), r"before has shape \(3,\).*\[:, None\]"),
         (np.array([[0.0, 1.0], [1.0, 1.0]]), np.eye(2), "unit 1 .*constant"),
         (np.eye(2), np.array([[0.0, 1.0], [1.0, 1.0]]), "unit 1 .*constant"),
+        (np.full((7, 1), 0.1), np.arange(7.0)[:, None], "unit 0 .*constant"),  # its std is not 0
+        (np.arange(7.0)[:, None], np.full((7, 1), 0.1), "unit 0 .*constant"),
+        (np.full((2, 2), np.nan), np.eye(2), "before contains 4 NaN"),
+        (np.eye(2), np.full((2, 2), np.inf), "after contains 4 NaN or Inf"),
         (np.empty((0, 2)), np.empty((0, 2)), "at least one example"),
     ],
 )

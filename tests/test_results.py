@@ -97,6 +97,25 @@ def test_a_truncated_file_is_refused_by_name(tmp_path, sample, origin, keep):
         load(path)
 
 
+def test_any_flipped_byte_is_harmless_or_refused_by_name(tmp_path, sample, origin):
+    path = save(sample, tmp_path / "sample.npz", provenance=origin)
+    whole = path.read_bytes()
+    errors = []
+    for position in range(len(whole)):
+        damaged = bytearray(whole)
+        damaged[position] ^= 1 + position % 255
+        path.write_bytes(damaged)
+        try:
+            back, provenance = load(path)
+        except ValueError as error:
+            errors.append(str(error))
+        else:  # bytes that nobody reads, such as the time stamps of the archive
+            assert back.loss.tobytes() == sample.loss.tobytes()
+            assert provenance == origin
+    assert all("sample.npz" in error for error in errors)
+    assert len(errors) > len(whole) / 2
+
+
 def test_a_foreign_file_is_refused_by_name(tmp_path):
     np.savez(tmp_path / "other.npz", x=np.ones(3))
     with pytest.raises(ValueError, match=r"other\.npz is not a readable result"):
@@ -122,6 +141,15 @@ def test_an_unknown_kind_says_which_kinds_are_known(tmp_path, sample, origin, mo
 def test_only_results_are_saved(tmp_path, thing, origin):
     with pytest.raises(TypeError, match=r"expected an instance of a dataclass of bnlab\.results"):
         save(thing, tmp_path / "x.npz", provenance=origin)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_only_a_provenance_that_json_can_hold_is_saved(tmp_path, sample):
+    with pytest.raises(TypeError, match=r"provenance is a NoneType; .*Provenance\.now"):
+        save(sample, tmp_path / "x.npz", provenance=None)
+    odd = Provenance.now(seeds=(0,), config={"lr": np.ones(2)}, duration=1.0)
+    with pytest.raises(TypeError, match=r"in its config; .*tolist"):
+        save(sample, tmp_path / "x.npz", provenance=odd)
     assert list(tmp_path.iterdir()) == []
 
 

@@ -139,3 +139,32 @@ def test_seed_everything_sets_the_three_generators():
 def test_errors_say_what_was_given_and_what_is_expected(data, setting, message):
     with pytest.raises(ValueError, match=message):
         training.train(mlp([4, 3]), data, **(SETTINGS | setting))
+
+
+@pytest.mark.parametrize(
+    ("setting", "message"),
+    [
+        ({"lr": "0.1"}, "lr is '0.1', a str"),
+        ({"steps": 2.5}, r"steps is 2\.5, a float; expected an integer"),
+        ({"batch_size": 2.5}, r"batch_size is 2\.5, a float"),
+        ({"seed": None}, "seed is None"),
+    ],
+)
+def test_settings_of_another_kind_are_refused(data, setting, message):
+    with pytest.raises(TypeError, match=message):
+        training.train(mlp([4, 3]), data, **(SETTINGS | setting))
+
+
+def test_model_and_data_swapped_or_taken_apart_are_refused(data):
+    with pytest.raises(TypeError, match=r"model is a Dataset; expected a torch\.nn\.Module"):
+        training.train(data, mlp([4, 3]), **SETTINGS)
+    with pytest.raises(TypeError, match=r"data is a tuple; expected a bnlab\.data\.Dataset"):
+        training.accuracy(mlp([4, 3]), (data.x, data.y))
+
+
+@pytest.mark.parametrize(
+    ("seed", "error"), [(-1, ValueError), (2**32, ValueError), (1.5, TypeError)]
+)
+def test_a_global_seed_is_a_whole_number_that_numpy_takes(seed, error):
+    with pytest.raises(error, match=f"seed is {seed}"):
+        training.seed_everything(seed)

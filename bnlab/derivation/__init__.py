@@ -19,6 +19,14 @@ Needs SymPy, which comes with ``pip install bnlab[book]``.
 
 from __future__ import annotations
 
+try:
+    import sympy as _  # noqa: F401
+except ImportError as error:
+    raise ImportError(
+        "bnlab.derivation needs SymPy, which is not installed; install it with `pip install sympy`, "
+        "or bnlab with its book extra: `pip install 'bnlab[book]'`."
+    ) from error
+
 from bnlab.derivation import symbols
 from bnlab.derivation._check import Report, check
 from bnlab.derivation._lines import (

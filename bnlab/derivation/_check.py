@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from bnlab import _validate
 from bnlab.derivation._step import Step
 
 _TOLERANCE = 1e-20
@@ -66,6 +67,11 @@ def check(
     -------
     Report
 
+    Raises
+    ------
+    ValueError
+        If `lines` is empty or holds something else, `largest` is below 5, or a size below 2.
+
     Examples
     --------
     >>> from bnlab.derivation import find
@@ -74,6 +80,12 @@ def check(
     mean                 exact   exact   exact   m = 52: holds
     batch of two         exact   -       -       m = 2: holds
     """
+    if len(lines) == 0 or not all(isinstance(line, Step) for line in lines):
+        raise ValueError(
+            f"lines is {lines!r}; expected at least one Step, or a check would prove nothing. "
+            f"Pass CHAIN_RULE, or [find(name)]."
+        )
+    largest = _validate.integer("largest", largest, low=5)
     rng = np.random.default_rng(seed)
     exact, numerical = [], []
     for line in lines:

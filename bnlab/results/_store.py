@@ -9,6 +9,7 @@ import platform
 import subprocess
 import tempfile
 import zipfile
+import zlib
 from dataclasses import asdict, dataclass, field, fields, is_dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -84,7 +85,8 @@ def save(result: object, path: str | Path, *, provenance: Provenance) -> Path:
     Raises
     ------
     TypeError
-        If `result` is not a dataclass of `bnlab.results`, or a field holds something else.
+        If `result` is not a dataclass of `bnlab.results`, a field holds something else, or `provenance`
+        is not a `Provenance` that JSON can hold.
     ValueError
         If `path` does not end in ``.npz``.
     """
@@ -99,6 +101,11 @@ def save(result: object, path: str | Path, *, provenance: Provenance) -> Path:
             f"result is a {kind}; expected an instance of a dataclass of bnlab.results, one of "
             f"{', '.join(sorted(_kinds()))}. Define its class there and list it in __all__."
         )
+    if not isinstance(provenance, Provenance):
+        raise TypeError(
+            f"provenance is a {type(provenance).__name__}; expected a Provenance. "
+            "Make one with Provenance.now(seeds=..., config=..., duration=...)."
+        )
     arrays, plain = {}, {}
     for item in fields(result):
         value = getattr(result, item.name)
@@ -107,7 +114,13 @@ def save(result: object, path: str | Path, *, provenance: Provenance) -> Path:
         else:
             plain[item.name] = _plain(f"{kind}.{item.name}", value)
     head = {"format": FORMAT, "kind": kind, "fields": plain, "provenance": asdict(provenance)}
-    head["sha256"] = _digest(head, arrays)
+    try:
+        head["sha256"] = _digest(head, arrays)
+    except TypeError as error:  # the fields are plain by now
+        raise TypeError(
+            f"provenance holds what JSON cannot ({error}), for example in its config; expected numbers, "
+            "strings, booleans, None, lists and dicts of those. Convert arrays with .tolist()."
+        ) from error
     path.parent.mkdir(parents=True, exist_ok=True)
     handle, beside = tempfile.mkstemp(dir=path.parent, prefix=path.stem, suffix=".tmp")
     try:
@@ -153,7 +166,9 @@ def load(path: str | Path) -> tuple[Any, Provenance]:
         ValueError,
         TypeError,
         AttributeError,
+        RuntimeError,  # what zipfile raises when damage looks like encryption or another compression
         zipfile.BadZipFile,
+        zlib.error,
     ) as error:
         raise ValueError(
             f"{path} is not a readable result of bnlab ({type(error).__name__}: {error}). It is damaged or "
