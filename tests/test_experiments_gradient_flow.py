@@ -152,6 +152,29 @@ def test_activations_without_a_closed_form_say_so():
     assert result.limit == gradient_flow.explosion_limit("tanh")
 
 
+def test_fresh_seeds_are_fresh_and_overlap_where_they_should():
+    settings = {"batch_sizes": (8,), "width": 32, "depth": 8, "skip": 1}
+    first, later = (
+        gradient_flow.explosion_rates("relu", draws=n, first_seed=s, **settings).rate[:, 0]
+        for n, s in ((4, 0), (2, 2))
+    )
+    close(first[2:], later)
+    assert not np.isclose(first[:2], later).any()
+
+
+def test_training_calms_the_explosion_the_faster_the_larger_the_rate():
+    fast, slow = (
+        gradient_flow.gradient_ratio(lr=lr, checkpoints=(0, 1, 20), depth=40, seeds=(50, 51))
+        for lr in (0.1, 0.001)
+    )
+    close(fast[:, 0], slow[:, 0])
+    expected = gradient_flow.explosion_rate("relu", 60) ** (39 / 2)
+    assert (fast[:, 0] > expected / 3).all()
+    assert (fast[:, 0] < expected * 3).all()
+    assert (np.diff(np.log(fast), axis=1) < 0).all()
+    assert (fast[:, 1:] < slow[:, 1:]).all()
+
+
 # ---- learning rates --------------------------------------------------------------------------------
 
 
@@ -165,6 +188,9 @@ def sweeps():
         "with": gradient_flow.rate_sweep("with", norm=nn.BatchNorm1d, **settings),
         "flat": gradient_flow.rate_sweep("flat", **flat, **settings),
         "outputs": gradient_flow.rate_sweep("outputs", **outputs, **settings),
+        "fixed": gradient_flow.rate_sweep(
+            "fixed", norm=nn.BatchNorm1d, fixed=("linear3",), **settings
+        ),
     }
 
 
@@ -174,6 +200,13 @@ def test_normalization_raises_the_largest_stable_rate(sweeps):
     assert (largest["with"] > largest["without"]).all()
     assert (largest["outputs"] == 64).all()
     assert (largest["flat"] < 64).all()
+    assert (largest["fixed"] == 64).all()  # it is the last layer that limits the others
+
+
+def test_a_fixed_layer_stays():
+    settings = {"lrs": (0.5,), "steps": 3, "seeds": (50,)}
+    assert gradient_flow.rate_sweep("", fixed=("linear1",), **settings).growth.item() == 1
+    assert gradient_flow.rate_sweep("", **settings).growth.item() != 1
 
 
 def test_where_everything_is_normalized_weights_grow_instead(sweeps):

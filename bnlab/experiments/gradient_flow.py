@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 import numpy as np
+import torch
 from torch import nn
 
 from bnlab import data, models, training
@@ -17,6 +18,7 @@ __all__ = [
     "explosion_limit",
     "explosion_rate",
     "explosion_rates",
+    "gradient_ratio",
     "largest_stable",
     "neuron_run",
     "rate_sweep",
@@ -260,7 +262,7 @@ def explosion_rate(activation: str, batch_size: int) -> float:
 
     Notes
     -----
-    The limits are those of Yang et al. 2019; the chapter derives both formulas.
+    The limits are those of Yang et al. 2019; Chapter 6 derives both formulas.
 
     Examples
     --------
@@ -296,6 +298,7 @@ def explosion_rates(
     depth: int = 16,
     skip: int = 3,
     draws: int = 10,
+    first_seed: int = 0,
 ) -> ExplosionRates:
     r"""Measure how much the squared gradient grows per layer in normalized random networks.
 
@@ -311,8 +314,8 @@ def explosion_rates(
         Units in each layer and number L of layers.
     skip : int
         Layers s left out at each end, where inputs and loss still show.
-    draws : int
-        Networks; seeds 0, 1, ...
+    draws, first_seed : int
+        Number of networks, and the seed of the first; the others take the numbers after it.
 
     Returns
     -------
@@ -334,6 +337,7 @@ def explosion_rates(
             depth=depth,
             examples=batch_size,
             seeds=draws,
+            first_seed=first_seed,
         ).gradient
         first, last = skip, depth - 1 - skip
         rates[:, j] = (gradient[:, first] / gradient[:, last]) ** (2 / (last - first))
@@ -349,6 +353,76 @@ def explosion_rates(
     )
 
 
+def gradient_ratio(
+    *,
+    lr: float,
+    checkpoints: Sequence[int] = (0, 1, 10, 100),
+    width: int = 100,
+    depth: int = 50,
+    batch_size: int = 60,
+    seeds: Sequence[int] = tuple(range(5)),
+) -> np.ndarray:
+    r"""Train deep normalized ReLU networks on digits and follow the gradient's growth over the depth.
+
+    .. math:: \lVert \partial \ell / \partial z_1 \rVert \,/\, \lVert \partial \ell / \partial z_L \rVert
+
+    with :math:`z_k` the inputs of the k-th of L nonlinearities, for one fixed batch.
+
+    Parameters
+    ----------
+    lr : float
+        The learning rate.
+    checkpoints : sequence of int
+        Numbers of steps after which to measure; 0 is the initialization.
+    width, depth, batch_size : int
+        Units in each layer, number L of hidden layers, and batch size.
+    seeds : sequence of int
+        Each sets the weights and the order of the batches.
+
+    Returns
+    -------
+    numpy.ndarray
+        Shape (seeds, checkpoints).
+
+    Examples
+    --------
+    >>> ratio = gradient_ratio(lr=0.1, checkpoints=(0,), depth=12, seeds=(0,))
+    >>> bool(ratio[0, 0] > 3)
+    True
+    """
+    digits, _ = data.mnist_5k().split(test=1000, seed=0)
+    x, y = (t[:batch_size] for t in training.tensors(digits))
+    ratio = np.empty((len(seeds), len(checkpoints)))
+    for i, seed in enumerate(seeds):
+
+        def measure(t: int, model: nn.Module, i=i) -> None:
+            if t in checkpoints:
+                ratio[i, list(checkpoints).index(t)] = _first_over_last(model, x, y)
+
+        sizes = (digits.x.shape[1], *[width] * depth, 10)
+        training.train(
+            models.mlp(sizes, activation="relu", norm=nn.BatchNorm1d, init_std="he", seed=seed),
+            digits,
+            lr=lr,
+            steps=max(checkpoints),
+            batch_size=batch_size,
+            seed=seed,
+            on_step=measure,
+        )
+    return ratio
+
+
+def _first_over_last(model: nn.Module, x: torch.Tensor, y: torch.Tensor) -> float:
+    inputs = []
+    for name, layer in model.named_children():
+        if name.startswith("act"):
+            inputs.append(x)
+        x = layer(x)
+    loss = nn.functional.cross_entropy(x, y)
+    first, last = torch.autograd.grad(loss, [inputs[0], inputs[-1]])
+    return float(first.norm() / last.norm())
+
+
 # ---- learning rates -------------------------------------------------------------------------------
 
 GUESSING = float(np.log(10))  # the loss of ten equal guesses
@@ -360,6 +434,7 @@ def rate_sweep(
     lrs: Sequence[float],
     norm: Callable[[int], nn.Module] | None = None,
     normalize_outputs: bool = False,
+    fixed: Sequence[str] = (),
     sizes: Sequence[int] = (784, 100, 100, 10),
     steps: int = 100,
     batch_size: int = 60,
@@ -384,6 +459,8 @@ def rate_sweep(
     normalize_outputs : bool
         Normalize the logits as well, without scale and shift, so that *every* parameter is followed
         by a normalization.
+    fixed : sequence of str
+        Names of layers that keep their initial parameters, e.g. ``linear3``, the last.
     sizes : sequence of int
         As for `bnlab.models.mlp`.
     steps, batch_size, last : int
@@ -410,6 +487,8 @@ def rate_sweep(
             model = models.mlp(sizes, activation="relu", norm=norm, init_std="he", seed=seed)
             if normalize_outputs:
                 model.add_module("norm_out", nn.BatchNorm1d(sizes[-1], affine=False))
+            for name in fixed:
+                model.get_submodule(name).requires_grad_(False)
             before = float(model.linear1.weight.detach().norm())
             loss = training.train(
                 model, digits, lr=lr, steps=steps, batch_size=batch_size, seed=seed

@@ -61,6 +61,7 @@ def profile(
     depth: int = 20,
     examples: int = 256,
     seeds: int = 5,
+    first_seed: int = 0,
 ) -> DepthProfile:
     r"""Send independent Gaussian inputs through random networks and measure each layer.
 
@@ -83,6 +84,8 @@ def profile(
         As for `bnlab.models.mlp`.
     width, depth, examples, seeds : int
         Units n in each layer and inputs, number of layers, size of the batch, number of networks.
+    first_seed : int
+        Of the first network; the others take the numbers after it.
 
     Returns
     -------
@@ -93,7 +96,7 @@ def profile(
     The recursion is that of Poole et al. 2016 and Schoenholz et al. 2017.
     """
     measured = []
-    for seed in range(seeds):
+    for seed in range(first_seed, first_seed + seeds):
         model = models.mlp(
             [width] * (depth + 2), activation=activation, norm=norm, init_std=weight_std, seed=seed
         ).double()  # float32 cannot hold a spread of 1e-8 beside a mean of 0.5

@@ -244,7 +244,7 @@ def rate_sweeps(sweeps: Sequence[RateSweep], *, ax=None):
                 sweep.lr,
                 sweep.accuracy.mean(axis=0),
                 color=color,
-                marker="os^D"[i],
+                marker="os^Dv"[i],
                 label=sweep.label,
             )
             ax.fill_between(
