@@ -62,12 +62,16 @@ def test_a_table_lines_its_columns_up():
         text_table({"a": [1], "b": [1, 2]})
 
 
+Z = np.random.default_rng(0).normal(size=100_000)
+
 # ---- two data sets ---------------------------------------------------------------------------------
 
 
 def test_the_shift_hurts_the_line_and_not_the_cubic():
     result = covariate_shift.shifted_fit(seeds=40)
-    line, weighted, best, cubic = (t_interval(result.error[:, i, 1]) for i in range(4))
+    line, weighted, best, mean, cubic = (t_interval(result.error[:, i, 1]) for i in range(5))
+    assert line.low > 2 * mean.high  # worse than a model that ignores x
+    assert mean.mean == pytest.approx(np.var(0.3**3 * Z**3 - 0.3 * Z), rel=0.1)
     assert line.low > 10 * best.high
     assert weighted.high < line.low / 10
     assert weighted.low > best.mean  # weights cost precision
@@ -264,6 +268,30 @@ def test_single_steps_may_be_tried_late_or_never(times):
     )
     assert run.one_step_all.shape == run.one_step_first.shape == (1, len(times), 4)
     assert run.one_step_times.tolist() == list(times)
+
+
+def test_batches_scatter_as_measured_by_hand():
+    digits, _ = covariate_shift._digits()
+    x, _ = training.tensors(digits, dtype=torch.float64)
+    found = covariate_shift.batch_scatter(norm=BN, pairs=2, seeds=(0, 1))
+    model = models.mlp(covariate_shift.SIZES, norm=BN, init_std=0.1, seed=1).double()
+    seen = [probes.observe(model, x[60 * k : 60 * k + 60], ["act2"])["act2"] for k in range(4)]
+    pairs = [np.median(probes.drift(seen[k], seen[k + 1]).wasserstein) for k in (0, 2)]
+    assert found.shape == (2, 4)
+    assert found[1, 2] == pytest.approx(np.mean(pairs))
+
+
+def test_larger_weights_at_the_start_are_used():
+    few = {"steps": 10, "every": 10, "one_step_at": (), "probe_size": 50, "seeds": (0,)}
+    small, large = (
+        covariate_shift.drift_run(lr=1.0, label="", init_std=std, **few) for std in (0.1, 0.4)
+    )
+    assert large.std[0, 0, 1] == pytest.approx(4 * small.std[0, 0, 1])
+    loss = [
+        covariate_shift.learning_rates([1.0], init_std=std, steps=10, seeds=(100,)).loss
+        for std in (0.1, 0.4)
+    ]
+    assert loss[0] != loss[1]
 
 
 def test_learning_rates_are_a_table_of_seeds_and_rates():

@@ -248,14 +248,17 @@ def test_normalize(compute, shape, gamma, beta):
 @pytest.mark.parametrize("params", [{}, {"noise": 0.4, "gain": 0.7, "spread": 0.6, "change": 0.3}])
 def test_cup_game(compute, standard, params):
     data = compute("cup-game", **params)
-    players = [np.array(data[k]) for k in ("gains", "offsets", "gainsLater", "offsetsLater")]
-    correlation, stale = cup_game.theory(
-        *players, noise=params.get("noise", 0.1), standard=standard
-    )
+    names = ("gains", "offsets", "gainsLater", "offsetsLater")
+    players = [[np.array(chain[k]) for k in names] for chain in data["players"]]
+    noise = params.get("noise", 0.1)
+    found = [cup_game.theory(*chain, noise=noise, standard=standard) for chain in players]
+    correlation = np.mean([r2 for r2, _ in found], axis=0)
+    stale = np.exp(np.mean([np.log(error) for _, error in found], axis=0))
     line = [point for point in data["lines"] if point["standard"] == standard]
     np.testing.assert_allclose([p["correlation"] for p in line], correlation, rtol=1e-9)
     np.testing.assert_allclose([p["stale"] for p in line], stale, rtol=1e-9)
     assert len(line) == 30
+    assert len(players) == 50
 
 
 @pytest.mark.parametrize(("mean", "std"), [(2.0, 3.0), (-6.0, 0.5), (0.0, 8.0)])

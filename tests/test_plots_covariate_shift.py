@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 
 from bnlab import plots
+from bnlab.plots import style
 from bnlab.results import CupGame, DepthProfile, DriftRun, ShiftedFit, t_interval
 
 rng = np.random.default_rng(0)
@@ -117,10 +118,12 @@ def test_depth_draws_measurement_and_theory(quantity):
     measured, normalized = profile(), profile(normalized=True)
     ax = plots.depth_profile([measured, normalized], quantity=quantity)
     assert np.array_equal(ax.get_lines()[0].get_ydata(), measured.size_theory)
+    assert bool(ax.containers[1].lines[0].get_color() == style.NORMALIZED)
+    assert bool(ax.containers[0].lines[0].get_color() == style.PLAIN)
     bars = ax.containers[0]
     assert bars.get_label() == "tanh, std 0.05"
     assert ax.containers[1].get_label() == "tanh, normalized, std 0.05"
-    middle = t_interval(getattr(measured, quantity))
+    middle = t_interval(getattr(measured, quantity), geometric=True)
     np.testing.assert_allclose(bars.lines[0].get_ydata(), middle.mean)
     ends = [bars.lines[2][0].get_segments()[k][:, 1] for k in range(6)]
     np.testing.assert_allclose(ends, np.stack([middle.low, middle.high], axis=1))

@@ -14,11 +14,11 @@ from bnlab import data, models, probes, training
 from bnlab.experiments.signal_depth import saturated_share
 from bnlab.results import DriftRun, LearningRates, ShiftedFit
 
-__all__ = ["drift_run", "learning_rates", "shifted_fit"]
+__all__ = ["batch_scatter", "drift_run", "learning_rates", "shifted_fit"]
 
 SIZES = (784, 100, 100, 100, 10)  # the network of Ioffe & Szegedy 2015, section 4.1
 BATCH_SIZE = 60  # and its batch size
-INIT_STD = 0.1  # the paper gives none
+INIT_STD = 0.1  # our choice: the paper gives none
 SITES = ("linear2", "act1", "act2", "act3")  # we look at the inputs of these layers
 
 
@@ -27,7 +27,8 @@ def shifted_fit(*, n: int = 100, noise: float = 0.3, seeds: int = 200) -> Shifte
 
     The truth is :math:`y = x^3 - x` plus noise everywhere; only the inputs move, from
     :math:`\mathcal N(0.5, 0.5^2)` in training to :math:`\mathcal N(0, 0.3^2)` later. The weighted
-    line gives each training point the weight :math:`p_\text{new}(x) / p_\text{train}(x)`.
+    line gives each training point the weight :math:`p_\text{new}(x) / p_\text{train}(x)`. The mean of
+    the new points, used everywhere, is what a model that ignores x can do.
 
     Parameters
     ----------
@@ -49,11 +50,11 @@ def shifted_fit(*, n: int = 100, noise: float = 0.3, seeds: int = 200) -> Shifte
     Examples
     --------
     >>> result = shifted_fit(seeds=20)
-    >>> line, _, best_line, _ = result.error.mean(axis=0)[:, 1]  # on the new inputs
+    >>> line, _, best_line, *_ = result.error.mean(axis=0)[:, 1]  # on the new inputs
     >>> bool(line > 10 * best_line)
     True
     """
-    fits = ("line", "weighted line", "line for new inputs", "cubic")
+    fits = ("line", "weighted line", "line for new inputs", "mean of new points", "cubic")
     grid = np.linspace(-1.2, 1.8, 121)
     errors = np.empty((seeds, len(fits), 2))
     for seed in reversed(range(seeds)):  # the first seed comes last, and stays for the figure
@@ -65,6 +66,7 @@ def shifted_fit(*, n: int = 100, noise: float = 0.3, seeds: int = 200) -> Shifte
             np.polyfit(train, y_train, 1),
             np.polyfit(train, y_train, 1, w=np.sqrt(weight)),  # polyfit squares its weights
             np.polyfit(new, y_new, 1),
+            np.polyfit(new, y_new, 0),
             np.polyfit(train, y_train, 3),
         )
         fresh = rng.normal(size=1000)
@@ -83,6 +85,7 @@ def learning_rates(
     lrs: Sequence[float],
     *,
     norm: Callable[[int], nn.Module] | None = None,
+    init_std: float = INIT_STD,
     steps: int = 300,
     seeds: Sequence[int] = (100, 101),
 ) -> LearningRates:
@@ -95,6 +98,8 @@ def learning_rates(
     lrs : sequence of float
     norm : callable, optional
         As for `bnlab.models.mlp`.
+    init_std : float
+        Standard deviation of the first weights.
     steps : int
     seeds : sequence of int
 
@@ -106,7 +111,7 @@ def learning_rates(
     loss = np.empty((len(seeds), len(lrs)))
     for i, seed in enumerate(seeds):
         for j, lr in enumerate(lrs):
-            model = _network(norm, seed)
+            model = _network(norm, seed, init_std)
             history = training.train(
                 model, digits, lr=lr, steps=steps, batch_size=BATCH_SIZE, seed=seed
             )
@@ -119,6 +124,7 @@ def drift_run(
     lr: float,
     norm: Callable[[int], nn.Module] | None = None,
     label: str,
+    init_std: float = INIT_STD,
     steps: int = 600,
     every: int = 20,
     one_step_at: Sequence[int] = (0, 20, 100, 600),
@@ -139,6 +145,8 @@ def drift_run(
         As for `bnlab.models.mlp`.
     label : str
         Name of the run in figures.
+    init_std : float
+        Standard deviation of the first weights.
     steps, every : int
         Length of the run, and steps between two records.
     one_step_at : sequence of int
@@ -184,7 +192,7 @@ def drift_run(
                     drifts = _drifts(seen, probes.observe(moved, probe, SITES))
                     tried[name].append(drifts["wasserstein"])
 
-        model = _network(norm, seed)
+        model = _network(norm, seed, init_std)
         history = training.train(
             model, digits, lr=lr, steps=steps, batch_size=BATCH_SIZE, seed=seed, on_step=record
         )
@@ -208,10 +216,46 @@ def drift_run(
     )
 
 
-def _network(norm: Callable[[int], nn.Module] | None, seed: int) -> nn.Sequential:
+def batch_scatter(
+    *,
+    norm: Callable[[int], nn.Module] | None = None,
+    pairs: int = 10,
+    seeds: Sequence[int] = tuple(range(6)),
+) -> np.ndarray:
+    """Measure how far apart two mini-batches are for one network that does not learn.
+
+    The same distance as in `drift_run`, between the 60 digits of one batch and the 60 of another,
+    before the first step: what a layer receives differs by that much from step to step anyway.
+
+    Parameters
+    ----------
+    norm : callable, optional
+        As for `bnlab.models.mlp`.
+    pairs : int
+        Pairs of batches to average over; no digit is used twice.
+    seeds : sequence of int
+        Of the weights.
+
+    Returns
+    -------
+    array of shape (seeds, layers)
+    """
+    x = training.tensors(_digits()[0], dtype=torch.float64)[0]
+    batches = x[: 2 * pairs * BATCH_SIZE].split(BATCH_SIZE)
+    scatter = np.empty((len(seeds), pairs, len(SITES)))
+    for i, seed in enumerate(seeds):
+        seen = [probes.observe(_network(norm, seed), b, SITES) for b in batches]
+        for j in range(pairs):
+            scatter[i, j] = _drifts(seen[2 * j], seen[2 * j + 1])["wasserstein"]
+    return scatter.mean(axis=1)
+
+
+def _network(
+    norm: Callable[[int], nn.Module] | None, seed: int, init_std: float = INIT_STD
+) -> nn.Sequential:
     # In float64: hundreds of steps would carry float32's rounding, which differs between machines,
     # into digits that the book prints.
-    return models.mlp(SIZES, norm=norm, init_std=INIT_STD, seed=seed).double()
+    return models.mlp(SIZES, norm=norm, init_std=init_std, seed=seed).double()
 
 
 def _digits() -> tuple[data.Dataset, data.Dataset]:

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.ticker import MaxNLocator, NullFormatter
+from matplotlib.ticker import LogLocator, MaxNLocator, NullFormatter
 
 from bnlab.plots import style
 from bnlab.results import CupGame, DepthProfile, DriftRun, ShiftedFit, t_interval
@@ -149,24 +149,24 @@ def one_step_drift(
 def depth_profile(
     profiles: Sequence[DepthProfile], *, quantity: str = "spread", ax: Axes | None = None
 ) -> Axes:
-    """Draw a quantity against depth: points measured (95% intervals), lines mean-field theory."""
+    """Draw a quantity against depth: points geometric means (95% intervals), lines mean-field theory."""
     names = {
         "size": "size",
         "spread": "spread over examples",
         "gradient": "gradient (last layer = 1)",
     }
     with style.axes(ax) as ax:
-        for i, profile in enumerate(profiles):
+        plain = iter(zip((style.PLAIN, style.GREEN, style.ROSE, style.OLIVE), "os^v", strict=True))
+        for profile in profiles:
+            color, marker = (style.NORMALIZED, "D") if profile.normalized else next(plain)
             values = getattr(profile, quantity)
             layers = np.arange(1, values.shape[1] + 1)
-            mid = t_interval(values)
+            mid = t_interval(values, geometric=True)
             label = profile.activation + (", normalized" if profile.normalized else "")
             label += f", std {profile.weight_std:.3g}"
-            line = ax.plot(layers, getattr(profile, f"{quantity}_theory"), color=f"C{i}")[0]
+            ax.plot(layers, getattr(profile, f"{quantity}_theory"), color=color)
             bars = np.stack([mid.mean - mid.low, mid.high - mid.mean])
-            ax.errorbar(
-                layers, mid.mean, bars, fmt="os^Dv"[i % 5], ms=5, color=line.get_color(), label=label
-            )  # fmt: skip
+            ax.errorbar(layers, mid.mean, bars, fmt=marker, ms=5, color=color, label=label)
         ax.set(xlabel="layer", ylabel=names[quantity], yscale="log")
         ax.xaxis.set_major_locator(MaxNLocator(integer=True))
         ax.legend()
@@ -188,7 +188,10 @@ def saturated_share(
 
 
 def _plain_numbers(ax: Axes) -> None:
-    """Write 0.1 and not a power of ten, at the main ticks of a logarithmic axis only."""
+    """Write 0.1 and not a power of ten; on less than two decades of a logarithmic axis also 0.2 and 0.5."""
+    low, high = ax.get_ylim()
+    if high / low < 100:
+        ax.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
     ax.yaxis.set_major_formatter("{x:g}")
     ax.yaxis.set_minor_formatter(NullFormatter())
 

@@ -4,9 +4,10 @@
   const { math, format } = BNLive;
   const longest = 30;
   const random = math.random(2);
-  const draws = Object.fromEntries(
-    ["gain", "offset", "gainChange", "offsetChange"].map((name) => [name, random.normals(longest)]),
-  );
+  const chains = Array.from({ length: 50 }, () =>
+    Object.fromEntries(
+      ["gain", "offset", "gainChange", "offsetChange"].map((name) => [name, random.normals(longest)]),
+    ));
   const arms = [
     { standard: "nobody", label: "nobody", color: "plain", dash: "none" },
     { standard: "listener", label: "listener", color: "third", dash: "6 4" },
@@ -37,22 +38,36 @@
       { id: "change", label: "Change since learning", min: 0, max: 0.4, step: 0.02, value: 0.1 },
     ],
     compute({ noise, gain, spread, change }) {
-      const logGains = draws.gain.map((z) => Math.log(gain) + spread * z);
-      const gains = logGains.map(Math.exp);
-      const offsets = draws.offset.map((z) => spread * z);
-      const gainsLater = logGains.map((value, k) => Math.exp(value + change * draws.gainChange[k]));
-      const offsetsLater = offsets.map((value, k) => value + change * draws.offsetChange[k]);
-      const lines = arms.flatMap(({ standard }) => {
-        const then = propagate(gains, offsets, noise, standard);
-        const now = propagate(gainsLater, offsetsLater, noise, standard);
-        return then.map(({ a, b, v }, k) => {
-          const slope = a / (a * a + v);
-          const stale =
-            (slope * now[k].a - 1) ** 2 + (slope * (now[k].b - b)) ** 2 + slope ** 2 * now[k].v;
-          return { standard, cups: k + 1, correlation: (a * a) / (a * a + v), stale };
-        });
+      const players = chains.map((draws) => {
+        const logGains = draws.gain.map((z) => Math.log(gain) + spread * z);
+        const offsets = draws.offset.map((z) => spread * z);
+        return {
+          gains: logGains.map(Math.exp),
+          offsets,
+          gainsLater: logGains.map((value, k) => Math.exp(value + change * draws.gainChange[k])),
+          offsetsLater: offsets.map((value, k) => value + change * draws.offsetChange[k]),
+        };
       });
-      return { gains, offsets, gainsLater, offsetsLater, lines };
+      const lines = arms.flatMap(({ standard }) => {
+        const found = players.map((chain) => {
+          const then = propagate(chain.gains, chain.offsets, noise, standard);
+          const now = propagate(chain.gainsLater, chain.offsetsLater, noise, standard);
+          return then.map(({ a, b, v }, k) => {
+            const slope = a / (a * a + v);
+            const stale =
+              (slope * now[k].a - 1) ** 2 + (slope * (now[k].b - b)) ** 2 + slope ** 2 * now[k].v;
+            return { correlation: (a * a) / (a * a + v), stale };
+          });
+        });
+        // Errors spread over powers of ten, so their mean is geometric; without noise they may be 0.
+        return math.linspace(1, longest, longest).map((cups) => ({
+          standard,
+          cups,
+          correlation: math.mean(found.map((chain) => chain[cups - 1].correlation)),
+          stale: Math.exp(math.mean(found.map((chain) => Math.log(Math.max(chain[cups - 1].stale, 1e-30))))),
+        }));
+      });
+      return { players, lines };
     },
     draw({ lines }, { cups }, { Plot, width, narrow, colors }) {
       const shown = (standard) => lines.filter((point) => point.standard === standard);
@@ -86,7 +101,7 @@
         lines.filter((point) => point.cups === cups).map((point) => [point.standard, point]));
       const errors = arms.map(({ standard, label }) => `${label} ${format(at[standard].stale, 3)}`);
       return [
-        `After ${cups} cups, error of the old decoder by who standardizes: ${errors.join(", ")}.`,
+        `After ${cups} cups, error of the old decoder by who standardizes (geometric mean of ${chains.length} chains): ${errors.join(", ")}.`,
         `A decoder learned anew would have ${format(1 - at.nobody.correlation, 3)} if nobody or the listener standardizes, ` +
           `${format(1 - at.everyone.correlation, 3)} if everyone does.`,
       ];
