@@ -25,7 +25,7 @@ class TestRace:
     result = experiments.statistics_race(checkpoints=(10, 60), seeds=(0, 1, 2), examples=1000)
 
     def column(self, start):
-        return next(k for k, m in enumerate(self.result.methods) if m.startswith(start))
+        return max(k for k, m in enumerate(self.result.methods) if m.startswith(start))
 
     def test_torchs_own_running_average_is_the_watcher_of_momentum_01(self):
         model = experiments.train_networks(steps=60, seeds=(0,))[0]
@@ -53,6 +53,17 @@ class TestRace:
         )
         np.testing.assert_allclose(one, layers, rtol=0.01)
         assert not np.array_equal(one, layers)
+
+    def test_layer_by_layer_small_batches_serve_as_well_as_large_ones(self):
+        small = experiments.statistics_race(
+            batch_size=4, lr=0.1, checkpoints=(60,), seeds=(0, 1, 2), examples=1000
+        )
+        single, layers = (
+            small.loss[:, 0, small.methods.index(f"{way}, batches of 4")] - small.loss[:, 0, -1]
+            for way in ("single pass", "layer by layer")
+        )
+        assert small.methods[-1] == "layer by layer"
+        assert (np.abs(layers) < single / 5).all()
 
     def test_training_is_not_disturbed_by_the_tests_in_between(self):
         late = experiments.statistics_race(checkpoints=(60,), seeds=(0,), examples=1000)

@@ -105,7 +105,8 @@ def statistics_race(
     Returns
     -------
     StatisticsRace
-        The methods are each momentum, a single pass in batches of both sizes, and layer by layer.
+        The methods are each momentum; a single pass in batches of both sizes; layer by layer in
+        training's batches; and layer by layer in large ones.
 
     Examples
     --------
@@ -118,6 +119,7 @@ def statistics_race(
         *(f"running average, momentum {a:g}" for a in momenta),
         f"single pass, batches of {batch_size}",
         f"single pass, batches of {large_batch}",
+        f"layer by layer, batches of {batch_size}",
         "layer by layer",
     )
     found = np.empty((2, len(seeds), len(checkpoints), len(methods)))
@@ -139,7 +141,7 @@ def statistics_race(
             ways += [
                 lambda b=b: inference.recalibrate(twin, b, sequential=False) for b in (small, large)
             ]
-            ways += [lambda: inference.recalibrate(twin, large)]
+            ways += [lambda b=b: inference.recalibrate(twin, b) for b in (small, large)]
             for k, way in enumerate(ways):
                 way()
                 found[:, i, list(checkpoints).index(t), k] = _accuracy_and_loss(twin.eval(), x, y)
