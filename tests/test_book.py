@@ -343,6 +343,19 @@ def test_every_name_in_the_notation_table_exists():
     assert torch_names <= torch_known, torch_names - torch_known
 
 
+def test_the_package_pages_show_every_module():
+    pages = "".join((BOOK / name).read_text() for name in ("api.md", "api_experiments.md"))
+    shown = {
+        *re.findall(r"automodule:: ([\w.]+)", pages),
+        "bnlab.plots.style",
+    }  # style draws nothing
+    paths = [p.relative_to(ROOT).with_suffix("") for p in (ROOT / "bnlab").rglob("*.py")]
+    modules = [
+        ".".join(p.parts) for p in paths if not any(part.startswith("_") for part in p.parts)
+    ]
+    assert [m for m in modules if m not in shown and m.rpartition(".")[0] not in shown] == []
+
+
 def test_the_glossary_is_sorted_and_every_term_is_used():
     text = (BOOK / "glossary.md").read_text()
     body = re.search(r"\{glossary\}\n(.*?)\n`{3,}", text, flags=re.S).group(1)
