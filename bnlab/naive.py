@@ -301,7 +301,7 @@ def scale_push(u: np.ndarray, t: np.ndarray) -> float:
     (-4.0, 2.0)
     """
     _check_sample(u, t)
-    if np.ptp(u) == 0:
+    if np.ptp(u) == 0 or u.std() == 0:
         raise ValueError(_CONSTANT.format(where="the input u", value=float(u[0])))
     u_hat = u / u.std()
     return float(2 * (np.mean(u_hat**2) - np.mean(u_hat * t)))
@@ -408,7 +408,7 @@ def stalling_bias(step: float, *, dtype: Any = np.float32) -> float:
 
 _RECORDED = ("a", "b", "gamma", "beta", "loss", "output_change", "grad_a", "grad_b")
 _CONSTANT = (
-    "{where} is constant (every value is {value}), so its standard deviation is 0; expected values "
+    "{where} is constant (every value is {value:.6g}, or nearly), so its standard deviation is 0; expected values "
     "that differ, because scaling divides by it. Use variant='center', or another a0, lr or input."
 )
 
@@ -418,7 +418,7 @@ def _gradients(u, t, variant, through_statistics, *, a, b, gamma, beta, step=0) 
     center, scale = "center" in variant, "scale" in variant
     x = a * u + b
     mean, std = x.mean(), x.std() if scale else x.dtype.type(1)
-    if scale and x.min() == x.max():
+    if scale and (x.min() == x.max() or std == 0):  # few digits lose a small variance to 0
         raise ValueError(_CONSTANT.format(where=f"x = a*u + b at step {step}", value=float(x[0])))
     x_hat = (x - mean if center else x) / std
     error = gamma * x_hat + beta - t

@@ -100,9 +100,10 @@ def batch_norm_forward(
         # Centering twice leaves exactly 0 of a constant feature, so the comparison is safe.
         _refuse_zero("the batch variance", var_B == 0)
     inv_std = 1 / np.sqrt(var_B + eps)
-    x_hat = np.multiply(c, _along_features(inv_std, x.ndim, c.dtype), out=c)
-    y = x_hat * _along_features(gamma, x.ndim, c.dtype)
-    y += _along_features(beta, x.ndim, c.dtype)
+    with np.errstate(over="ignore", invalid="ignore"):  # _cast refuses what overflows
+        x_hat = np.multiply(c, _along_features(inv_std, x.ndim, c.dtype), out=c)
+        y = x_hat * _along_features(gamma, x.ndim, c.dtype)
+        y += _along_features(beta, x.ndim, c.dtype)
     m = x.size // x.shape[1]
     cache = BatchNormCache(x_hat, gamma.copy(), mu_B, var_B, inv_std, eps, m, x.dtype)
     return _cast("y", y, x.dtype), cache
@@ -176,8 +177,9 @@ def batch_norm_backward(
     c, mean_dy = _center("dy", dy, x_hat.dtype)
     dbeta = m * mean_dy
     dgamma = _sum_over_batch(c, x_hat)
-    c -= x_hat * _along_features(dgamma / m, c.ndim, c.dtype)
-    c *= _along_features(cache.gamma * cache.inv_std, c.ndim, c.dtype)
+    with np.errstate(over="ignore", invalid="ignore"):
+        c -= x_hat * _along_features(dgamma / m, c.ndim, c.dtype)
+        c *= _along_features(cache.gamma * cache.inv_std, c.ndim, c.dtype)
     return (
         _cast("dx", c, cache.dtype),
         _cast("dgamma", dgamma, cache.gamma.dtype),
@@ -245,13 +247,13 @@ def batch_norm_inference(
     eps = _validate.number("eps", eps, low=0)
     if eps == 0:
         _refuse_zero("var", var == 0)
-    scale = gamma / np.sqrt(var.astype(np.float64) + eps)
     # Subtract the mean first, in the wider dtype of the two: folding it into the shift instead
     # would lose the digits of x when the mean is large.
     dtype = np.result_type(x, mean, np.float32)
-    y = x - _along_features(mean, x.ndim, dtype)
-    y *= _along_features(scale, x.ndim, dtype)
-    y += _along_features(beta, x.ndim, dtype)
+    with np.errstate(over="ignore", invalid="ignore"):
+        y = x - _along_features(mean, x.ndim, dtype)
+        y *= _along_features(gamma / np.sqrt(var.astype(np.float64) + eps), x.ndim, dtype)
+        y += _along_features(beta, x.ndim, dtype)
     return _cast("y", y, x.dtype)
 
 
@@ -445,15 +447,14 @@ def _along_features(values: np.ndarray, ndim: int, dtype: np.dtype) -> np.ndarra
 
 
 def _cast(name: str, value: np.ndarray, dtype: np.dtype) -> np.ndarray:
-    """Round to the caller's dtype, but never turn a finite result into Inf."""
-    if value.dtype == dtype:
-        return value
+    """Round to the caller's dtype, and refuse a result that overflowed there or on the way."""
     with np.errstate(over="ignore"):
-        rounded = value.astype(dtype)
-    lost = np.isinf(rounded) & np.isfinite(value)
+        rounded = value.astype(dtype, copy=False)
+    lost = ~np.isfinite(rounded)
     if lost.any():
+        size = float(np.nan_to_num(np.abs(value[lost]), nan=np.inf, posinf=np.inf).max())
         raise ValueError(
-            f"{name} reaches {float(np.abs(value[lost]).max()):.3g}, but {np.dtype(dtype)} ends at "
+            f"{name} reaches {size:.3g}, but {np.dtype(dtype)} ends at "
             f"{float(np.finfo(dtype).max):.3g}; expected values that fit. Pass arrays of a wider "
             f"dtype, or scale them down."
         )

@@ -259,6 +259,11 @@ def whiten(x: np.ndarray, *, method: str = "zca", eps: float = 0.0) -> Whitening
         _full_rank(rows, np.finfo(x.dtype).eps)
     mean = _mean(rows)
     v, variances = _principal_directions(rows - mean)
+    if not np.isfinite(variances).all() or (variances + eps == 0).any():
+        raise ValueError(
+            "the variances of x overflow float64, or round to 0; expected values that can be squared. "
+            "Express x in another unit."
+        )
     scale = np.sqrt(variances + eps)
     turn_back = v.T if method == "zca" else np.eye(len(mean))
     matrix, inverse = (v / scale) @ turn_back, turn_back.T @ (scale[:, None] * v.T)
@@ -370,11 +375,11 @@ def _table(x: object) -> np.ndarray:
             f"Fit on the whole training set, then use .apply on single rows."
         )
     with np.errstate(over="ignore"):
-        overflows = np.isinf(np.ptp(rows, axis=0))
+        overflows = np.isinf(np.ptp(rows, axis=0) * len(rows))
     if overflows.any():
         raise ValueError(
-            f"columns {np.flatnonzero(overflows).tolist()} of x span more than the largest float; "
-            f"expected a finite range. Express them in a larger unit."
+            f"columns {np.flatnonzero(overflows).tolist()} of x span so much that sums overflow; "
+            f"expected a range that float64 can sum. Express them in a larger unit."
         )
     return rows
 
@@ -431,7 +436,8 @@ def _principal_directions(centered: np.ndarray) -> tuple[np.ndarray, np.ndarray]
     r = np.linalg.qr(centered, mode="r")
     _, singular_values, v_t = np.linalg.svd(r, full_matrices=True)
     variances = np.zeros(centered.shape[1])
-    variances[: len(singular_values)] = singular_values**2 / len(centered)
+    with np.errstate(over="ignore"):
+        variances[: len(singular_values)] = singular_values**2 / len(centered)
     largest = np.abs(v_t).argmax(
         axis=1
     )  # V is unique only up to signs: make the largest entry positive

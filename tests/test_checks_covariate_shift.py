@@ -73,6 +73,7 @@ WRONG = {
         ),
         "difference": lambda x, m, s, m2, s2: normal(x, m2, s2) - normal(x, m, s),
         "ones": lambda x, *_: np.ones_like(x),
+        "zeros": lambda x, *_: np.zeros_like(x),
         "no half": lambda x, m, s, m2, s2: (
             s / s2 * np.exp(((x - m) / s) ** 2 - ((x - m2) / s2) ** 2)
         ),

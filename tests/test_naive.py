@@ -305,6 +305,13 @@ def test_a_scale_that_lands_on_zero_is_reported_with_its_step():
         naive.train(u, 0 * u, variant="scale", lr=0.5, steps=3)
 
 
+def test_a_spread_too_small_for_the_dtype_is_reported_not_divided_by():
+    u = np.array([1e-4, 2e-4, 3e-4], dtype=np.float16)  # the variance rounds to 0
+    for call in (lambda: naive.gradients(u, u, variant="scale"), lambda: naive.scale_push(u, u)):
+        with pytest.raises(ValueError, match="or nearly"):
+            call()
+
+
 def test_constant_input_is_fine_when_only_centering():
     assert naive.train(np.ones(4), np.ones(4), steps=2).output_change.max() < 1e-15
 

@@ -668,6 +668,29 @@ def test_overflow_is_refused():
         update_running_statistics(zero, np.ones(1, np.float16), cache)
 
 
+@pytest.mark.parametrize(("gamma", "beta"), [(3e38, 0.0), (1e300, 0.0), (0.0, 1e300), (-3e38, 0.0)])
+def test_a_result_that_overflows_is_refused_whichever_step_overflowed(gamma, beta):
+    x = np.array([[1.0], [2.0], [9.0]], dtype=np.float32)
+    gamma, beta, one = np.array([gamma]), np.array([beta]), np.ones(1)
+    with pytest.raises(ValueError, match=r"y reaches \S+, but float32 ends at 3.4e\+38"):
+        batch_norm_forward(x, gamma, beta)
+    with pytest.raises(ValueError, match=r"y reaches \S+, but float32 ends at 3.4e\+38"):
+        batch_norm_inference(x, gamma, beta, 0 * one, 0.01 * one)
+
+
+def test_a_gradient_that_overflows_is_refused():
+    x = np.array([[1e-20], [2e-20], [9e-20]], dtype=np.float32)
+    _, cache = batch_norm_forward(x, np.array([3e30]), np.zeros(1), eps=0)
+    with pytest.raises(ValueError, match=r"dx reaches \S+, but float32 ends"):
+        batch_norm_backward(np.array([[1.0], [0.0], [0.0]], dtype=np.float32), cache)
+
+
+def test_a_variance_that_float32_cannot_invert_is_refused():
+    x = np.array([[1e-42], [2e-42]], dtype=np.float32)
+    with pytest.raises(ValueError, match="y reaches inf"):
+        batch_norm_forward(x, np.ones(1), np.zeros(1), eps=0)
+
+
 def test_large_float32_does_not_overflow_in_its_squares():
     x = np.array([[-1e30], [1e30]], np.float32)
     y, cache = batch_norm_forward(x, np.ones(1, np.float32), np.zeros(1, np.float32))

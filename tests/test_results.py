@@ -153,6 +153,12 @@ def test_only_a_provenance_that_json_can_hold_is_saved(tmp_path, sample):
     assert list(tmp_path.iterdir()) == []
 
 
+def test_an_array_of_objects_is_named(tmp_path, origin):
+    odd = Sample(np.array([object()]), np.array(["a"]), 0.5, (1,))
+    with pytest.raises(TypeError, match=r"Sample\.loss holds an array of object"):
+        save(odd, tmp_path / "x.npz", provenance=origin)
+
+
 def test_the_name_must_end_in_npz(tmp_path, sample, origin):
     with pytest.raises(ValueError, match=r"ends in \.npz"):
         save(sample, tmp_path / "x.json", provenance=origin)

@@ -307,6 +307,16 @@ def test_a_range_that_overflows_is_refused(fit):
         fit(np.array([[0.0, -1e308], [1.0, 1e308], [3.0, 0.0]]))
 
 
+@pytest.mark.parametrize("unit", [1e155, 1e-170])
+def test_variances_that_do_not_fit_are_refused_by_whitening_alone(unit):
+    x = np.array([[0.0], [1.0], [3.0]])
+    with pytest.raises(ValueError, match=r"variances of x overflow float64, or round to 0.*unit"):
+        scaling.whiten(unit * x)
+    np.testing.assert_allclose(
+        scaling.standardize(unit * x).values, scaling.standardize(x).values, rtol=1e-12
+    )
+
+
 @pytest.mark.parametrize(("low", "high"), [(1, 1), (2, 1)])
 def test_min_max_needs_low_below_high(low, high):
     with pytest.raises(ValueError, match=r"expected finite numbers with low < high"):

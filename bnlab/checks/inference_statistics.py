@@ -68,7 +68,10 @@ def pooled_statistics(
 
 
 def factor_for_images(function: Callable[[int, int, float], float]) -> Verdict:
-    """Check ``function(images, positions, rho)``: what makes the biased batch variance unbiased."""
+    """Check ``function(images, positions, rho)``: what makes the biased batch variance unbiased.
+
+    A batch holds whole images, and ``rho`` is the share of the variance that lies between images.
+    """
     images, positions, rho = 3, 4, 0.3
     answer = numbers(function, images, positions, rho, shape=())
     if isinstance(answer, Verdict):

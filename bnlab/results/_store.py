@@ -206,8 +206,13 @@ def _plain(name: str, value: Any) -> Any:
         return [_plain(name, item) for item in value]
     if value is None or isinstance(value, bool | int | float | str):
         return value
+    given = (
+        f"an array of {value.dtype}"
+        if isinstance(value, np.ndarray)
+        else f"a {type(value).__name__}"
+    )
     raise TypeError(
-        f"{name} holds a {type(value).__name__}; expected an array of numbers or text, a number, a string, "
+        f"{name} holds {given}; expected an array of numbers or text, a number, a string, "
         "a boolean, None, or a tuple of those. Convert it before building the result."
     )
 
