@@ -226,7 +226,8 @@ def test_fits_a_phone(page):
             const width = document.documentElement.clientWidth;
             const scrolls = e =>
                 e && (/auto|scroll/.test(getComputedStyle(e).overflowX) || scrolls(e.parentElement));
-            const wide = [...document.querySelectorAll("article *:not(mjx-assistive-mml, mjx-assistive-mml *, svg *)")].filter(e =>
+            const shown_only = "article *:not(mjx-assistive-mml, mjx-assistive-mml *, svg *)";
+            const wide = [...document.querySelectorAll(shown_only)].filter(e =>
                 e.getBoundingClientRect().right > width + 1 && !scrolls(e.parentElement));
             const shown = wide.slice(0, 5).map(e => e.outerHTML.slice(0, 120));
             return [[document.documentElement.scrollWidth, width], shown];
