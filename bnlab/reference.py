@@ -99,8 +99,8 @@ def batch_norm_forward(
     if eps == 0:
         # Centering twice leaves exactly 0 of a constant feature, so the comparison is safe.
         _refuse_zero("the batch variance", var_B == 0)
-    inv_std = 1 / np.sqrt(var_B + eps)
     with np.errstate(over="ignore", invalid="ignore"):  # _cast refuses what overflows
+        inv_std = 1 / np.sqrt(var_B + eps)
         x_hat = np.multiply(c, _along_features(inv_std, x.ndim, c.dtype), out=c)
         y = x_hat * _along_features(gamma, x.ndim, c.dtype)
         y += _along_features(beta, x.ndim, c.dtype)
@@ -174,10 +174,10 @@ def batch_norm_backward(
     #   dx     = gamma / s * (dy - mean(dy) - x_hat * mean(dy * x_hat))
     # As sum(x_hat) = 0, centering dy first does not change dgamma, and keeps digits if dy has a
     # large mean.
-    c, mean_dy = _center("dy", dy, x_hat.dtype)
-    dbeta = m * mean_dy
-    dgamma = _sum_over_batch(c, x_hat)
-    with np.errstate(over="ignore", invalid="ignore"):
+    with np.errstate(over="ignore", invalid="ignore"):  # _cast refuses what overflows
+        c, mean_dy = _center("dy", dy, x_hat.dtype)
+        dbeta = m * mean_dy
+        dgamma = _sum_over_batch(c, x_hat)
         c -= x_hat * _along_features(dgamma / m, c.ndim, c.dtype)
         c *= _along_features(cache.gamma * cache.inv_std, c.ndim, c.dtype)
     return (
@@ -250,7 +250,7 @@ def batch_norm_inference(
     # Subtract the mean first, in the wider dtype of the two: folding it into the shift instead
     # would lose the digits of x when the mean is large.
     dtype = np.result_type(x, mean, np.float32)
-    with np.errstate(over="ignore", invalid="ignore"):
+    with np.errstate(over="ignore", invalid="ignore"):  # _cast refuses what overflows
         y = x - _along_features(mean, x.ndim, dtype)
         y *= _along_features(gamma / np.sqrt(var.astype(np.float64) + eps), x.ndim, dtype)
         y += _along_features(beta, x.ndim, dtype)
