@@ -25,7 +25,8 @@ def test_with_eps_small_weights_break_the_invariance_and_large_ones_do_not():
     assert result.output[0] > 0.5
     assert result.output[1] == 0
     assert result.output[2] < 1e-4
-    close(result.radial, result.radial_theory, rtol=1e-6)
+    # at the largest scale terms of up to 4 cancel down to 3e-10: allow for their rounding
+    close(result.radial, result.radial_theory, rtol=1e-6, atol=1e-13)
     assert (np.diff(result.radial) < 0).all()
 
 

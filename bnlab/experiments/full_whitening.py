@@ -51,7 +51,7 @@ def clouds(*, n: int = 300, correlation: float = 0.9, seed: int = 0) -> Clouds:
     Examples
     --------
     >>> result = clouds()
-    >>> result.names, result.covariance[2].round(6).tolist()
+    >>> result.names, (result.covariance[2].round(6) + 0).tolist()  # + 0 turns -0.0 into 0.0
     (('raw', 'standardized', 'ZCA', 'PCA'), [[1.0, 0.0], [0.0, 1.0]])
     """
     rng = np.random.default_rng(seed)
