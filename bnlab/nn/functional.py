@@ -278,8 +278,10 @@ def _sum(*factors: Tensor) -> Tensor:
         product = parts[0] if len(parts) == 1 else parts[0] * parts[1]
         return product.sum(axes, dtype=torch.float64)
 
+    if torch.is_grad_enabled() or torch.compiler.is_compiling():
+        return total(*factors)
     size = factors[0].numel()
-    if size <= _SLICE or torch.is_grad_enabled() or torch.compiler.is_compiling():
+    if size <= _SLICE:
         return total(*factors)
     rows = max(1, _SLICE * len(factors[0]) // size)
     return sum(total(*parts) for parts in zip(*(f.split(rows) for f in factors), strict=True))
