@@ -14,6 +14,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch._functorch import eager_transforms
 from torch.autograd import Function, forward_ad
 
 from bnlab.nn import _check
@@ -147,6 +148,7 @@ class _Training(_TrainingPlain):
 
     @staticmethod
     def jvp(ctx: Any, dx: Tensor | None, dgamma: Tensor | None, dbeta: Tensor | None, _eps: None):
+        _refuse_nested_forward_mode()
         x, gamma, beta, mu_B, var_B = ctx.saved_tensors
         mu_B, var_B = _differentiable_moments(x, mu_B, var_B)
         dy = 0.0
@@ -180,7 +182,7 @@ class _InferencePlain(Function):
         need_dx, need_dgamma, need_dbeta, *_ = ctx.needs_input_grad
         dx = dgamma = dbeta = None
         if need_dx:
-            dx = (dy * _gamma_over_std(x, var, gamma, ctx.eps)).to(x.dtype)
+            dx = (_dense(dy, like=x) * _gamma_over_std(x, var, gamma, ctx.eps)).to(x.dtype)
         if need_dgamma:
             dgamma = _like(gamma, _sum(dy, _normalize(x, mean, var, ctx.eps)))
         if need_dbeta:
@@ -193,6 +195,7 @@ class _Inference(_InferencePlain):
 
     @staticmethod
     def jvp(ctx: Any, dx: Tensor | None, dgamma: Tensor | None, dbeta: Tensor | None, *_: None):
+        _refuse_nested_forward_mode()
         x, gamma, _, mean, var = ctx.saved_tensors
         dy = 0.0 if dx is None else dx * _gamma_over_std(x, var, gamma, ctx.eps)
         return (dy + _affine_tangent(x, mean, var, dgamma, dbeta, ctx.eps)).to(x.dtype)
@@ -267,6 +270,15 @@ def _affine_tangent(
     return dy if dbeta is None else dy + _align(x, dbeta)[0].to(dy.dtype)
 
 
+def _refuse_nested_forward_mode() -> None:
+    # PyTorch switches forward mode off inside jvp, so an outer derivative would be silently wrong.
+    if getattr(eager_transforms, "JVP_NESTING", 0) > 1:
+        raise NotImplementedError(
+            "batch_norm has no forward-mode derivative of a forward-mode derivative; expected "
+            "reverse mode in at least one place. Use torch.func.hessian, or jacfwd(jacrev(f))."
+        )
+
+
 def _sum(*factors: Tensor) -> Tensor:
     """Sum the product of the factors over all axes but the features', in float64, shape (C,).
 
@@ -314,10 +326,12 @@ def _arithmetic(x: Tensor) -> torch.dtype:
     return torch.float64 if x.dtype == torch.float64 else torch.float32
 
 
-def _dense(x: Tensor) -> Tensor:
-    """Return x in the memory format that the result will have, as torch chooses it."""
-    channels_last = x.dim() in (4, 5) and x.movedim(1, -1).is_contiguous()
-    return x if channels_last else x.contiguous()
+def _dense(x: Tensor, like: Tensor | None = None) -> Tensor:
+    """Lay x out as torch lays out the result for an input like that: channels last, or plain."""
+    like = x if like is None else like
+    if like.dim() in (4, 5) and not like.is_contiguous() and like.movedim(1, -1).is_contiguous():
+        return x.movedim(1, -1).contiguous().movedim(-1, 1)
+    return x.contiguous()
 
 
 @torch.no_grad()
