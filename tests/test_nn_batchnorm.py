@@ -21,7 +21,6 @@ KINDS = {
     "2d": ("BatchNorm2d", (3, 3, 4, 2)),
     "3d": ("BatchNorm3d", (2, 3, 2, 3, 2)),
 }
-DTYPES = [torch.float64, torch.float32, torch.float16, torch.bfloat16]
 OPTIONS = [
     {"affine": affine, "bias": bias, "track_running_stats": track, "momentum": momentum}
     for affine, bias, track, momentum in itertools.product(
@@ -92,13 +91,15 @@ def test_half_precision(kind, shape, dtype, parameters, training):
         y = layer(x)
         y.backward(normal(*shape, seed=1).to(dtype))
         results.append([y, x.grad, *(p.grad for p in layer.parameters())])
-    tolerance = {"rtol": 4e-2, "atol": 4e-2} if dtype == torch.bfloat16 else {"rtol": 1e-2, "atol": 1e-2}
+    tolerance = (
+        {"rtol": 4e-2, "atol": 4e-2} if dtype == torch.bfloat16 else {"rtol": 1e-2, "atol": 1e-2}
+    )
     torch.testing.assert_close(*results, **tolerance)
     buffers_equal(mine, right, **tolerance)
 
 
 @pytest.mark.parametrize("shape", [(0, 3), (4, 3, 0)])
-@pytest.mark.parametrize("options", OPTIONS, ids=name_of)
+@pytest.mark.parametrize("options", OPTIONS[::5] + OPTIONS[4::5], ids=name_of)
 @pytest.mark.parametrize("training", [True, False])
 def test_empty_batches_give_zero_gradients_and_leave_the_statistics(shape, options, training):
     mine, right = pair("BatchNorm1d", 3, **options)
@@ -251,7 +252,7 @@ def test_the_output_may_be_changed_in_place():
     results = []
     for layer in pair("BatchNorm1d", 3):
         x = normal(6, 3).requires_grad_()
-        y = torch.relu_(layer(x)).mul_(2)
+        y = layer(x).mul_(2).relu_()
         y.pow(2).sum().backward()
         results.append((y, x.grad, layer.weight.grad))
     torch.testing.assert_close(*results)
@@ -312,11 +313,21 @@ def test_activation_checkpointing(training, reentrant):
     results = []
     for layer in pair("BatchNorm1d", 3):
         layer.train(training)
+        block = torch.nn.Sequential(layer, torch.nn.Tanh())
         x = normal(6, 3).requires_grad_()
-        y = torch.utils.checkpoint.checkpoint(layer, x, use_reentrant=reentrant)
+        y = torch.utils.checkpoint.checkpoint(block, x, use_reentrant=reentrant)
         y.pow(3).sum().backward()
         results.append((y, x.grad, layer.weight.grad, layer.state_dict()))
     torch.testing.assert_close(*results)
+
+
+def test_recomputing_a_last_layer_only_as_far_as_needed_moves_its_statistics_once():
+    layer, _ = pair("BatchNorm1d", 3)
+    once = copy.deepcopy(layer)
+    once(normal(6, 3))
+    x = normal(6, 3).requires_grad_()
+    torch.utils.checkpoint.checkpoint(layer, x, use_reentrant=False).pow(3).sum().backward()
+    buffers_equal(layer, once)  # torch's own layer counts this batch twice
 
 
 # ---- torch's tools ------------------------------------------------------------------------------
@@ -531,7 +542,12 @@ def test_bad_arguments_of_the_constructor_raise_what_torch_raises(args, options)
 @pytest.mark.parametrize(
     ("layer", "input", "error", "message"),
     [
-        (nn.BatchNorm1d(3), [[1.0, 2.0, 3.0]], TypeError, r"input is a list; expected a torch.Tensor"),
+        (
+            nn.BatchNorm1d(3),
+            [[1.0, 2.0, 3.0]],
+            TypeError,
+            r"input is a list; expected a torch.Tensor",
+        ),
         (nn.BatchNorm1d(0), torch.ones(4, 0), ValueError, r"\(4, 0\), no features on axis 1"),
         (
             nn.BatchNorm2d(3, affine=False, track_running_stats=False),

@@ -223,8 +223,9 @@ def test_function_transforms_equal_those_of_the_definition(transform):
 
 @pytest.mark.parametrize("training", [True, False])
 def test_forward_mode_twice_is_refused_because_pytorch_would_get_it_wrong(training):
+    running = (None, None) if training else statistics(2)
+
     def f(x):
-        running = (None, None) if training else statistics(2)
         return ours.batch_norm(x, *running, training=training).pow(3).sum()
 
     with pytest.raises(NotImplementedError, match=r"Use torch.func.hessian"):
@@ -331,8 +332,9 @@ def layouts(x):
     """Yield the same values in other orders of memory."""
     yield "transposed", x.transpose(0, 1).contiguous().transpose(0, 1)
     yield "every second", torch.repeat_interleave(x, 2, dim=0)[::2]
-    yield "reversed axes", x.permute(*reversed(range(x.dim()))).contiguous().permute(
-        *reversed(range(x.dim()))
+    yield (
+        "reversed axes",
+        x.permute(*reversed(range(x.dim()))).contiguous().permute(*reversed(range(x.dim()))),
     )
     if x.dim() == 4:
         yield "channels last", x.to(memory_format=torch.channels_last)

@@ -8,7 +8,7 @@ from torch import Tensor
 HALF = (torch.float16, torch.bfloat16)
 
 
-def arguments(
+def check_arguments(
     input: Tensor,
     running_mean: Tensor | None,
     running_var: Tensor | None,
@@ -20,7 +20,7 @@ def arguments(
     eps: float,
 ) -> None:
     """Raise what torch.nn.functional.batch_norm raises for the same arguments."""
-    tensor("input", input)
+    check_tensor("input", input)
     per_feature = {
         "running_mean": running_mean,
         "running_var": running_var,
@@ -29,14 +29,14 @@ def arguments(
     }
     per_feature = {name: value for name, value in per_feature.items() if value is not None}
     for name, value in per_feature.items():
-        tensor(name, value)
+        check_tensor(name, value)
     _numbers(momentum, eps, training)
     _input(input, training)
     _statistics(running_mean, running_var, training)
     _match(input, per_feature)
 
 
-def tensor(name: str, value: object) -> None:
+def check_tensor(name: str, value: object) -> None:
     """Raise a TypeError unless `value` is a tensor."""
     if not isinstance(value, Tensor):
         raise TypeError(

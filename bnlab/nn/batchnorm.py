@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from bnlab.nn import _check
+from bnlab.nn._check import check_tensor
 from bnlab.nn.functional import batch_norm
 
 __all__ = ["BatchNorm1d", "BatchNorm2d", "BatchNorm3d"]
@@ -45,7 +45,7 @@ class _Layer(_BatchNorm):
         return 1 / (self.num_batches_tracked + 1).double()
 
     def _check_input(self, input: Tensor) -> None:
-        _check.tensor("input", input)
+        check_tensor("input", input)
         self._check_input_dim(input)
         # Nothing else would notice: there is no tensor of C values to compare with.
         nothing = self.weight is None and self.bias is None and self.running_mean is None

@@ -17,7 +17,7 @@ from torch import Tensor
 from torch._functorch import eager_transforms
 from torch.autograd import Function, forward_ad
 
-from bnlab.nn import _check
+from bnlab.nn._check import check_arguments
 
 __all__ = ["batch_norm"]
 
@@ -87,14 +87,23 @@ def batch_norm(
     >>> [round(value, 3) for value in x.grad.flatten().tolist()]
     [0.229, -0.344, 0.115]
     """
-    _check.arguments(
-        input, running_mean, running_var, weight, bias, training=training, momentum=momentum, eps=eps
+    check_arguments(
+        input,
+        running_mean,
+        running_var,
+        weight,
+        bias,
+        training=training,
+        momentum=momentum,
+        eps=eps,
     )
     x = _dense(input)
     gamma, beta = (None if v is None else v.reshape(-1) for v in (weight, bias))
     if not training:
         # Copies, so that a later training step cannot change what the backward pass needs.
-        mean, var = (v.reshape(-1).to(torch.float64, copy=True) for v in (running_mean, running_var))
+        mean, var = (
+            v.reshape(-1).to(torch.float64, copy=True) for v in (running_mean, running_var)
+        )
         transform = _InferencePlain if torch.compiler.is_compiling() else _Inference
         return transform.apply(x, gamma, beta, mean, var, eps)
     transform = _TrainingPlain if torch.compiler.is_compiling() else _Training
@@ -165,7 +174,9 @@ class _InferencePlain(Function):
     generate_vmap_rule = True
 
     @staticmethod
-    def forward(x: Tensor, gamma: Tensor | None, beta: Tensor | None, mean: Tensor, var: Tensor, eps):
+    def forward(
+        x: Tensor, gamma: Tensor | None, beta: Tensor | None, mean: Tensor, var: Tensor, eps
+    ):
         c = _center(x, *_align(x, mean, var, gamma, beta)[:1])
         return _scale_and_shift(c, var, gamma, beta, eps).to(x.dtype)
 
@@ -308,8 +319,11 @@ def _align(x: Tensor, *values: Tensor | None) -> tuple[Tensor, ...]:
     Stacked on the way, so that in torch.func.vmap all carry the mapped axis if one does, and so
     does all that is computed from them: an operation in place needs that.
     """
-    stacked = torch.stack([value.double() for value in values if value is not None])
-    return stacked.reshape(len(stacked), 1, -1, *(1,) * (x.dim() - 2)).unbind()
+    present = [value.double() for value in values if value is not None]
+    shape = (1, -1, *(1,) * (x.dim() - 2))
+    if len(present) == 1:
+        return (present[0].reshape(shape),)
+    return torch.stack(present).reshape(len(present), *shape).unbind()
 
 
 def _times(a: Tensor, b: Tensor) -> Tensor:
@@ -337,7 +351,8 @@ def _dense(x: Tensor, like: Tensor | None = None) -> Tensor:
 @torch.no_grad()
 def _move(running: Tensor, new: Tensor, momentum: float | Tensor) -> None:
     """Move a running statistic towards that of the batch, in place."""
-    moved = (1 - momentum) * running.double() + momentum * new.reshape(running.shape)
+    weight = momentum.double() if isinstance(momentum, Tensor) else momentum
+    moved = torch.lerp(running.double(), new.reshape(running.shape), weight)
     try:
         running.copy_(moved)
     except RuntimeError as error:
