@@ -258,6 +258,18 @@ def test_the_output_may_be_changed_in_place():
     torch.testing.assert_close(*results)
 
 
+def test_the_bias_may_change_before_the_backward_pass_as_in_torch():
+    for training in (True, False):
+        results = []
+        for layer in pair("BatchNorm1d", 3):
+            y = layer.train(training)(normal(6, 3))
+            with torch.no_grad():
+                layer.bias.add_(1)
+            y.pow(2).sum().backward()
+            results.append([p.grad for p in layer.parameters()])
+        torch.testing.assert_close(*results)
+
+
 def test_statistics_are_detached_buffers_changed_in_place():
     layer = nn.BatchNorm1d(3)
     buffers = {name: b.data_ptr() for name, b in layer.named_buffers()}
@@ -517,7 +529,7 @@ def test_what_torch_refuses_is_refused_by_the_same_type_and_key_phrase(
     except Exception as error:
         with pytest.raises(type(error)) as caught:
             mine.train(training)(x)
-        assert type(caught.value) is type(error)
+        assert caught.type is type(error)  # noqa: PT017
         phrase = str(error).split(" for '")[0].split(" (CPU)")[0]
         assert phrase in str(caught.value)
     else:

@@ -131,8 +131,9 @@ class _TrainingPlain(Function):
         x, gamma, beta, ctx.eps = inputs
         _, mu_B, var_B = output
         ctx.mark_non_differentiable(mu_B, var_B)
-        ctx.save_for_backward(x, gamma, beta, mu_B, var_B)
-        ctx.save_for_forward(x, gamma, beta, mu_B, var_B)
+        ctx.save_for_backward(x, gamma, mu_B, var_B)
+        ctx.save_for_forward(x, gamma, mu_B, var_B)
+        ctx.dtypes = [None if p is None else p.dtype for p in (gamma, beta)]
 
     @staticmethod
     def backward(ctx: Any, dy: Tensor, _dmu_B: Tensor, _dvar_B: Tensor):
@@ -145,11 +146,11 @@ class _TrainingPlain(Function):
         #   dbeta  = sum(dy)
         # Substituting x - mu_B = x_hat * s leaves one line:
         #   dx     = gamma / s * (dy - mean(dy) - x_hat * mean(dy * x_hat))
-        x, gamma, beta, mu_B, var_B = ctx.saved_tensors
+        x, gamma, mu_B, var_B = ctx.saved_tensors
         mu_B, var_B = _differentiable_moments(x, mu_B, var_B)
         dbeta, dgamma, rest = _project(dy, x, mu_B, var_B, ctx.eps)
         dx = _times(rest, _gamma_over_std(x, var_B, gamma, ctx.eps))
-        return dx.to(x.dtype), _like(gamma, dgamma), _like(beta, dbeta), None
+        return dx.to(x.dtype), *map(_cast, (dgamma, dbeta), ctx.dtypes), None
 
 
 class _Training(_TrainingPlain):
@@ -158,7 +159,7 @@ class _Training(_TrainingPlain):
     @staticmethod
     def jvp(ctx: Any, dx: Tensor | None, dgamma: Tensor | None, dbeta: Tensor | None, _eps: None):
         _refuse_nested_forward_mode()
-        x, gamma, beta, mu_B, var_B = ctx.saved_tensors
+        x, gamma, mu_B, var_B = ctx.saved_tensors
         mu_B, var_B = _differentiable_moments(x, mu_B, var_B)
         dy = 0.0
         if dx is not None:  # the same projection: it is its own transpose
@@ -182,23 +183,24 @@ class _InferencePlain(Function):
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple, output: Tensor) -> None:
-        *tensors, ctx.eps = inputs
-        ctx.save_for_backward(*tensors)
-        ctx.save_for_forward(*tensors)
+        x, gamma, beta, mean, var, ctx.eps = inputs
+        ctx.save_for_backward(x, gamma, mean, var)
+        ctx.save_for_forward(x, gamma, mean, var)
+        ctx.dtypes = [None if p is None else p.dtype for p in (gamma, beta)]
 
     @staticmethod
     def backward(ctx: Any, dy: Tensor):
         # dx = dy * gamma / s, dgamma = sum(dy * x_hat), dbeta = sum(dy), with s = sqrt(var + eps)
-        x, gamma, beta, mean, var = ctx.saved_tensors
+        x, gamma, mean, var = ctx.saved_tensors
         need_dx, need_dgamma, need_dbeta, *_ = ctx.needs_input_grad
         dx = dgamma = dbeta = None
         if need_dx:
             dx = (_dense(dy, like=x) * _gamma_over_std(x, var, gamma, ctx.eps)).to(x.dtype)
         if need_dgamma:
-            dgamma = _like(gamma, _sum(dy, _normalize(x, mean, var, ctx.eps)))
+            dgamma = _sum(dy, _normalize(x, mean, var, ctx.eps))
         if need_dbeta:
-            dbeta = _like(beta, _sum(dy))
-        return dx, dgamma, dbeta, None, None, None
+            dbeta = _sum(dy)
+        return dx, *map(_cast, (dgamma, dbeta), ctx.dtypes), None, None, None
 
 
 class _Inference(_InferencePlain):
@@ -207,7 +209,7 @@ class _Inference(_InferencePlain):
     @staticmethod
     def jvp(ctx: Any, dx: Tensor | None, dgamma: Tensor | None, dbeta: Tensor | None, *_: None):
         _refuse_nested_forward_mode()
-        x, gamma, _, mean, var = ctx.saved_tensors
+        x, gamma, mean, var = ctx.saved_tensors
         dy = 0.0 if dx is None else dx * _gamma_over_std(x, var, gamma, ctx.eps)
         return (dy + _affine_tangent(x, mean, var, dgamma, dbeta, ctx.eps)).to(x.dtype)
 
@@ -332,8 +334,9 @@ def _times(a: Tensor, b: Tensor) -> Tensor:
     return a * b if torch.is_grad_enabled() else a.mul_(b)
 
 
-def _like(parameter: Tensor | None, gradient: Tensor) -> Tensor | None:
-    return None if parameter is None else gradient.to(parameter.dtype)
+def _cast(gradient: Tensor | None, dtype: torch.dtype | None) -> Tensor | None:
+    """Give a gradient its parameter's dtype; drop it if there is no parameter."""
+    return None if gradient is None or dtype is None else gradient.to(dtype)
 
 
 def _arithmetic(x: Tensor) -> torch.dtype:
