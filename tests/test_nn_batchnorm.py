@@ -456,6 +456,24 @@ def test_compiles_to_one_graph():
     compiled_equals_eager(nn.BatchNorm2d(3), (4, 3, 5, 5), "inductor")
 
 
+@pytest.mark.parametrize("training", [True, False])
+def test_symbolic_traces_keep_them_as_one_node(training):
+    model = network().train(training)
+    traced = torch.fx.symbolic_trace(model)
+    assert [n.target for n in traced.graph.nodes if n.op == "call_module"] == list("012345")
+    twin = copy.deepcopy(traced)
+    torch.testing.assert_close(twin(IMAGES[0]), model(IMAGES[0]))
+    buffers_equal(twin, model)
+    assert model[1].num_batches_tracked == training
+
+
+def test_data_parallel():
+    x = torch.randn(6, 3)
+    layer = nn.BatchNorm1d(3)
+    torch.testing.assert_close(torch.nn.DataParallel(layer)(x), nn.BatchNorm1d(3)(x))
+    assert layer.num_batches_tracked == 1
+
+
 def test_inference_tools_work_on_them():
     model, right = network(), network(torch.nn)
     assert inference.recalibrate(model, IMAGES) == ("1", "5")

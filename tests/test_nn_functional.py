@@ -484,6 +484,22 @@ def test_parameters_of_other_shapes_with_as_many_values_do():
     assert torch.equal(*grads)
 
 
+def test_subclasses_of_tensor_are_asked_first():
+    asked = []
+
+    class Logged(torch.Tensor):
+        @classmethod
+        def __torch_function__(cls, func, types, args=(), kwargs=None):
+            asked.append(func)
+            return super().__torch_function__(func, types, args, kwargs or {})
+
+    x = normal(6, 3)
+    y = ours.batch_norm(x.as_subclass(Logged), None, None, training=True)
+    assert ours.batch_norm in asked
+    assert type(y) is Logged
+    assert torch.equal(y.as_subclass(torch.Tensor), ours.batch_norm(x, None, None, training=True))
+
+
 def test_does_not_lean_on_torchs_own_layers():
     from torch.utils._python_dispatch import TorchDispatchMode
 

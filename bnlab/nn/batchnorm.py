@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import torch
 from torch import Tensor
+from torch.fx import Proxy
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from bnlab.nn._check import check_tensor
@@ -22,6 +23,9 @@ class _Layer(_BatchNorm):
 
     def forward(self, input: Tensor) -> Tensor:
         """Normalize `input` by the batch in training mode, by the running statistics otherwise."""
+        if isinstance(input, Proxy):  # torch.fx is tracing: stay one node, as the layers of torch
+            tracer = input.tracer
+            return tracer.create_proxy("call_module", tracer.path_of_module(self), (input,), {})
         self._check_input(input)
         batch = self.training or (self.running_mean is None and self.running_var is None)
         tracking = self.training and self.track_running_stats

@@ -16,6 +16,7 @@ import torch
 from torch import Tensor
 from torch._functorch import eager_transforms
 from torch.autograd import Function, forward_ad
+from torch.overrides import handle_torch_function, has_torch_function
 
 from bnlab.nn._check import check_arguments
 
@@ -87,16 +88,11 @@ def batch_norm(
     >>> [round(value, 3) for value in x.grad.flatten().tolist()]
     [0.229, -0.344, 0.115]
     """
-    check_arguments(
-        input,
-        running_mean,
-        running_var,
-        weight,
-        bias,
-        training=training,
-        momentum=momentum,
-        eps=eps,
-    )
+    tensors = (input, running_mean, running_var, weight, bias)
+    if has_torch_function(tensors):  # a subclass of Tensor that has its own idea, or torch.fx
+        options = {"training": training, "momentum": momentum, "eps": eps}
+        return handle_torch_function(batch_norm, tensors, *tensors, **options)
+    check_arguments(*tensors, training=training, momentum=momentum, eps=eps)
     x = _dense(input)
     gamma, beta = (None if v is None else v.reshape(-1) for v in (weight, bias))
     if not training:
