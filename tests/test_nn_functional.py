@@ -221,6 +221,22 @@ def test_function_transforms_equal_those_of_the_definition(transform):
     torch.testing.assert_close(mine, right)
 
 
+@pytest.mark.parametrize("create_graph", [True, False])
+def test_the_gradient_of_a_dual_number_carries_its_tangent(create_graph):
+    x, v, dy = normal(5, 2), normal(5, 2, seed=1), normal(5, 2, seed=2)
+
+    def loss(x):
+        return (dy * by_definition(x)).sum()
+
+    expected = torch.func.jvp(torch.func.grad(loss), (x,), (v,))[1]
+    with torch.autograd.forward_ad.dual_level():
+        dual = torch.autograd.forward_ad.make_dual(x.clone().requires_grad_(), v)
+        y = ours.batch_norm(dual, None, None, training=True)
+        (dx,) = torch.autograd.grad(y, dual, dy, create_graph=create_graph)
+        tangent = torch.autograd.forward_ad.unpack_dual(dx).tangent
+    torch.testing.assert_close(tangent, expected)
+
+
 @pytest.mark.parametrize("training", [True, False])
 def test_forward_mode_twice_is_refused_because_pytorch_would_get_it_wrong(training):
     running = (None, None) if training else statistics(2)
