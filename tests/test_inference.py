@@ -554,6 +554,23 @@ class TestFold:
         with pytest.raises(error, match=message):
             getattr(inference, fold)(layer, bn)
 
+    @pytest.mark.parametrize(
+        ("fold", "layer", "bn"),
+        [
+            ("fold_linear", nn.Linear(3, 4), nn.BatchNorm2d(4)),
+            ("fold_conv", nn.Conv2d(3, 4, 3), nn.BatchNorm1d(4)),
+            ("fold_conv", nn.Conv1d(3, 4, 3), nn.BatchNorm2d(4)),
+            ("fold_conv", nn.ConvTranspose3d(3, 4, 3), nn.BatchNorm2d(4)),
+        ],
+    )
+    def test_a_norm_that_could_not_follow_is_refused(self, fold, layer, bn):
+        with pytest.raises(TypeError, match=r"expected a BatchNorm\dd, because that is what can follow"):
+            getattr(inference, fold)(layer, bn.eval())
+
+    def test_a_synchronized_norm_follows_layers_of_any_rank(self):
+        for layer in (nn.Conv1d(3, 4, 3), nn.Conv2d(3, 4, 3)):
+            assert inference.fold_conv(layer, settled(nn.SyncBatchNorm(4))).bias is not None
+
     def test_a_variance_of_zero_without_eps_is_refused(self):
         bn = nn.BatchNorm1d(4, eps=0.0).eval()
         bn.running_var.zero_()

@@ -33,7 +33,7 @@ def fold_linear(linear: nn.Linear, bn: nn.Module) -> nn.Linear:
     Raises
     ------
     TypeError
-        If an argument is another kind of layer.
+        If an argument is another kind of layer, or one that cannot follow the other.
     ValueError
         If `bn` is in training mode, has no running statistics or another number of features, or a
         result is NaN or Inf.
@@ -50,7 +50,7 @@ def fold_linear(linear: nn.Linear, bn: nn.Module) -> nn.Linear:
     True
     """
     _require_kind("linear", linear, (nn.Linear,), "For convolutions use fold_conv.")
-    scale, shift = _affine_map("linear", linear.out_features, linear.bias, bn)
+    scale, shift = _affine_map("linear", linear.out_features, linear.bias, bn, rank=1)
     folded = nn.utils.skip_init(
         nn.Linear, linear.in_features, linear.out_features, bias=True, **_factory(linear.weight)
     )
@@ -82,7 +82,7 @@ def fold_conv(conv: nn.Module, bn: nn.Module) -> nn.Module:
     Raises
     ------
     TypeError
-        If an argument is another kind of layer.
+        If an argument is another kind of layer, or one that cannot follow the other.
     ValueError
         If `bn` is in training mode, has no running statistics or another number of features, or a
         result is NaN or Inf.
@@ -101,7 +101,7 @@ def fold_conv(conv: nn.Module, bn: nn.Module) -> nn.Module:
     True
     """
     kind = _require_kind("conv", conv, _CONVOLUTIONS, "For linear layers use fold_linear.")
-    scale, shift = _affine_map("conv", conv.out_channels, conv.bias, bn)
+    scale, shift = _affine_map("conv", conv.out_channels, conv.bias, bn, rank=len(conv.kernel_size))
     weight = conv.weight.detach().double()
     options = {name: getattr(conv, name) for name in _CONVOLUTION_OPTIONS}
     if (
@@ -117,6 +117,7 @@ def fold_conv(conv: nn.Module, bn: nn.Module) -> nn.Module:
     return _fill(folded, conv, weight, shift)
 
 
+_BY_RANK = {1: nn.BatchNorm1d, 2: nn.BatchNorm2d, 3: nn.BatchNorm3d}
 _CONVOLUTIONS = (
     nn.Conv1d, nn.Conv2d, nn.Conv3d, nn.ConvTranspose1d, nn.ConvTranspose2d, nn.ConvTranspose3d
 )  # fmt: skip
@@ -137,13 +138,19 @@ def _require_kind(name: str, layer: nn.Module, kinds: tuple[type, ...], hint: st
 
 
 def _affine_map(
-    name: str, channels: int, bias: torch.Tensor | None, bn: nn.Module
+    name: str, channels: int, bias: torch.Tensor | None, bn: nn.Module, rank: int
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """Return what `bn` does to an output without its bias: scale and shift, float64 (C,)."""
     if not isinstance(bn, _BatchNorm):
         raise TypeError(
             f"bn is a {type(bn).__name__}; expected a Batch Normalization layer. Only their "
             f"statistics are fixed at inference, so only they can be folded."
+        )
+    given = next((d for d, kind in _BY_RANK.items() if isinstance(bn, kind)), None)
+    if given not in (None, rank):  # torch.nn.SyncBatchNorm follows layers of any rank
+        raise TypeError(
+            f"bn is a {type(bn).__name__}; expected a BatchNorm{rank}d, because that is what can follow {name}. "
+            f"Pass the layer that directly follows it."
         )
     if bn.running_mean is None or bn.running_var is None:
         raise ValueError(
