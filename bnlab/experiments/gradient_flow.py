@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Sequence
+from pathlib import Path
 
 import numpy as np
 import torch
 from torch import nn
 
-from bnlab import data, models, training
+from bnlab import data, models, results, training
 from bnlab.experiments import signal_depth
 from bnlab.reference import batch_norm_backward, batch_norm_forward
 from bnlab.results import ExplosionRates, NeuronRun, RateSweep, ScaleInvariance
@@ -23,6 +25,8 @@ __all__ = [
     "neuron_run",
     "rate_sweep",
     "scale_invariance",
+    "store_sweeps",
+    "sweep_arm",
 ]
 
 
@@ -509,6 +513,77 @@ def rate_sweep(
         accuracy=np.array(accuracy).reshape(shape),
         growth=np.array(growth).reshape(shape),
     )
+
+
+def _flat(units: int) -> nn.Module:
+    return nn.BatchNorm1d(units, affine=False)
+
+
+_FINE, _COARSE = 2.0 ** np.arange(-1.5, 5, 0.5), 2.0 ** np.arange(-1, 8, 2)
+
+ARMS = {  # the arguments of `rate_sweep` for each arm that Chapter 6 compares
+    "without": {"lrs": _FINE},
+    "with": {"lrs": _FINE, "norm": nn.BatchNorm1d},
+    "flat": {"lrs": _FINE[3:], "norm": _flat},
+    "last fixed": {"lrs": _COARSE, "norm": nn.BatchNorm1d, "fixed": ("linear3",)},
+    "outputs too": {"lrs": _COARSE, "norm": nn.BatchNorm1d, "normalize_outputs": True},
+}
+
+
+def sweep_arm(label: str, **config) -> RateSweep:
+    r"""Sweep one of the arms that Chapter 6 compares; see `rate_sweep`.
+
+    Parameters
+    ----------
+    label : {"without", "with", "flat", "last fixed", "outputs too"}
+        The arm.
+    **config
+        Arguments of `rate_sweep` to use instead of the arm's own.
+
+    Returns
+    -------
+    RateSweep
+
+    Examples
+    --------
+    >>> sweep_arm("with", lrs=[0.5], steps=40, seeds=(0,)).stable.tolist()
+    [[True]]
+    """
+    return rate_sweep(label, **(ARMS[label] | config))
+
+
+def store_sweeps(folder: str | Path, *, seeds: Sequence[int] = tuple(range(5)), **config) -> tuple:
+    r"""Sweep every arm on this machine and save each with its provenance; see `sweep_arm`.
+
+    Close to where training breaks, rounding decides how a run goes on, and processors round
+    differently. So the chapter shows stored sweeps.
+
+    Parameters
+    ----------
+    folder : str or Path
+        Where to write ``gradient_flow_rates_<arm>.npz``.
+    seeds : sequence of int
+        As for `rate_sweep`.
+    **config
+        Arguments of `rate_sweep` for every arm.
+
+    Returns
+    -------
+    tuple of Path
+        The files written.
+    """
+    paths = []
+    for label, arm in ARMS.items():
+        start = time.perf_counter()
+        sweep = sweep_arm(label, seeds=seeds, **config)
+        duration = time.perf_counter() - start
+        told = {k: v for k, v in (arm | config).items() if k not in ("lrs", "norm")}
+        norm = {nn.BatchNorm1d: "BatchNorm1d", _flat: "BatchNorm1d(affine=False)"}
+        told |= {"lrs": sweep.lr.tolist(), "norm": norm.get(arm.get("norm"))}
+        origin = results.Provenance.now(seeds=tuple(seeds), config=told, duration=duration)
+        name = f"gradient_flow_rates_{label.replace(' ', '_')}.npz"
+        paths.append(results.save(sweep, Path(folder) / name, provenance=origin))
+    return tuple(paths)
 
 
 def largest_stable(sweep: RateSweep) -> np.ndarray:
