@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import copy
+import time
 from collections.abc import Sequence
+from pathlib import Path
 
 import numpy as np
 import torch
 from torch import nn
 from torch.nn import functional
 
-from bnlab import data, inference, models, training
+from bnlab import data, inference, models, results, training
 from bnlab.results import (
     Companions,
     Folding,
@@ -27,7 +29,9 @@ __all__ = [
     "folding",
     "mode_gradients",
     "network_gradients",
+    "race",
     "statistics_race",
+    "store_races",
     "train_networks",
 ]
 
@@ -164,6 +168,72 @@ def statistics_race(
         accuracy=found[0],
         loss=found[1],
     )
+
+
+RACES = {  # the arguments of `statistics_race` for each race that Chapter 7 shows
+    "sigmoid": {"activation": "sigmoid", "batch_size": 60, "lr": 0.5, "examples": 4000}
+    | {"checkpoints": (10, 30, 100, 300)},
+    "relu": {"activation": "relu", "batch_size": 60, "lr": 0.5, "examples": 4000}
+    | {"checkpoints": (10, 100)},
+    "small": {"activation": "sigmoid", "batch_size": 4, "lr": 0.1, "examples": 2000}
+    | {"checkpoints": (10, 300)},
+}
+
+
+def race(label: str, **config) -> StatisticsRace:
+    r"""Run one of the races of Chapter 7; see `statistics_race`.
+
+    Parameters
+    ----------
+    label : {"sigmoid", "relu", "small"}
+        The race: with either activation in batches of 60, or in batches of 4.
+    **config
+        Arguments of `statistics_race` to use instead of the race's own.
+
+    Returns
+    -------
+    StatisticsRace
+
+    Examples
+    --------
+    >>> race("small", checkpoints=(1,), seeds=(0,)).batch_size
+    4
+    """
+    return statistics_race(**(RACES[label] | config))
+
+
+def store_races(
+    folder: str | Path, *, seeds: Sequence[int] = tuple(range(8)), **config
+) -> tuple[Path, ...]:
+    r"""Run every race on this machine and save each with its provenance; see `race`.
+
+    Training in float32 multiplies rounding errors, and processors round differently, until single
+    decisions differ. So the chapter shows stored races.
+
+    Parameters
+    ----------
+    folder : str or Path
+        Where to write ``inference_race_<label>.npz``.
+    seeds : sequence of int
+        As for `statistics_race`.
+    **config
+        Arguments of `statistics_race` for every race.
+
+    Returns
+    -------
+    tuple of Path
+        The files written.
+    """
+    paths = []
+    for label in RACES:
+        start = time.perf_counter()
+        result = race(label, seeds=seeds, **config)
+        duration = time.perf_counter() - start
+        told = RACES[label] | config
+        origin = results.Provenance.now(seeds=tuple(seeds), config=told, duration=duration)
+        path = Path(folder) / f"inference_race_{label}.npz"
+        paths.append(results.save(result, path, provenance=origin))
+    return tuple(paths)
 
 
 def _watch(model: nn.Module, momentum: float) -> list[nn.BatchNorm1d]:
