@@ -1,5 +1,7 @@
 """Experiments of gradient flow: identities that must hold, closed forms against sampling, sweeps."""
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 from torch import nn
@@ -8,6 +10,8 @@ from bnlab import results
 from bnlab.experiments import gradient_flow
 
 close = np.testing.assert_allclose
+
+STORED = Path(__file__).parents[1] / "book" / "results"
 
 
 # ---- scale invariance ------------------------------------------------------------------------------
@@ -231,6 +235,55 @@ def test_the_criterion_is_the_one_that_is_documented():
     assert usual.stable.tolist() == [[True, False]]
     assert usual.limit == pytest.approx(0.5 * np.log(10))
     assert lax.stable.all() == np.isfinite(lax.loss).all()
+
+
+@pytest.mark.parametrize("label", gradient_flow.ARMS)
+def test_the_stored_sweeps_are_those_of_todays_code(label):
+    """Runs at the smallest rate can be repeated on any processor; larger ones need not agree."""
+    sweep, origin = results.load(STORED / f"gradient_flow_rates_{label.replace(' ', '_')}.npz")
+    assert sweep.label == label
+    assert sweep.lr.tolist() == list(gradient_flow.ARMS[label]["lrs"]) == origin.config["lrs"]
+    assert sweep.loss.shape == (len(origin.seeds), len(sweep.lr))
+    assert origin.machine
+    assert "changes" not in origin.commit
+    again = gradient_flow.sweep_arm(label, lrs=sweep.lr[:1], seeds=origin.seeds[:1])
+    close(again.loss, sweep.loss[:1, :1], rtol=0.05)
+    close(again.growth, sweep.growth[:1, :1], rtol=1e-3)
+
+
+def test_the_stored_sweeps_say_what_the_chapter_says():
+    names = ("without", "with", "flat", "last_fixed", "outputs_too")
+    without, usual, flat, *others = (
+        gradient_flow.largest_stable(results.load(STORED / f"gradient_flow_rates_{name}.npz")[0])
+        for name in names
+    )
+    assert results.t_interval(usual / without, geometric=True).low > 1
+    assert results.t_interval(flat / usual, geometric=True).low > 1
+    assert (np.array(others) == 128).all()
+
+
+def test_an_edited_sweep_is_refused(tmp_path):
+    path = STORED / "gradient_flow_rates_with.npz"
+    with np.load(path) as file:
+        arrays = dict(file)
+    arrays["accuracy"] = arrays["accuracy"] + 0.01
+    np.savez_compressed(tmp_path / "edited.npz", **arrays)
+    with pytest.raises(ValueError, match="does not match its own checksum"):
+        results.load(tmp_path / "edited.npz")
+
+
+def test_store_keeps_where_the_sweeps_come_from(tmp_path):
+    paths = gradient_flow.store_sweeps(tmp_path, seeds=(7,), lrs=[0.25, 0.5], steps=3)
+    assert len(paths) == len(gradient_flow.ARMS)
+    for path, label in zip(paths, gradient_flow.ARMS, strict=True):
+        sweep, origin = results.load(path)
+        assert sweep.label == label
+        assert origin.seeds == (7,)
+        assert origin.config["steps"] == 3
+        assert origin.config["lrs"] == [0.25, 0.5]
+        assert origin.config["norm"] == {
+            "without": None, "flat": "BatchNorm1d(affine=False)"
+        }.get(label, "BatchNorm1d")  # fmt: skip
 
 
 def test_results_can_be_stored(tmp_path, sweeps):
