@@ -1,11 +1,15 @@
 """Chapter 3's measurements: rounding meets its predictions, and the detached layer drifts."""
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 from numpy.testing import assert_allclose, assert_array_equal
 
-from bnlab import naive
+from bnlab import naive, results
 from bnlab.experiments import naive_failure
+
+STORED = Path(__file__).parents[1] / "book" / "results" / "naive_failure_digits.npz"
 
 
 def test_sample_is_what_was_asked_for():
@@ -127,6 +131,45 @@ def test_runs_repeat_bit_for_bit():
     settings = {"arms": ("detached",), "lrs": (0.1,), "steps": 5, "seeds": (0,)}
     runs = [naive_failure.detached_on_digits(**settings) for _ in range(2)]
     assert_array_equal(runs[0].loss, runs[1].loss)
+
+
+def test_store_keeps_where_it_comes_from(tmp_path):
+    settings = {"arms": ("detached",), "lrs": (0.1,), "steps": 3, "seeds": (4,)}
+    path = naive_failure.store_detached(tmp_path / "digits.npz", **settings)
+    digits, origin = results.load(path)
+    assert digits.loss.shape == (1, 1, 1, 3)
+    assert origin.seeds == (4,)
+    assert origin.config == {"arms": ["detached"], "lrs": [0.1], "steps": 3}
+
+
+def test_the_stored_run_starts_like_a_new_one():
+    stored, origin = results.load(STORED)  # a file that was edited fails its checksum here
+    assert stored.loss.shape == (5, 4, 4, 300)
+    assert origin.seeds == stored.seeds == (0, 1, 2, 3, 4)
+    assert origin.config == {
+        "arms": list(stored.arms),
+        "lrs": list(stored.lrs),
+        "steps": stored.loss.shape[-1],
+    }
+    seed, lr, steps = 3, 1, 20
+    again = naive_failure.detached_on_digits(
+        lrs=stored.lrs[lr : lr + 1], steps=steps, seeds=(stored.seeds[seed],)
+    )
+    assert again.arms == stored.arms
+    for name in ("loss", "bias_shift", "weight_growth"):
+        new = getattr(again, name)[0, :, 0]
+        old = getattr(stored, name)[seed, :, lr, : new.shape[-1]]
+        assert_allclose(new, old, rtol=1e-3, atol=1e-9, err_msg=name)
+
+
+def test_the_stored_run_says_what_the_chapter_says():
+    stored, _ = results.load(STORED)
+    plain, right, detached, bare = range(4)
+    late = stored.loss[..., -50:].mean(axis=-1).mean(axis=0)
+    assert (late[detached] > late[right]).all()
+    assert (late[detached] > late[plain])[:2].all()
+    assert late[bare, -1] > 2 * np.log(10), "it blows up"
+    assert max(late[detached].max(), late[bare, :-1].max()) < 0.5 * np.log(10)
 
 
 def test_gradient_agreement_is_a_cosine_and_leaves_training_alone():
