@@ -1,13 +1,16 @@
 """The experiments of Chapter 5 meet their theory, and repeat themselves bit for bit."""
 
 from dataclasses import fields
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 
-from bnlab import reference
+from bnlab import reference, results
 from bnlab.experiments import minibatch_batchnorm as experiments
+
+STORED = Path(__file__).parents[1] / "book" / "results" / "minibatch_makeup.npz"
 
 
 def within(samples, expected, errors=4.0):
@@ -87,6 +90,42 @@ def test_batches_of_one_class_ruin_a_classifier(makeup):
     assert makeup.by_class.max() < 0.3
     assert (makeup.shuffled[:, -1] > makeup.shuffled[:, 0] + 0.2).all()
     assert (np.diff(makeup.fickle, axis=1) < 0).all()
+
+
+def test_the_stored_makeup_is_what_seed_0_gives_today():
+    makeup, origin = results.load(STORED)
+    assert origin.config == {"sizes": [2, 5, 10, 18, 45, 90], "repeats": 10, "steps": 400}
+    assert origin.config["sizes"] == makeup.m.tolist()
+    assert origin.seeds == tuple(range(len(makeup.evaluation))) == (0, 1, 2, 3, 4)
+    again = experiments.batch_makeup(seeds=1)
+    for name in ("evaluation", "shuffled", "by_class", "fickle"):
+        stored = getattr(makeup, name)
+        np.testing.assert_allclose(getattr(again, name)[0], stored[0], rtol=0, atol=0.03)
+
+
+def test_the_stored_makeup_says_what_the_chapter_says():
+    makeup, _ = results.load(STORED)
+    assert makeup.evaluation.min() > 0.9
+    assert makeup.by_class.max() < 0.2
+    assert (np.diff(makeup.shuffled.mean(axis=0)) > 0).all()
+    assert (np.diff(makeup.fickle.mean(axis=0)) < 0).all()
+
+
+def test_an_edited_makeup_is_refused(tmp_path):
+    with np.load(STORED) as file:
+        arrays = dict(file)
+    arrays["fickle"][0, 0] += 0.01
+    np.savez(tmp_path / "edited.npz", **arrays)
+    with pytest.raises(ValueError, match="checksum"):
+        results.load(tmp_path / "edited.npz")
+
+
+def test_store_makeup_keeps_where_it_comes_from(tmp_path):
+    path = experiments.store_makeup(tmp_path / "m.npz", seeds=2, sizes=(9,), repeats=2, steps=3)
+    makeup, origin = results.load(path)
+    assert origin.seeds == (0, 1)
+    assert origin.config == {"sizes": [9], "repeats": 2, "steps": 3}
+    assert makeup.fickle.shape == (2, 1)
 
 
 def test_a_batch_that_would_be_smaller_than_it_says_is_refused():
