@@ -9,7 +9,8 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from bnlab import data, models, probes, reference, results, scaling, training, whitening
+from bnlab import data, models, probes, reference, scaling, training, whitening
+from bnlab.experiments._store import run_and_save
 from bnlab.results import (
     ActivationCorrelation,
     BatchNeed,
@@ -275,13 +276,12 @@ def cost_exponent(cost: WhiteningCost, *, sweep: str, of: str, largest: int = 3)
 
 def store_cost(path: str | Path, **config) -> Path:
     """Measure the cost on this machine and save it with its provenance; see `measure_cost`."""
-    start = time.perf_counter()
-    cost = measure_cost(**config)
-    duration = time.perf_counter() - start
-    config = {"repeats": len(cost.full), **config}
-    seeds = (config.pop("seed", 0),)
-    provenance = results.Provenance.now(seeds=seeds, config=config, duration=duration)
-    return results.save(cost, path, provenance=provenance)
+    settings = {name: value for name, value in config.items() if name != "seed"}
+
+    def describe(cost):
+        return (config.get("seed", 0),), {"repeats": len(cost.full), **settings}
+
+    return run_and_save(path, lambda: measure_cost(**config), describe)
 
 
 def _full_pass(x: np.ndarray, dz: np.ndarray) -> None:

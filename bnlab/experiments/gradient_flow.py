@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -10,8 +9,9 @@ import numpy as np
 import torch
 from torch import nn
 
-from bnlab import data, models, results, training
+from bnlab import data, models, training
 from bnlab.experiments import signal_depth
+from bnlab.experiments._store import run_and_save
 from bnlab.reference import batch_norm_backward, batch_norm_forward
 from bnlab.results import ExplosionRates, NeuronRun, RateSweep, ScaleInvariance
 
@@ -573,16 +573,18 @@ def store_sweeps(folder: str | Path, *, seeds: Sequence[int] = tuple(range(5)), 
         The files written.
     """
     paths = []
+    norms = {nn.BatchNorm1d: "BatchNorm1d", _flat: "BatchNorm1d(affine=False)"}
     for label, arm in ARMS.items():
-        start = time.perf_counter()
-        sweep = sweep_arm(label, seeds=seeds, **config)
-        duration = time.perf_counter() - start
         told = {k: v for k, v in (arm | config).items() if k not in ("lrs", "norm")}
-        norm = {nn.BatchNorm1d: "BatchNorm1d", _flat: "BatchNorm1d(affine=False)"}
-        told |= {"lrs": sweep.lr.tolist(), "norm": norm.get(arm.get("norm"))}
-        origin = results.Provenance.now(seeds=tuple(seeds), config=told, duration=duration)
-        name = f"gradient_flow_rates_{label.replace(' ', '_')}.npz"
-        paths.append(results.save(sweep, Path(folder) / name, provenance=origin))
+        told["norm"] = norms.get(arm.get("norm"))
+        path = Path(folder) / f"gradient_flow_rates_{label.replace(' ', '_')}.npz"
+        paths.append(
+            run_and_save(
+                path,
+                lambda label=label: sweep_arm(label, seeds=seeds, **config),
+                lambda sweep, told=told: (seeds, told | {"lrs": sweep.lr.tolist()}),
+            )
+        )
     return tuple(paths)
 
 

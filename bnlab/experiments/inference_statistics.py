@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import time
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -12,7 +11,8 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-from bnlab import data, inference, models, results, training
+from bnlab import data, inference, models, training
+from bnlab.experiments._store import run_and_save
 from bnlab.results import (
     Companions,
     Folding,
@@ -224,16 +224,14 @@ def store_races(
     tuple of Path
         The files written.
     """
-    paths = []
-    for label in RACES:
-        start = time.perf_counter()
-        result = race(label, seeds=seeds, **config)
-        duration = time.perf_counter() - start
-        told = RACES[label] | config
-        origin = results.Provenance.now(seeds=tuple(seeds), config=told, duration=duration)
-        path = Path(folder) / f"inference_race_{label}.npz"
-        paths.append(results.save(result, path, provenance=origin))
-    return tuple(paths)
+    return tuple(
+        run_and_save(
+            Path(folder) / f"inference_race_{label}.npz",
+            lambda label=label: race(label, seeds=seeds, **config),
+            lambda _, label=label: (seeds, RACES[label] | config),
+        )
+        for label in RACES
+    )
 
 
 def _watch(model: nn.Module, momentum: float) -> list[nn.BatchNorm1d]:

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import math
-import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
 import torch
 
-from bnlab import data, models, results, training
+from bnlab import data, models, training
+from bnlab.experiments._store import run_and_save
 from bnlab.reference import batch_norm_backward, batch_norm_forward
 from bnlab.results import (
     BatchMakeup,
@@ -361,12 +361,12 @@ def store_makeup(path: str | Path, *, seeds: int = 5, **config) -> Path:
     Path
         The file written.
     """
-    start = time.perf_counter()
-    result = batch_makeup(seeds=seeds, **config)
-    duration = time.perf_counter() - start
-    config = {"sizes": result.m.tolist(), "repeats": 10, "steps": 400} | config
-    origin = results.Provenance.now(seeds=tuple(range(seeds)), config=config, duration=duration)
-    return results.save(result, path, provenance=origin)
+
+    def describe(makeup):
+        settings = {"sizes": makeup.m.tolist(), "repeats": 10, "steps": 400} | config
+        return range(seeds), settings
+
+    return run_and_save(path, lambda: batch_makeup(seeds=seeds, **config), describe)
 
 
 def _makeup(model, x, y, m, repeats, generator) -> tuple[float, float, float]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import time
 from collections import OrderedDict
 from collections.abc import Sequence
 from dataclasses import replace
@@ -14,7 +13,8 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-from bnlab import data, naive, results, training
+from bnlab import data, naive, training
+from bnlab.experiments._store import run_and_save
 from bnlab.nn import DetachedBatchNorm1d
 from bnlab.results import ClaimedAndReal, DetachedOnDigits, GradientAgreement, RoundingSweep, Stall
 
@@ -240,12 +240,12 @@ def detached_on_digits(
 
 def store_detached(path: str | Path, **config) -> Path:
     """Run `detached_on_digits` on this machine and save the result with its provenance."""
-    start = time.perf_counter()
-    digits = detached_on_digits(**config)
-    duration = time.perf_counter() - start
-    measured = {"arms": digits.arms, "lrs": digits.lrs, "steps": digits.loss.shape[-1]}
-    provenance = results.Provenance.now(seeds=digits.seeds, config=measured, duration=duration)
-    return results.save(digits, path, provenance=provenance)
+
+    def describe(digits):
+        measured = {"arms": digits.arms, "lrs": digits.lrs, "steps": digits.loss.shape[-1]}
+        return digits.seeds, measured
+
+    return run_and_save(path, lambda: detached_on_digits(**config), describe)
 
 
 def gradient_agreement(
