@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import numpy as np
 
-from bnlab.checks._verdict import Verdict, call, correct, not_yet
+from bnlab.checks._verdict import Verdict, correct, not_yet, numbers
 
 __all__ = [
     "importance_weights",
@@ -26,7 +26,7 @@ def standard_format(function: Callable[[np.ndarray], np.ndarray]) -> Verdict:
     Not yet: the means are 0, but the first column's standard deviation is 3, expected 1. Divide by it.
     """
     messages = np.array([[1.0, 10.0, 0.0], [7.0, 10.0, 4.0], [7.0, 30.0, 5.0], [1.0, 20.0, 9.0]])
-    answer = _numbers(function, messages, shape=messages.shape)
+    answer = numbers(function, messages, shape=messages.shape)
     if isinstance(answer, Verdict):
         return answer
     mean, std = answer.mean(axis=0), answer.std(axis=0)
@@ -50,7 +50,7 @@ def standard_format(function: Callable[[np.ndarray], np.ndarray]) -> Verdict:
 def importance_weights(function: Callable[..., np.ndarray]) -> Verdict:
     """Check ``function(x, mean_train, std_train, mean_new, std_new)``: p_new(x) / p_train(x)."""
     x = np.array([-0.6, 0.0, 0.2, 0.9])
-    answer = _numbers(function, x, 0.5, 0.5, 0.0, 0.3, shape=x.shape)
+    answer = numbers(function, x, 0.5, 0.5, 0.0, 0.3, shape=x.shape)
     if isinstance(answer, Verdict):
         return answer
     expected = _density(x, 0.0, 0.3) / _density(x, 0.5, 0.5)
@@ -73,13 +73,13 @@ def relative_wasserstein(function: Callable[[np.ndarray, np.ndarray], float]) ->
     """Check ``function(before, after)``: the earth mover's distance over the old std, one unit."""
     before = np.array([0.0, 4.0, 1.0, -1.0])
     after = np.array([9.0, 1.0, 2.0, 2.0])
-    answer = _numbers(function, before, after, shape=())
+    answer = numbers(function, before, after, shape=())
     if isinstance(answer, Verdict):
         return answer
     gap = np.abs(np.sort(after) - np.sort(before)).mean()
     if np.allclose(answer, gap / before.std()):
         wider = before.mean() + 3 * (before - before.mean())
-        spread = _numbers(function, before, wider, shape=())
+        spread = numbers(function, before, wider, shape=())
         if isinstance(spread, Verdict) or spread < 0.1:
             return not_yet("a distribution that widens about its mean gives 0. Compare all values.")
         return correct("it compares sorted values and divides by the old standard deviation.")
@@ -97,14 +97,14 @@ def relative_wasserstein(function: Callable[[np.ndarray, np.ndarray], float]) ->
 def saturated_share(function: Callable[[np.ndarray, float], float]) -> Verdict:
     """Check ``function(z, fraction)``: the share with sigmoid slope below fraction times 1/4."""
     z = np.array([-9.0, -5.0, -3.0, -1.0, 0.0, 0.5, 2.5, 4.0])
-    answer = _numbers(function, z, 0.1, shape=())
+    answer = numbers(function, z, 0.1, shape=())
     if isinstance(answer, Verdict):
         return answer
     s = 1 / (1 + np.exp(-z))
     slope = s * (1 - s)
     expected = np.mean(slope < 0.025)
     if np.allclose(answer, expected):
-        other = _numbers(function, z, 0.9, shape=())
+        other = numbers(function, z, 0.9, shape=())
         if isinstance(other, Verdict) or not np.allclose(other, np.mean(slope < 0.225)):
             return not_yet("right for fraction=0.1, wrong for 0.9. Use the argument `fraction`.")
         return correct("both tails count, against a fraction of the steepest slope, 1/4.")
@@ -128,7 +128,7 @@ def size_at_depth(function: Callable[..., float]) -> Verdict:
     """Check ``function(layer, width, weight_std, activation)``: predicted RMS of a layer's z."""
     for activation, halve in (("linear", 1.0), ("relu", 0.5)):
         for layer in (1, 4):
-            answer = _numbers(function, layer, 100, 0.05, activation, shape=())
+            answer = numbers(function, layer, 100, 0.05, activation, shape=())
             if isinstance(answer, Verdict):
                 return answer
             factor = 100 * 0.05**2
@@ -148,23 +148,6 @@ def size_at_depth(function: Callable[..., float]) -> Verdict:
                 "mean square by width * weight_std**2, starting from 1."
             )
     return correct("each layer multiplies the mean square by n sigma^2, halved after a ReLU.")
-
-
-def _numbers(function, *args, shape: tuple[int, ...]) -> np.ndarray | Verdict:
-    """Return the answer as finite floats of the wanted shape, or the verdict that says what it is."""
-    answer = call(function, *args)
-    if isinstance(answer, Verdict):
-        return answer
-    try:
-        answer = np.asarray(answer, dtype=float)
-    except (TypeError, ValueError):
-        return not_yet(f"the answer is a {type(answer).__name__}, expected numbers.")
-    if answer.shape != shape:
-        wanted = f"an array of shape {shape}" if shape else "one number"
-        return not_yet(f"the answer has shape {answer.shape}, expected {wanted}.")
-    if not np.isfinite(answer).all():
-        return not_yet("the answer holds NaN or Inf. Look for a division by zero.")
-    return answer
 
 
 def _density(x: np.ndarray, mean: float, std: float) -> np.ndarray:
