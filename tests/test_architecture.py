@@ -37,7 +37,7 @@ ALLOWED = {
         "results",
     },
     "plots": {"results"},
-    "cli": {"experiments", "diagnose", "data", "results"},
+    "cli": {"experiments", "diagnose", "data", "results", "plots"},
 }  # fmt: skip
 SHARED = {"_validate"}
 
