@@ -13,7 +13,7 @@ from torch import nn
 
 from bnlab import _validate
 
-__all__ = ["mlp"]
+__all__ = ["convnet", "mlp"]
 
 ACTIVATIONS = {
     "sigmoid": nn.Sigmoid,
@@ -88,24 +88,163 @@ def mlp(
             f"sizes is {sizes!r}; expected at least two positive integers, the number of inputs "
             "first and of outputs last, e.g. [784, 100, 10]."
         )
-    if activation not in ACTIVATIONS:
-        raise ValueError(f"activation is {activation!r}; expected one of {', '.join(ACTIVATIONS)}.")
-    if norm is not None and (isinstance(norm, nn.Module) or not callable(norm)):
-        raise TypeError(
-            f"norm is a {type(norm).__name__}; expected a factory, from the number of features to a "
-            "new module. Pass the class itself, e.g. norm=torch.nn.BatchNorm1d."
-        )
+    _require_activation(activation)
+    _require_factory(norm)
     generator = torch.Generator().manual_seed(_validate.integer("seed", seed, low=0))
     layers: OrderedDict[str, nn.Module] = OrderedDict()
     for k, (fan_in, fan_out) in enumerate(pairwise(counts), start=1):
         last = k == len(counts) - 1
         std = _weight_std(init_std, fan_in, fan_out)
-        layers[f"linear{k}"] = _linear(fan_in, fan_out, last or norm is None, std, generator)
+        layers[f"linear{k}"] = _drawn(
+            nn.Linear, fan_in, fan_out, std, generator, bias=last or norm is None
+        )
         if not last:
             if norm is not None:
                 layers[f"norm{k}"] = _made_by(norm, fan_out)
             layers[f"act{k}"] = ACTIVATIONS[activation]()
     return nn.Sequential(layers)
+
+
+def convnet(
+    in_shape: Sequence[int] = (1, 28, 28),
+    channels: Sequence[int] = (16, 32),
+    classes: int = 10,
+    *,
+    kernel_size: int = 3,
+    pool: int = 2,
+    activation: str = "relu",
+    norm: Callable[[int], nn.Module] | None = None,
+    lrn: bool = False,
+    dropout: float = 0.0,
+    init_std: float | str = "he",
+    seed: int = 0,
+) -> nn.Sequential:
+    r"""Build a convolutional network, normalized before each nonlinearity if `norm` is given.
+
+    .. math:: h_k = \mathrm{pool}(g(\mathrm{BN}(W_k * h_{k-1}))), \qquad
+              \text{without normalization}\quad h_k = \mathrm{pool}(g(W_k * h_{k-1} + b_k))
+
+    The layers are named ``image``, then ``conv1``, ``norm1``, ``act1``, ``lrn1``, ``pool1``, ``conv2`` and
+    so on, then ``flatten``, ``dropout`` and ``linear``; those not asked for are missing. ``image``
+    shapes rows into images and leaves images alone. Convolutions are padded, so that only pooling
+    makes a map smaller. A normalized convolution has no bias: subtracting the mean would cancel it,
+    and the normalization's own :math:`\beta` takes its place. Weights are Gaussian with mean zero,
+    biases are zero, and the global random state is left alone.
+
+    Parameters
+    ----------
+    in_shape : sequence of int
+        Channels, height and width of an image.
+    channels : sequence of int
+        Number of feature maps of each convolution.
+    classes : int
+        Number of outputs.
+    kernel_size : int
+        Height and width of every kernel, odd.
+    pool : int
+        Height and width of the windows of max pooling after each nonlinearity; 1 leaves it out.
+    activation : {"sigmoid", "tanh", "relu", "linear"}
+        The nonlinearity g.
+    norm : callable, optional
+        Takes the number of feature maps and returns a module, e.g. ``torch.nn.BatchNorm2d``.
+    lrn : bool
+        True to put local response normalization, over 5 maps, after each nonlinearity.
+    dropout : float
+        Probability with which training drops each input of the last layer; 0 leaves dropout out.
+    init_std : float or {"he", "xavier", "lecun"}
+        Standard deviation of every weight, or the scheme that sets it layer by layer.
+    seed : int
+        Seed of the weights.
+
+    Returns
+    -------
+    torch.nn.Sequential
+        Maps (N, C, H, W), or rows (N, C * H * W), to (N, classes).
+
+    Raises
+    ------
+    ValueError
+        If an argument is out of range or unknown, or pooling would leave no pixel.
+    TypeError
+        If `norm` is not a factory, for example because it is a finished layer, or a number has
+        another type.
+
+    Notes
+    -----
+    Placement and the missing bias follow Ioffe & Szegedy 2015, section 3.2; the order nonlinearity,
+    response normalization, pooling and the constants of the response normalization follow
+    Krizhevsky et al. 2012, section 3.3.
+
+    Examples
+    --------
+    >>> model = convnet(channels=(4,), norm=nn.BatchNorm2d)
+    >>> [name for name, _ in model.named_children()]
+    ['image', 'conv1', 'norm1', 'act1', 'pool1', 'flatten', 'linear']
+    >>> tuple(model(torch.zeros(2, 784)).shape)
+    (2, 10)
+    """
+    sizes = _positive("in_shape", in_shape, 3, "channels, height and width, e.g. (1, 28, 28)")
+    maps = _positive("channels", channels, None, "feature maps of each convolution, e.g. (16, 32)")
+    _validate.integer("classes", classes, low=1)
+    _validate.integer("pool", pool, low=1)
+    if _validate.integer("kernel_size", kernel_size, low=1) % 2 == 0:
+        raise ValueError(
+            f"kernel_size is {kernel_size}; expected an odd number, which padding can center on a "
+            f"pixel. Pass {kernel_size - 1} or {kernel_size + 1}."
+        )
+    height, width = (size // pool ** len(maps) for size in sizes[1:])
+    if height * width == 0:
+        raise ValueError(
+            f"in_shape is {tuple(sizes)}; {len(maps)} poolings by {pool} leave no pixel of it, expected "
+            f"at least one. Pass fewer channels, pool=1, or larger images."
+        )
+    if not isinstance(dropout, Real) or not 0 <= dropout < 1:
+        raise ValueError(f"dropout is {dropout!r}; expected a probability >= 0 and < 1, e.g. 0.5.")
+    _require_activation(activation)
+    _require_factory(norm)
+    generator = torch.Generator().manual_seed(_validate.integer("seed", seed, low=0))
+    layers: OrderedDict[str, nn.Module] = OrderedDict()
+    layers["image"] = nn.Sequential(nn.Flatten(), nn.Unflatten(1, tuple(sizes)))
+    for k, (before, after) in enumerate(pairwise([sizes[0], *maps]), start=1):
+        std = _weight_std(init_std, before * kernel_size**2, after * kernel_size**2)
+        options = {"kernel_size": kernel_size, "padding": kernel_size // 2, "bias": norm is None}
+        layers[f"conv{k}"] = _drawn(nn.Conv2d, before, after, std, generator, **options)
+        if norm is not None:
+            layers[f"norm{k}"] = _made_by(norm, after)
+        layers[f"act{k}"] = ACTIVATIONS[activation]()
+        if lrn:
+            layers[f"lrn{k}"] = nn.LocalResponseNorm(5, alpha=5e-4, beta=0.75, k=2.0)
+        if pool > 1:
+            layers[f"pool{k}"] = nn.MaxPool2d(pool)
+    layers["flatten"] = nn.Flatten()
+    if dropout > 0:
+        layers["dropout"] = nn.Dropout(dropout)
+    fan_in = maps[-1] * height * width
+    std = _weight_std(init_std, fan_in, classes)
+    layers["linear"] = _drawn(nn.Linear, fan_in, classes, std, generator, bias=True)
+    return nn.Sequential(layers)
+
+
+def _positive(name: str, given: Sequence[int], length: int | None, meaning: str) -> list[int]:
+    counts = list(given) if isinstance(given, Sequence | np.ndarray) else []
+    fits = len(counts) > 0 if length is None else len(counts) == length
+    if not fits or not all(isinstance(n, Integral) and n > 0 for n in counts):
+        how_many = "one or more" if length is None else str(length)
+        raise ValueError(f"{name} is {given!r}; expected {how_many} positive integers: {meaning}.")
+    return [int(n) for n in counts]
+
+
+def _require_activation(activation: str) -> None:
+    if activation not in ACTIVATIONS:
+        raise ValueError(f"activation is {activation!r}; expected one of {', '.join(ACTIVATIONS)}.")
+
+
+def _require_factory(norm: object) -> None:
+    if norm is not None and (isinstance(norm, nn.Module) or not callable(norm)):
+        raise TypeError(
+            f"norm is a {type(norm).__name__}; expected a factory, from the number of features to a "
+            "new module. Pass the class itself, e.g. norm=torch.nn.BatchNorm1d."
+        )
 
 
 def _weight_std(init_std: float | str, fan_in: int, fan_out: int) -> float:
@@ -128,10 +267,11 @@ def _made_by(norm: Callable[[int], nn.Module], features: int) -> nn.Module:
     return layer
 
 
-def _linear(fan_in: int, fan_out: int, bias: bool, std: float, generator) -> nn.Linear:
-    layer = nn.utils.skip_init(nn.Linear, fan_in, fan_out, bias=bias)
+def _drawn(kind: type[nn.Module], fan_in: int, fan_out: int, std: float, generator, **options):
+    """Build a layer with Gaussian weights and biases of zero, drawn from `generator` alone."""
+    layer = nn.utils.skip_init(kind, fan_in, fan_out, **options)
     with torch.no_grad():
         layer.weight.normal_(0.0, std, generator=generator)
-        if bias:
+        if layer.bias is not None:
             layer.bias.zero_()
     return layer

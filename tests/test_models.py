@@ -1,11 +1,11 @@
-"""The multilayer perceptron: names, placement of the normalization, seeds, and errors."""
+"""The models: names, placement of the normalization, seeds, and errors."""
 
 import numpy as np
 import pytest
 import torch
 from torch import nn
 
-from bnlab.models import mlp
+from bnlab.models import convnet, mlp
 
 
 def names(model):
@@ -105,3 +105,89 @@ def test_the_two_arms_start_from_the_same_weights():
 def test_errors_say_what_was_given_and_what_is_expected(arguments, error, message):
     with pytest.raises(error, match=message):
         mlp(**arguments)
+
+
+def test_convolutional_layers_are_named_in_order():
+    head, tail = ["image"], ["flatten", "linear"]
+    assert names(convnet(channels=(4,))) == [*head, "conv1", "act1", "pool1", *tail]
+    assert names(convnet(channels=(4, 5), pool=1, norm=nn.BatchNorm2d)) == [
+        *head, "conv1", "norm1", "act1", "conv2", "norm2", "act2", *tail
+    ]  # fmt: skip
+    everything = convnet(channels=(4,), norm=nn.BatchNorm2d, lrn=True, dropout=0.5)
+    assert names(everything) == [
+        *head, "conv1", "norm1", "act1", "lrn1", "pool1", "flatten", "dropout", "linear"
+    ]  # fmt: skip
+    assert everything.dropout.p == 0.5
+
+
+def test_convnet_computes_what_its_formula_says():
+    model = convnet((2, 6, 8), (3, 4), 5, activation="tanh", norm=nn.BatchNorm2d, kernel_size=5)
+    x = torch.randn(7, 2, 6, 8, generator=torch.Generator().manual_seed(0))
+    hidden = x
+    for conv in (model.conv1, model.conv2):
+        z = nn.functional.conv2d(hidden, conv.weight, padding=2)
+        var, mean = torch.var_mean(z, (0, 2, 3), correction=0, keepdim=True)
+        hidden = nn.functional.max_pool2d(torch.tanh((z - mean) / (var + 1e-5).sqrt()), 2)
+    expected = hidden.flatten(1) @ model.linear.weight.T + model.linear.bias
+    torch.testing.assert_close(model(x), expected)
+    torch.testing.assert_close(model(x.flatten(1)), expected)
+
+
+def test_response_normalization_is_that_of_its_paper():
+    """b_i = a_i / (k + alpha sum_j a_j^2)^beta over 5 neighbors; torch divides alpha by 5."""
+    layer = convnet(channels=(8,), lrn=True).lrn1
+    a = torch.randn(2, 8, 3, 3, generator=torch.Generator().manual_seed(0))
+    total = sum(nn.functional.pad(a**2, (0, 0, 0, 0, 2, 2))[:, j : j + 8] for j in range(5))
+    torch.testing.assert_close(layer(a), a / (2 + 1e-4 * total) ** 0.75)
+
+
+def test_a_normalized_convolution_has_no_bias_and_the_last_layer_keeps_it():
+    model = convnet(norm=nn.BatchNorm2d)
+    assert model.conv1.bias is None
+    assert model.conv2.bias is None
+    assert model.linear.bias is not None
+    plain = convnet()
+    assert plain.conv1.bias is not None
+    assert not plain.conv2.bias.any()
+
+
+def test_convnet_draws_gaussian_weights_of_the_asked_width():
+    weight = convnet((30, 8, 8), (40,), kernel_size=5).conv1.weight.detach().double().numpy()
+    assert weight.std() == pytest.approx((2 / (30 * 25)) ** 0.5, rel=0.02)
+    assert ((weight / weight.std()) ** 4).mean() == pytest.approx(3, abs=0.15)
+    assert convnet(init_std=0.01).linear.weight.std().item() == pytest.approx(0.01, rel=0.05)
+
+
+def test_one_seed_one_convnet_and_its_arms_start_alike():
+    before = torch.get_rng_state()
+    first, other = convnet(seed=3), convnet(seed=4)
+    normalized = convnet(seed=3, norm=nn.BatchNorm2d)
+    assert torch.equal(torch.get_rng_state(), before)
+    assert torch.equal(first.conv2.weight, normalized.conv2.weight)
+    assert torch.equal(first.linear.weight, normalized.linear.weight)
+    assert not torch.equal(first.conv2.weight, other.conv2.weight)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "error", "message"),
+    [
+        ({"in_shape": (28, 28)}, ValueError, r"in_shape is \(28, 28\); expected 3 positive"),
+        ({"in_shape": 784}, ValueError, "in_shape is 784"),
+        ({"channels": ()}, ValueError, r"channels is \(\); expected one or more"),
+        ({"channels": (4, 0)}, ValueError, "positive integers"),
+        ({"channels": (4,) * 5}, ValueError, r"5 poolings by 2 leave no pixel.*pool=1"),
+        ({"classes": 0}, ValueError, "classes is 0"),
+        ({"kernel_size": 4}, ValueError, "kernel_size is 4; expected an odd.*3 or 5"),
+        ({"pool": 0}, ValueError, "pool is 0"),
+        ({"dropout": 1.0}, ValueError, r"dropout is 1\.0"),
+        ({"dropout": "half"}, ValueError, "dropout is 'half'"),
+        ({"activation": "swish"}, ValueError, "'swish'.*sigmoid, tanh"),
+        ({"init_std": "glorot"}, ValueError, "lecun, xavier, he"),
+        ({"norm": nn.BatchNorm2d(16)}, TypeError, "factory"),
+        ({"norm": lambda n: n}, TypeError, r"norm\(16\) returned a int"),
+        ({"seed": 1.5}, TypeError, "seed is 1.5"),
+    ],
+)
+def test_convnet_says_what_was_given_and_what_is_expected(arguments, error, message):
+    with pytest.raises(error, match=message):
+        convnet(**arguments)
