@@ -7,9 +7,11 @@ import numpy as np
 import pytest
 from sklearn.datasets import load_breast_cancer, load_wine
 
+import bnlab
 from bnlab import data
+from bnlab.data import _files
 
-BUNDLED = Path(data.__file__).with_name("_data") / "mnist_5k.npz"
+BUNDLED = Path(bnlab.__file__).with_name("_data") / "mnist_5k.npz"
 LOADERS = {
     f.__name__: f for f in (data.mixed_scale_table, data.wine, data.breast_cancer, data.mnist_5k)
 }
@@ -159,9 +161,9 @@ def test_mnist_holds_500_digits_a_class_and_whole_pixels():
 
 def test_attribution_names_the_checksum_of_the_bundled_file():
     attribution = BUNDLED.with_name("ATTRIBUTION.md").read_text(encoding="utf-8")
-    assert hashlib.sha256(BUNDLED.read_bytes()).hexdigest() == data.MNIST_5K_SHA256
+    assert hashlib.sha256(BUNDLED.read_bytes()).hexdigest() == data.digits.MNIST_5K_SHA256
     for words in (
-        data.MNIST_5K_SHA256,
+        data.digits.MNIST_5K_SHA256,
         "LeCun",
         "Cortes",
         "Burges",
@@ -173,15 +175,15 @@ def test_attribution_names_the_checksum_of_the_bundled_file():
 
 
 def test_an_explicit_path_wins_then_the_folder_then_the_bundled_file(copy, tmp_path, monkeypatch):
-    assert data._find("mnist_5k.npz", None) == BUNDLED
+    assert _files.find("mnist_5k.npz", None) == BUNDLED
     monkeypatch.setenv("BNLAB_DATA", str(copy.parent))
-    assert data._find("mnist_5k.npz", None) == copy
+    assert _files.find("mnist_5k.npz", None) == copy
     other = tmp_path / "elsewhere.npz"
     other.write_bytes(copy.read_bytes())
-    assert data._find("mnist_5k.npz", other) == other
+    assert _files.find("mnist_5k.npz", other) == other
     np.testing.assert_array_equal(data.mnist_5k(path=str(other)).x, data.mnist_5k().x)
     copy.unlink()
-    assert data._find("mnist_5k.npz", None) == BUNDLED
+    assert _files.find("mnist_5k.npz", None) == BUNDLED
 
 
 def flip(content):
@@ -201,7 +203,7 @@ def test_a_damaged_file_is_refused_by_name_and_left_alone(copy, damage, monkeypa
     monkeypatch.setenv("BNLAB_DATA", str(copy.parent))
     for options in ({"path": copy}, {}):
         with pytest.raises(
-            ValueError, match=f"expected {data.MNIST_5K_SHA256}, found {found}"
+            ValueError, match=f"expected {data.digits.MNIST_5K_SHA256}, found {found}"
         ) as caught:
             data.mnist_5k(**options)
         assert str(copy) in str(caught.value)

@@ -1,0 +1,218 @@
+"""Full-size sets of 28 by 28 images, in MNIST's format: MNIST itself and Fashion-MNIST."""
+
+from __future__ import annotations
+
+import math
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from bnlab.data import _files, idx
+from bnlab.data._dataset import Dataset
+
+__all__ = ["IMAGE_SETS", "PIXELS", "ImageFile", "ImageSet", "fashion_mnist", "mnist"]
+
+PIXELS = tuple(f"pixel {row},{column}" for row in range(28) for column in range(28))
+"""The names of the columns of a flattened image."""
+
+SPLITS = ("train", "test")
+
+
+@dataclass(frozen=True)
+class ImageFile:
+    """One gzip file of a set, and what proves that it is the right one."""
+
+    name: str
+    shape: tuple[int, ...]
+    sha256: str
+    of_content: bool
+    """Whether `sha256` is of the unpacked content, so that it may have been packed anew, or of the file."""
+
+    def decode(self, packed: bytes, path: Path) -> np.ndarray:
+        """Return the array in a file's bytes; refuse anything else by the name `path`."""
+        size = 4 + 4 * len(self.shape) + math.prod(self.shape)
+        if not self.of_content:
+            _files.check(packed, self.sha256, path)
+        content = idx.unpack(packed, size=size, name=path)
+        if self.of_content:
+            _files.check(content, self.sha256, path)
+        return idx.decode(content, name=path)
+
+
+@dataclass(frozen=True)
+class ImageSet:
+    """A set of images: its files, its terms and where it can be had."""
+
+    name: str
+    files: dict[str, tuple[ImageFile, ImageFile]]
+    """The images and the labels of "train" and "test"."""
+    class_names: tuple[str, ...]
+    target_name: str
+    source: str
+    license: str
+    mirrors: tuple[str, ...]
+    how: str
+    """How to get it, as a sentence."""
+
+    def every_file(self) -> tuple[ImageFile, ...]:
+        """Return all four files."""
+        return tuple(file for split in SPLITS for file in self.files[split])
+
+    def folder(self, files: tuple[ImageFile, ...], path: str | os.PathLike[str] | None) -> Path:
+        """Return the first folder with these files; `path`, if given, is the only one looked at."""
+        tried = [Path(path)] if path is not None else list(_files.folders(self.name))
+        for folder in tried:
+            if all((folder / file.name).is_file() for file in files):
+                return folder
+        raise FileNotFoundError(
+            f"{self.name} is not on this machine: no folder with {' and '.join(f.name for f in files)} among "
+            f"{', '.join(str(folder) for folder in tried)}. {self.how}"
+        )
+
+    def load(self, split: str, path: str | os.PathLike[str] | None) -> Dataset:
+        """Read, check and scale one of its two parts."""
+        if split not in SPLITS:
+            raise ValueError(f"split is {split!r}; expected 'train' or 'test'. Choose one of them.")
+        files = self.files[split]
+        folder = self.folder(files, path)
+        images, labels = (
+            file.decode((folder / file.name).read_bytes(), folder / file.name) for file in files
+        )
+        return Dataset(
+            name=f"{self.name} {split}",
+            x=images.reshape(len(images), -1) / np.float32(255),
+            y=labels.astype(np.int64),
+            feature_names=PIXELS,
+            class_names=self.class_names,
+            target_name=self.target_name,
+            source=self.source,
+            license=self.license,
+        )
+
+
+def mnist(*, split: str = "train", path: str | os.PathLike[str] | None = None) -> Dataset:
+    """Load the full MNIST: 60,000 handwritten digits to train with, 10,000 to test with.
+
+    It is not part of the package: ``bnlab data fetch mnist`` downloads it once. The files are looked for in
+    the folder `path`, or else in ``mnist/`` below the folder that ``BNLAB_DATA`` names, below the user's cache
+    and below ``/usr/share/datasets``. The SHA-256 of each is checked at each load.
+
+    Parameters
+    ----------
+    split : "train" or "test"
+        Which part.
+    path : path, optional
+        The folder of the four files.
+
+    Returns
+    -------
+    Dataset
+        ``x`` of shape (60000 or 10000, 784) in float32 between 0 and 1, ``y`` the digits.
+
+    Raises
+    ------
+    FileNotFoundError
+        If the files are not on this machine; the message says how to get them.
+    ValueError
+        If `split` is another, or a file is damaged or a different one.
+
+    Notes
+    -----
+    LeCun, Bottou, Bengio & Haffner 1998, doi:10.1109/5.726791.
+    """
+    return IMAGE_SETS["mnist"].load(split, path)
+
+
+def fashion_mnist(*, split: str = "train", path: str | os.PathLike[str] | None = None) -> Dataset:
+    """Load Fashion-MNIST: 60,000 pictures of clothes to train with, 10,000 to test with.
+
+    It is looked for as `mnist` is, in ``fashion-mnist/``. Debian's package ``dataset-fashion-mnist`` puts it
+    into ``/usr/share/datasets``; elsewhere ``bnlab data fetch fashion-mnist`` downloads it. What is checked is
+    the SHA-256 of the unpacked content, since Debian packs the files anew.
+
+    Parameters
+    ----------
+    split : "train" or "test"
+        Which part.
+    path : path, optional
+        The folder of the four files.
+
+    Returns
+    -------
+    Dataset
+        ``x`` of shape (60000 or 10000, 784) in float32 between 0 and 1, ``y`` the kind of clothing.
+
+    Raises
+    ------
+    FileNotFoundError
+        If the files are not on this machine; the message says how to get them.
+    ValueError
+        If `split` is another, or a file is damaged or a different one.
+
+    Notes
+    -----
+    Xiao, Rasul & Vollgraf 2017, arXiv:1708.07747.
+    """
+    return IMAGE_SETS["fashion-mnist"].load(split, path)
+
+
+def _files_of(of_content: bool, **sha256: str) -> dict[str, tuple[ImageFile, ImageFile]]:
+    def pair(prefix: str, count: int, images: str, labels: str) -> tuple[ImageFile, ImageFile]:
+        return (
+            ImageFile(f"{prefix}-images-idx3-ubyte.gz", (count, 28, 28), images, of_content),
+            ImageFile(f"{prefix}-labels-idx1-ubyte.gz", (count,), labels, of_content),
+        )
+
+    return {
+        "train": pair("train", 60_000, sha256["train_images"], sha256["train_labels"]),
+        "test": pair("t10k", 10_000, sha256["test_images"], sha256["test_labels"]),
+    }
+
+
+IMAGE_SETS = {
+    "mnist": ImageSet(
+        name="mnist",
+        files=_files_of(
+            of_content=False,
+            train_images="440fcabf73cc546fa21475e81ea370265605f56be210a4024d2ca8f203523609",
+            train_labels="3552534a0a558bbed6aed32b30c495cca23d567ec52cac8be1a0730e8010255c",
+            test_images="8d422c7b0a1c1c79245a5bcf07fe86e33eeafee792b84584aec276f5a2dbc4e6",
+            test_labels="f7ae60f92e00ec6debd23a6088c31dbd2371eca3ffa0defaefb259924204aec6",
+        ),
+        class_names=tuple("0123456789"),
+        target_name="digit",
+        source="MNIST (LeCun, Cortes & Burges)",
+        license="CC BY-SA 3.0, as stated by the TensorFlow/Keras documentation of MNIST",
+        mirrors=(
+            "https://ossci-datasets.s3.amazonaws.com/mnist/",
+            "https://storage.googleapis.com/cvdf-datasets/mnist/",
+        ),
+        how="Download it once with `bnlab data fetch mnist` (11 MB), or put its four .gz files there.",
+    ),
+    "fashion-mnist": ImageSet(
+        name="fashion-mnist",
+        files=_files_of(
+            of_content=True,
+            train_images="c59f468a2f672dc815687fe0f83887768d799fd8a3f3276145d20f83aa44d888",
+            train_labels="bad3541b69d912435c50bb6ba87bec294ff4f6a2e1246121d8633921760443d9",
+            test_images="5b4141f0afbad91edebe8549f8fcffe087ea10ca49f1dbef5c9a5cd8815ce37b",
+            test_labels="0402a96d92fd2663957122ceb108a494c5af83dab82d92729df917d7dec38c34",
+        ),
+        class_names=(
+            "T-shirt/top", "trouser", "pullover", "dress", "coat",
+            "sandal", "shirt", "sneaker", "bag", "ankle boot",
+        ),
+        target_name="kind of clothing",
+        source="Fashion-MNIST (Xiao, Rasul & Vollgraf 2017, arXiv:1708.07747)",
+        license="MIT, Copyright 2017 Zalando SE",
+        mirrors=(
+            "https://raw.githubusercontent.com/zalandoresearch/fashion-mnist/master/data/fashion/",
+            "http://fashion-mnist.s3-website.eu-central-1.amazonaws.com/",
+        ),
+        how="On Debian or Ubuntu `apt install dataset-fashion-mnist`; elsewhere "
+        "`bnlab data fetch fashion-mnist` (31 MB).",
+    ),
+}  # fmt: skip
+"""The full-size sets by name."""
