@@ -4,13 +4,16 @@ Everything works on the layers of :mod:`torch.nn` and on any layer that derives 
 are axis 1 of a tensor (N, C) or (N, C, \*spatial).
 """
 
+from bnlab.inference.fold_graph import Folded, fold
 from bnlab.inference.folding import fold_conv, fold_linear
 from bnlab.inference.freezing import freeze, unfreeze
 from bnlab.inference.momentum import convert_momentum, half_life
 from bnlab.inference.statistics import population_statistics, recalibrate
 
 __all__ = [
+    "Folded",
     "convert_momentum",
+    "fold",
     "fold_conv",
     "fold_linear",
     "freeze",

@@ -8,6 +8,8 @@ import torch
 from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
+from bnlab import nn as layers
+
 
 def fold_linear(linear: nn.Linear, bn: nn.Module) -> nn.Linear:
     r"""Return one linear layer that computes what `linear` followed by `bn` computes at inference.
@@ -100,7 +102,7 @@ def fold_conv(conv: nn.Module, bn: nn.Module) -> nn.Module:
     >>> bool(torch.allclose(fold_conv(conv, bn)(x), bn(conv(x)), atol=1e-6))
     True
     """
-    kind = _require_kind("conv", conv, _CONVOLUTIONS, "For linear layers use fold_linear.")
+    kind = _require_kind("conv", conv, CONVOLUTIONS, "For linear layers use fold_linear.")
     scale, shift = _affine_map("conv", conv.out_channels, conv.bias, bn, rank=len(conv.kernel_size))
     weight = conv.weight.detach().double()
     options = {name: getattr(conv, name) for name in _CONVOLUTION_OPTIONS}
@@ -118,7 +120,7 @@ def fold_conv(conv: nn.Module, bn: nn.Module) -> nn.Module:
 
 
 _BY_RANK = {1: nn.BatchNorm1d, 2: nn.BatchNorm2d, 3: nn.BatchNorm3d}
-_CONVOLUTIONS = (
+CONVOLUTIONS = (
     nn.Conv1d, nn.Conv2d, nn.Conv3d, nn.ConvTranspose1d, nn.ConvTranspose2d, nn.ConvTranspose3d
 )  # fmt: skip
 _CONVOLUTION_OPTIONS = (
@@ -126,10 +128,27 @@ _CONVOLUTION_OPTIONS = (
 )  # fmt: skip
 
 
-def _require_kind(name: str, layer: nn.Module, kinds: tuple[type, ...], hint: str) -> type:
-    """Return which of the kinds a layer is; a subclass with a forward pass of its own is none."""
+_NORMALIZATIONS = {
+    kind.forward
+    for kind in (_BatchNorm, nn.SyncBatchNorm, layers.BatchNorm1d, layers.DetachedBatchNorm1d)
+}
+
+
+def kind_of(layer: nn.Module, kinds: tuple[type, ...]) -> type | None:
+    """Return which of the kinds a layer is; one with a forward pass of its own is none."""
     kind = next((k for k in kinds if isinstance(layer, k)), None)
-    if kind is None or type(layer).forward is not kind.forward:
+    own = kind is None or type(layer).forward is not kind.forward or "forward" in vars(layer)
+    return None if own else kind
+
+
+def normalizes_plainly(bn: nn.Module) -> bool:
+    """Say whether a layer computes Batch Normalization and nothing else, such as a nonlinearity."""
+    return type(bn).forward in _NORMALIZATIONS and "forward" not in vars(bn)
+
+
+def _require_kind(name: str, layer: nn.Module, kinds: tuple[type, ...], hint: str) -> type:
+    kind = kind_of(layer, kinds)
+    if kind is None:
         raise TypeError(
             f"{name} is a {type(layer).__name__}; expected {', '.join(k.__name__ for k in kinds)} of "
             f"torch.nn, with its own forward pass. {hint}"
@@ -145,6 +164,11 @@ def _affine_map(
         raise TypeError(
             f"bn is a {type(bn).__name__}; expected a Batch Normalization layer. Only their "
             f"statistics are fixed at inference, so only they can be folded."
+        )
+    if not normalizes_plainly(bn):
+        raise TypeError(
+            f"bn is a {type(bn).__name__}, whose forward pass is its own; expected one that normalizes "
+            f"and does nothing else. Take what it adds, such as a nonlinearity, out of it."
         )
     given = next((d for d, kind in _BY_RANK.items() if isinstance(bn, kind)), None)
     if given not in (None, rank):  # torch.nn.SyncBatchNorm follows layers of any rank
