@@ -41,10 +41,40 @@ def test_colours_come_from_the_palette(path):
     assert re.findall(r'(?<!not as )"C\d"', source) == []
 
 
+PHONE = 390  # pixels of a page, which a figure fills
+
+
+def phone_pixels(points, inches):
+    """Return the height of letters that are so many points of a figure so many inches wide."""
+    return points / 72 * PHONE / inches
+
+
+def test_letters_are_large_enough_for_a_phone():
+    with plt.style.context(style.STYLE):
+        rc = plt.rcParams
+        inches = rc["figure.figsize"][0] + 2 * rc["savefig.pad_inches"]
+        names = [
+            "font.size",
+            *(n for n in rc if n.endswith((".labelsize", ".titlesize", ".fontsize"))),
+        ]
+        sizes = {n: rc[n] for n in names if isinstance(rc[n], float)}
+    assert {"xtick.labelsize", "legend.fontsize", "axes.titlesize"} <= set(sizes)
+    assert {n: s for n, s in sizes.items() if phone_pixels(s, inches) < 11} == {}
+
+
+@pytest.mark.parametrize("path", sorted(PLOTS.glob("*.py")), ids=lambda p: p.name)
+def test_no_figure_is_wider_or_in_smaller_letters(path):
+    source = path.read_text(encoding="utf-8")
+    widths = re.findall(r"(?:fig)?size=\(([\d.]+),", source)
+    assert [w for w in widths if float(w) > 6.4] == []
+    sizes = re.findall(r"\b(?:font|label|title_font|title)size=([\d.]+|\"\w+\")", source)
+    assert [s for s in sizes if s.startswith('"') or float(s) < 13] == []
+
+
 def test_the_style_stays_inside_the_figure():
     before = dict(plt.rcParams)
     with style.axes() as ax:
-        assert ax.xaxis.label.get_size() == 12
+        assert ax.xaxis.label.get_size() == 13.5
     assert dict(plt.rcParams) == before
     plt.close("all")
 

@@ -41,7 +41,7 @@ LOOKS = {  # of each scaling, in every figure of the chapter
 
 def distance_shares(result: DistanceShares, *, ax=None):
     """Draw one bar of length 1 a scaling, cut by feature; small shares keep a label."""
-    with style.axes(ax, size=(6.4, 2.8)) as ax:
+    with style.axes(ax, size=(6.4, 3.0)) as ax:
         left = np.zeros(len(result.scalings))
         for j, feature in enumerate(result.features):
             width = result.shares[:, j]
@@ -131,7 +131,7 @@ def neighbor_accuracy(*results: NeighborAccuracy, ax=None):
 
 def one_feature_scaled(**columns: np.ndarray):
     """Draw one feature once for each scaling, each on its own axis; returns the Axes from top to bottom."""
-    with style.axes(rows=len(columns), size=(6.4, 1.05 * len(columns))) as panels:
+    with style.axes(rows=len(columns), size=(6.4, 1.15 * len(columns))) as panels:
         for j, (ax, (name, values)) in enumerate(zip(panels, columns.items(), strict=True)):
             ax.plot(
                 values,
@@ -142,14 +142,14 @@ def one_feature_scaled(**columns: np.ndarray):
             )
             ax.plot(values.mean(), 0, "^", color="0.25", markersize=8)
             ax.set(yticks=[], ylim=(-1, 1))
-            ax.set_title(name, loc="left", fontsize=12)
+            ax.set_title(name, loc="left")
             ax.spines["left"].set_visible(False)
     return panels
 
 
 def outlier_effect(result: OutlierEffect, *, ax=None):
     """Draw the same values fitted without and with the typo, a pair of rows a scaling."""
-    with style.axes(ax, size=(6.4, 3.4)) as ax:
+    with style.axes(ax, size=(6.4, 3.7)) as ax:
         for j in range(len(result.scalings)):
             for values, below, color in (
                 (result.clean, 0, style.NORMALIZED),
@@ -255,7 +255,7 @@ def rounding_error(result: RoundingError, *, ax=None):
 
 def whitening_steps(result: WhiteningSteps):
     """Draw each version with its covariance ellipse (two standard deviations); returns the 2 by 2 Axes."""
-    with style.axes(rows=2, columns=2, size=(6.4, 6.2)) as panels:
+    with style.axes(rows=2, columns=2, size=(6.4, 6.8)) as panels:
         for ax, name, points, covariance in zip(
             panels.flat, result.names, result.points, result.covariance, strict=True
         ):

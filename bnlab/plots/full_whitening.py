@@ -68,7 +68,7 @@ def jacobians(result: Jacobians, *, ax: Sequence[Axes] | None = None) -> Sequenc
         Where to draw.
     """
     count, m, d = result.jacobians.shape[:3]
-    with axes(ax, columns=count, size=(6.4, 2.9)) as ax:
+    with axes(ax, columns=count, size=(6.4, 3.0)) as ax:
         titles = ("held constant", "each feature", "full whitening")
         for panel, title, jacobian in zip(ax, titles, result.jacobians, strict=True):
             matrix = jacobian.reshape(m * d, m * d)
@@ -81,7 +81,7 @@ def jacobians(result: Jacobians, *, ax: Sequence[Axes] | None = None) -> Sequenc
             panel.set_xticks(middle, range(1, m + 1))
             panel.set_yticks(middle, range(1, m + 1))
             panel.tick_params(length=0)
-            panel.set_title(title, fontsize=12)
+            panel.set_title(title)
             panel.grid(False)
             panel.set_xlabel("input of example")
         ax[0].set_ylabel("output of example")
@@ -100,14 +100,14 @@ def eigenvalue_crossing(
     ax : two Axes, optional
         Where to draw.
     """
-    with axes(ax, columns=2, size=(6.4, 3.2), sharey=True) as ax:
+    with axes(ax, columns=2, size=(6.4, 3.6), sharey=True) as ax:
         for panel, title, rows in zip(ax, ("ZCA", "PCA"), (result.zca, result.pca), strict=True):
             for k, (color, line) in enumerate(((NORMALIZED, "-"), (PLAIN, "--"))):
                 panel.plot(result.ratio, rows[:, k], line, color=color, label=f"output {k + 1}")
             panel.axvline(1, color="0.7", linewidth=1, zorder=0)
             panel.set(title=title, xlabel="ratio of the variances")
         ax[0].set_ylabel("whitened value of one row")
-        ax[1].legend()
+        ax[0].legend(loc="center")
         return ax
 
 
@@ -121,7 +121,7 @@ def eigenvalue_gap(result: EigenvalueGap, *, ax: Axes | None = None) -> Axes:
     ax : Axes, optional
         Where to draw.
     """
-    with axes(ax, size=(6.4, 4.0)) as ax:
+    with axes(ax, size=(6.4, 4.8)) as ax:
         for i, (dtype, line) in enumerate(zip(result.dtypes, ("--", "-"), strict=False)):
             for error, name, color in (
                 (result.eigh_error, "through eigh", PLAIN),
@@ -138,7 +138,7 @@ def eigenvalue_gap(result: EigenvalueGap, *, ax: Axes | None = None) -> Axes:
                     ax.annotate("then NaN", end, (4, 6), textcoords="offset points", color=color)
         ax.set(xlabel="relative gap of two eigenvalues", ylabel="relative error of dx")
         ax.set(xlim=(1e-17, 2), ylim=(1e-17, 1e2))
-        ax.legend(loc="lower left", bbox_to_anchor=(0.0, 0.13), fontsize=11)
+        ax.legend(loc="lower left", bbox_to_anchor=(0.0, 0.09))
         return ax
 
 
@@ -153,7 +153,7 @@ def whitening_cost(result: WhiteningCost, *, ax: Sequence[Axes] | None = None) -
         Where to draw, one a sweep.
     """
     titles = {"rows": "n grows", "features": "d grows", "both": "both, n = 2d"}
-    with axes(ax, columns=3, size=(6.4, 3.4), sharey=True) as ax:
+    with axes(ax, columns=3, size=(6.4, 3.6), sharey=True) as ax:
         for panel, (sweep, title) in zip(ax, titles.items(), strict=True):
             here = np.array(result.sweeps) == sweep
             at = (result.rows if sweep == "rows" else result.features)[here]
@@ -172,7 +172,7 @@ def whitening_cost(result: WhiteningCost, *, ax: Sequence[Axes] | None = None) -
             panel.set_xticks([at[0], at[-1]], [f"{at[0]}", f"{at[-1]}"])
         ax[0].set_ylabel("milliseconds")
         ax[0].set_ylim(top=40 * ax[0].get_ylim()[1])
-        ax[0].legend(loc="upper left", fontsize=11)
+        ax[0].legend(loc="upper left")
         return ax
 
 
@@ -188,7 +188,7 @@ def naive_whitening(
     ax : two Axes, optional
         Where to draw the parameter (or the eigenvalues of the covariance) and the loss.
     """
-    with axes(ax, columns=2, size=(6.4, 3.4)) as (what, loss):
+    with axes(ax, columns=2, size=(6.4, 3.6)) as (what, loss):
         if naive.trains == "bias":
             _bands(what, naive.bias, right.bias)
             every = np.arange(0, naive.bias.shape[1], naive.bias.shape[1] // 8)
@@ -217,7 +217,7 @@ def batch_need(result: BatchNeed, *, ax: Axes | None = None) -> Axes:
     ax : Axes, optional
         Where to draw.
     """
-    with axes(ax, size=(6.4, 3.8)) as ax:
+    with axes(ax, size=(6.4, 3.9)) as ax:
         ratio = result.sizes / result.features
         for error, theory, name, color, marker in (
             (result.full_error, result.full_theory, "full whitening", NORMALIZED, "o"),
@@ -245,7 +245,7 @@ def spectrum(result: Spectrum, *, ax: Axes | None = None) -> Axes:
     ax : Axes, optional
         Where to draw.
     """
-    with axes(ax, size=(6.4, 3.6)) as ax:
+    with axes(ax, size=(6.4, 3.9)) as ax:
         ax.hist(
             result.eigenvalues.ravel(),
             bins=30,

@@ -238,7 +238,7 @@ def rate_sweeps(sweeps: Sequence[RateSweep], *, ax=None):
     Axes
     """
     colors = (style.PLAIN, style.NORMALIZED, *style.CYCLE[2:])
-    with style.axes(ax) as ax:
+    with style.axes(ax, size=(6.4, 4.6)) as ax:
         for i, (sweep, color) in enumerate(zip(sweeps, colors, strict=False)):
             ax.plot(
                 sweep.lr,
@@ -265,5 +265,5 @@ def rate_sweeps(sweeps: Sequence[RateSweep], *, ax=None):
         ticks = 2.0 ** np.arange(low, high + 1)
         ax.set_xticks(ticks, [f"{t:g}" for t in ticks])
         ax.set(xlabel="learning rate", ylabel="accuracy, held-out digits", ylim=(0, 1))
-        ax.legend(loc="center right")
+        ax.legend(loc="lower center", bbox_to_anchor=(0.5, 1.0), ncols=2)
     return ax

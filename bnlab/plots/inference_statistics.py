@@ -178,7 +178,7 @@ def statistics_race(
     result: StatisticsRace, *, methods: Sequence[str] | None = None, ax: Axes | None = None
 ) -> Axes:
     """Draw held-out accuracy against training steps for each kind of statistics, 95% intervals."""
-    with style.axes(ax) as ax:
+    with style.axes(ax, size=(6.4, 4.6)) as ax:
         chosen = methods or result.methods
         for i, method in enumerate(chosen):
             values = t_interval(result.accuracy[:, :, result.methods.index(method)])
@@ -186,7 +186,7 @@ def statistics_race(
             _points(ax, x, values, color=style.CYCLE[i], marker=MARKERS[i], label=method, ls="-")
         ax.set(xlabel="training steps", ylabel="accuracy on new digits", ylim=(0, 1))
         _log_ticks(ax, result.checkpoints)
-        ax.legend(loc="lower right")
+        ax.legend(loc="lower center", bbox_to_anchor=(0.5, 1.0))
     return ax
 
 

@@ -37,17 +37,17 @@ def naive_bias(
     ax : two Axes, optional
         Where to draw the bias and the loss.
     """
-    with axes(ax, columns=2, size=(6.4, 3.2)) as (bias, loss):
+    with axes(ax, columns=2, size=(6.4, 3.6)) as (bias, loss):
         _theory(bias, predicted)
         bias.plot(run.b, color=PLAIN, label="naive")
         bias.plot(right.b, color=NORMALIZED, linestyle="--", label="through E[x]")
         bias.set(xlabel="step", title="bias b")
-        bias.legend()
         loss.plot(run.loss, color=PLAIN)
         loss.plot(right.loss, color=NORMALIZED, linestyle="--")
         loss.set(
             xlabel="step", title="loss", ylim=(0, 1.25 * max(run.loss.max(), right.loss.max()))
         )
+        loss.legend(*bias.get_legend_handles_labels(), loc="lower right")
         return bias, loss
 
 
@@ -90,7 +90,7 @@ def naive_scale(
     ax : two Axes, optional
         Where to draw the scale and the loss.
     """
-    with axes(ax, columns=2, size=(6.4, 3.2)) as (scale, loss):
+    with axes(ax, columns=2, size=(6.4, 3.6)) as (scale, loss):
         scale.axhline(0, color="0.7", linewidth=1)
         scale.plot(run.a, color=PLAIN, label="naive")
         scale.plot(predicted, color=THEORY, linestyle=":", linewidth=3, label="predicted")
@@ -111,7 +111,7 @@ def rounding_sweep(result: RoundingSweep, *, ax: Sequence[Axes] | None = None) -
     ax : two Axes, optional
         Where to draw output error and loss.
     """
-    with axes(ax, columns=2, size=(6.4, 3.2)) as (error, loss):
+    with axes(ax, columns=2, size=(6.4, 3.6)) as (error, loss):
         error.loglog(
             result.b, result.predicted_error, color=THEORY, linestyle=":", label="predicted"
         )
@@ -173,7 +173,7 @@ def detached_on_digits(
         "how far b of layer 1 has moved": result.bias_shift,
         "norm of W of layer 1, relative to its start": result.weight_growth,
     }
-    with axes(ax, rows=3, size=(6.4, 7.6), sharex=True) as ax:
+    with axes(ax, rows=3, size=(6.4, 8.4), sharex=True) as ax:
         for panel, (title, values) in zip(ax, panels.items(), strict=True):
             for row, (arm, (color, line)) in enumerate(zip(result.arms, ARM_STYLES, strict=False)):
                 band = t_interval(values[:, row, column])
@@ -182,7 +182,7 @@ def detached_on_digits(
                 panel.fill_between(at, band.low, band.high, color=color, alpha=0.2, linewidth=0)
             panel.set_title(title, loc="left")
         ax[0].set_ylim(0, None)
-        ax[0].legend()
+        ax[0].legend(loc="upper right", ncols=2, columnspacing=1.2, handlelength=1.5)
         ax[-1].set_xlabel("step")
         return ax
 

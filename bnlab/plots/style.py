@@ -2,6 +2,8 @@
 
 Figures are opaque white with dark text, so they read in any notebook; the site turns them dark for readers who
 chose the dark theme (`book/assets/bnlab.css`).
+On a phone a figure is as wide as the page: keep the width of 6.4 inches and the sizes of the style sheet, and its
+letters are at least 11 pixels high there.
 """
 
 from __future__ import annotations
