@@ -2,14 +2,9 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 import os
 import platform
 import subprocess
-import tempfile
-import zipfile
-import zlib
 from dataclasses import asdict, dataclass, field, fields, is_dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -17,7 +12,10 @@ from typing import Any
 
 import numpy as np
 
+from bnlab.results import _archive
+
 FORMAT = "bnlab-result-1"
+AGAIN = "restore it from version control or run the experiment again."
 
 
 @dataclass(frozen=True)
@@ -38,6 +36,10 @@ class Provenance:
         The git commit of the code, with ``+changes`` if files differed from it; empty outside a checkout.
     machine : str
         Processor family, number of processors and operating system; no host name and no path.
+    experiment : str
+        The name that ``bnlab run`` knows; empty if it was run otherwise.
+    data : dict
+        The SHA-256 of each data file that was read, as far as the experiment is run by ``bnlab run``.
 
     Examples
     --------
@@ -51,18 +53,16 @@ class Provenance:
     versions: dict[str, str] = field(default_factory=dict)
     commit: str = ""
     machine: str = ""
+    experiment: str = ""
+    data: dict[str, str] = field(default_factory=dict)
 
     @classmethod
-    def now(cls, *, seeds: tuple[int, ...], config: dict[str, Any], duration: float) -> Provenance:
-        """Fill in versions, commit and machine from the running process."""
-        return cls(
-            seeds=tuple(seeds),
-            config=dict(config),
-            duration=float(duration),
-            versions={"python": platform.python_version()} | _installed("bnlab", "numpy", "torch"),
-            commit=_commit(),
-            machine=f"{platform.machine()}, {os.cpu_count()} processors, {platform.system()}",
-        )
+    def now(
+        cls, *, seeds: tuple[int, ...], config: dict[str, Any], duration: float, **other: Any
+    ) -> Provenance:
+        """Fill in versions, commit and machine, unless given, from the running process."""
+        known = {"versions": versions(), "commit": _commit(), "machine": machine()} | other
+        return cls(seeds=tuple(seeds), config=dict(config), duration=float(duration), **known)
 
 
 def save(result: object, path: str | Path, *, provenance: Provenance) -> Path:
@@ -115,22 +115,12 @@ def save(result: object, path: str | Path, *, provenance: Provenance) -> Path:
             plain[item.name] = _plain(f"{kind}.{item.name}", value)
     head = {"format": FORMAT, "kind": kind, "fields": plain, "provenance": asdict(provenance)}
     try:
-        head["sha256"] = _digest(head, arrays)
+        _archive.write(path, head, arrays)
     except TypeError as error:  # the fields are plain by now
         raise TypeError(
             f"provenance holds what JSON cannot ({error}), for example in its config; expected numbers, "
             "strings, booleans, None, lists and dicts of those. Convert arrays with .tolist()."
         ) from error
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle, beside = tempfile.mkstemp(dir=path.parent, prefix=path.stem, suffix=".tmp")
-    try:
-        with os.fdopen(handle, "wb") as file:
-            np.savez_compressed(file, _head=np.array(json.dumps(head)), **arrays)
-        os.chmod(beside, 0o644)  # mkstemp makes files that only their owner can read
-        os.replace(beside, path)
-    except BaseException:
-        Path(beside).unlink(missing_ok=True)
-        raise
     return path
 
 
@@ -154,40 +144,23 @@ def load(path: str | Path) -> tuple[Any, Provenance]:
         raise FileNotFoundError(
             f"{path} does not exist; expected a result file written by bnlab.results.save."
         )
+    head, arrays = _archive.read(path, what="result of bnlab", advice=AGAIN)
     try:
-        with path.open("rb") as handle, np.load(handle, allow_pickle=False) as file:
-            head = json.loads(str(file["_head"]))
-            arrays = {name: file[name] for name in file.files if name != "_head"}
-        expected, kind = head.pop("sha256"), head["kind"]
-    except (
-        OSError,
-        EOFError,
-        KeyError,
-        ValueError,
-        TypeError,
-        AttributeError,
-        RuntimeError,  # what zipfile raises when damage looks like encryption or another compression
-        zipfile.BadZipFile,
-        zlib.error,
-    ) as error:
+        kind, form = head["kind"], head["format"]
+        plain = {name: _tuples(value) for name, value in head["fields"].items()}
+        seeds = tuple(head["provenance"]["seeds"])
+        origin = Provenance(**(head["provenance"] | {"seeds": seeds}))
+    except (KeyError, TypeError, AttributeError) as error:
         raise ValueError(
-            f"{path} is not a readable result of bnlab ({type(error).__name__}: {error}). It is damaged or "
-            "comes from elsewhere: restore it from version control or run the experiment again."
+            f"{path} is not a readable result of bnlab ({type(error).__name__}: {error}); it is another "
+            f"file of bnlab, perhaps a part of an unfinished run: {AGAIN}"
         ) from error
-    found = _digest(head, arrays)
-    if found != expected:
+    if form != FORMAT or kind not in _kinds():
         raise ValueError(
-            f"{path} does not match its own checksum: it says {expected[:12]}…, its content gives {found[:12]}…. "
-            "It was edited or damaged: restore it from version control or run the experiment again."
-        )
-    if head["format"] != FORMAT or kind not in _kinds():
-        raise ValueError(
-            f"{path} holds a {kind} in format {head['format']}; this version reads {FORMAT} with one of "
+            f"{path} holds a {kind} in format {form}; this version reads {FORMAT} with one of "
             f"{', '.join(sorted(_kinds()))}. Use the bnlab version that wrote it, or run the experiment again."
         )
-    plain = {name: _tuples(value) for name, value in head["fields"].items()}
-    origin = head["provenance"] | {"seeds": tuple(head["provenance"]["seeds"])}
-    return _kinds()[kind](**arrays, **plain), Provenance(**origin)
+    return _kinds()[kind](**arrays, **plain), origin
 
 
 def _kinds() -> dict[str, type]:
@@ -221,23 +194,20 @@ def _tuples(value: Any) -> Any:
     return tuple(_tuples(item) for item in value) if isinstance(value, list) else value
 
 
-def _digest(head: dict[str, Any], arrays: dict[str, np.ndarray]) -> str:
-    digest = hashlib.sha256(json.dumps(head, sort_keys=True).encode())
-    for name in sorted(arrays):
-        array = np.ascontiguousarray(arrays[name])
-        digest.update(f"{name}{array.dtype.str}{arrays[name].shape}".encode())
-        digest.update(array.tobytes())
-    return digest.hexdigest()
-
-
-def _installed(*packages: str) -> dict[str, str]:
-    found = {}
-    for package in packages:
+def versions() -> dict[str, str]:
+    """Return the versions of Python and of the packages that numbers depend on."""
+    found = {"python": platform.python_version()}
+    for package in ("bnlab", "numpy", "torch"):
         try:
             found[package] = version(package)
         except PackageNotFoundError:
             continue
     return found
+
+
+def machine() -> str:
+    """Return the class of this machine: no host name and no path."""
+    return f"{platform.machine()}, {os.cpu_count()} processors, {platform.system()}"
 
 
 def _commit() -> str:
