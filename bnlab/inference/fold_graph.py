@@ -103,19 +103,20 @@ def fold(model: nn.Module, example_input: Any) -> Folded:
         traced = _trace(model)
         ranks = _Ranks(traced)
         ranks.run(*arguments)
-    folded, left = [], []
+    folded, left = [], {}
     for node in [node for node in traced.graph.nodes if _normalizes(traced, node)]:
         name = node.target if node.op == "call_module" else node.name
         reason = _why_not(traced, node, ranks.of.get(node))
         if reason is None:
             folded.append((_fold(traced, node), name))
         else:
-            left.append((name, reason))
+            left[name] = reason
     traced.delete_all_unused_submodules()
     traced.recompile()
+    traced.eval()  # torch.fx makes the containers anew
     with torch.no_grad():
         error, size = _compare(expected, traced(*arguments))
-    return Folded(traced, tuple(folded), tuple(left), error, size)
+    return Folded(traced, tuple(folded), tuple(left.items()), error, size)
 
 
 class LeafTracer(Tracer):

@@ -1,0 +1,442 @@
+"""Folding a whole model: every kind of pair, real architectures, and everything that must stay."""
+
+import copy
+import io
+import itertools
+import pickle
+
+import pytest
+import torch
+from torch import nn
+from torch.nn import functional as F
+from torch.nn.utils import parametrizations
+
+import bnlab.nn
+from bnlab import inference
+from bnlab.experiments.small_nets import mobile_net, residual_net
+from bnlab.models import convnet, mlp
+from bnlab.nn.functional import batch_norm
+
+
+def normal(*shape, seed=0, dtype=torch.float32):
+    return torch.randn(*shape, generator=torch.Generator().manual_seed(seed), dtype=dtype)
+
+
+def settled(model, seed=0):
+    """Take gamma, beta and the running statistics of every norm away from their defaults."""
+    source = torch.Generator().manual_seed(seed)
+    with torch.no_grad():
+        for layer in model.modules():
+            if isinstance(layer, nn.modules.batchnorm._BatchNorm):
+                if layer.affine:
+                    layer.weight.uniform_(-1.5, 1.5, generator=source)
+                    layer.bias.normal_(generator=source)
+                if layer.running_mean is not None:
+                    layer.running_mean.normal_(generator=source)
+                    layer.running_var.uniform_(0.3, 3.0, generator=source)
+    return model.eval()
+
+
+def norms(model):
+    return [m for m in model.modules() if isinstance(m, nn.modules.batchnorm._BatchNorm)]
+
+
+LINEAR = [(nn.Linear, {}, (5, 6))]
+CONVOLUTIONS = [
+    (kind, {"kernel_size": 3, "groups": groups, "stride": 2}, (2, 6, *(7, 6, 5)[:d]))
+    for d, kinds in {
+        1: (nn.Conv1d, nn.ConvTranspose1d),
+        2: (nn.Conv2d, nn.ConvTranspose2d),
+        3: (nn.Conv3d, nn.ConvTranspose3d),
+    }.items()
+    for kind in kinds
+    for groups in (1, 2, 6)
+]
+FAMILIES = {
+    "torch": (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d),
+    "bnlab": (bnlab.nn.BatchNorm1d, bnlab.nn.BatchNorm2d, bnlab.nn.BatchNorm3d),
+    "sync": (nn.SyncBatchNorm,) * 3,
+}
+
+
+@pytest.mark.parametrize("affine", [True, False])
+@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize("bias", [True, False])
+@pytest.mark.parametrize(
+    ("kind", "options", "shape"),
+    LINEAR + CONVOLUTIONS,
+    ids=lambda v: v.__name__ if isinstance(v, type) else None,
+)
+def test_every_pair_becomes_one_layer(kind, options, shape, bias, family, affine):
+    norm = FAMILIES[family][max(len(shape) - 3, 0)](12, affine=affine)
+    model = settled(nn.Sequential(kind(6, 12, bias=bias, **options), norm, nn.Tanh())).double()
+    x = normal(*shape, dtype=torch.float64)
+    expected = model(x)
+    result = inference.fold(model, x)
+    assert result.folded == (("0", "1"),)
+    assert result.left == ()
+    assert norms(result.model) == []
+    assert type(result.model.get_submodule("0")) is kind
+    torch.testing.assert_close(result.model(x), expected, rtol=1e-12, atol=1e-12)
+    assert result.max_error == (result.model(x) - expected).abs().max().item()
+    assert result.max_output == expected.abs().max().item()
+    y = normal(*shape, seed=1, dtype=torch.float64)[:1]
+    torch.testing.assert_close(result.model(y), model(y), rtol=1e-12, atol=1e-12)
+
+
+@pytest.mark.parametrize("norm", [nn.BatchNorm2d, bnlab.nn.BatchNorm2d])
+@pytest.mark.parametrize(
+    ("build", "folded", "left"), [(residual_net, 10, 3), (mobile_net, 13, 0)], ids=lambda v: str(v)
+)
+def test_real_architectures(build, folded, left, norm):
+    model, x = build(norm=norm), normal(4, 1, 28, 28)
+    result = inference.fold(model, x)
+    assert (len(result.folded), len(result.left)) == (folded, left)
+    assert len(norms(model)) == folded + left
+    assert len(norms(result.model)) == left
+    assert result.max_error < 1e-5 * result.max_output
+    double = inference.fold(model.double(), x.double())
+    assert double.max_error < 1e-13 * double.max_output
+
+
+def test_the_report_names_what_was_done():
+    result = inference.fold(residual_net(width=4), normal(2, 1, 28, 28))
+    assert result.folded[0] == ("0", "1")
+    assert ("4.shortcut.0", "4.shortcut.1") in result.folded
+    assert result.left == (
+        ("6.path.0", "follows 5.act, a ReLU"),
+        ("7.path.0", "follows add_3, which is not a layer"),
+        ("8", "follows add_4, which is not a layer"),
+    )
+    assert "10 folded, 3 left; outputs up to" in str(result)
+    assert "folded 1 into 0" in str(result)
+
+
+@pytest.mark.parametrize(
+    "model",
+    [
+        convnet(channels=(4, 5), norm=bnlab.nn.BatchNorm2d, dropout=0.5, lrn=True),
+        mlp([784, 6, 5, 10], norm=nn.BatchNorm1d),
+    ],
+    ids=["convnet", "mlp"],
+)
+def test_models_of_the_book_fold_completely(model):
+    result = inference.fold(settled(model), normal(3, 784))
+    assert [pair[1] for pair in result.folded] == ["norm1", "norm2"]
+    assert norms(result.model) == []
+    assert result.max_error < 1e-5 * result.max_output
+
+
+# ---- what has to stay ---------------------------------------------------------------------------
+
+
+class Net(nn.Module):
+    """A model whose forward pass is given as a function of the module and its input."""
+
+    def __init__(self, forward, **layers):
+        super().__init__()
+        for name, layer in layers.items():
+            setattr(self, name, layer)
+        self.run = forward
+
+    def forward(self, x):
+        return self.run(self, x)
+
+
+class ActivatedNorm(nn.BatchNorm2d):
+    def forward(self, input):
+        return super().forward(input).relu()
+
+
+class PaddedConv(nn.Conv2d):
+    def forward(self, input):
+        return super().forward(F.pad(input, (1, 1, 1, 1), value=1.0))
+
+
+def hooked(layer):
+    layer.register_forward_hook(lambda module, args, output: output + 1)
+    return layer
+
+
+def monkeypatched(layer):
+    original = layer.forward
+    layer.forward = lambda x: original(x) + 1
+    return layer
+
+
+def conv(**options):
+    return nn.Conv2d(3, 3, 3, padding=1, **options)
+
+
+IMAGE, ROWS = (2, 3, 5, 5), (4, 3)
+STAY = {
+    "after a nonlinearity": (
+        Net(lambda m, x: m.bn(m.act(m.conv(x))), conv=conv(), act=nn.ReLU(), bn=nn.BatchNorm2d(3)),
+        IMAGE, {"bn": "follows act, a ReLU"},
+    ),
+    "after a pooling": (
+        nn.Sequential(conv(), nn.MaxPool2d(2), nn.BatchNorm2d(3)), IMAGE, {"2": "follows 1, a MaxPool2d"},
+    ),
+    "after a sum": (
+        Net(lambda m, x: m.bn(m.conv(x) + x), conv=conv(), bn=nn.BatchNorm2d(3)),
+        IMAGE, {"bn": "follows add, which is not a layer"},
+    ),
+    "after a function": (
+        Net(lambda m, x: m.bn(F.conv2d(x, m.conv.weight)), conv=conv(), bn=nn.BatchNorm2d(3)),
+        IMAGE, {"bn": "follows conv2d, which is not a layer"},
+    ),
+    "first of all": (
+        nn.Sequential(nn.BatchNorm2d(3), conv()), IMAGE, {"0": "is the first layer"},
+    ),
+    "alone": (nn.BatchNorm2d(3), IMAGE, {"0": "is the first layer"}),
+    "branch": (
+        Net(lambda m, x: (lambda y: m.bn(y) + y)(m.conv(x)), conv=conv(), bn=nn.BatchNorm2d(3)),
+        IMAGE, {"bn": "the output of conv is used elsewhere too"},
+    ),
+    "output in place": (
+        Net(lambda m, x: (lambda y: (y.add_(1), m.bn(y))[1])(m.conv(x)), conv=conv(), bn=nn.BatchNorm2d(3)),
+        IMAGE, {"bn": "the output of conv is used elsewhere too"},
+    ),
+    "output returned": (
+        Net(lambda m, x: (lambda y: (m.bn(y), y))(m.conv(x)), conv=conv(), bn=nn.BatchNorm2d(3)),
+        IMAGE, {"bn": "the output of conv is used elsewhere too"},
+    ),
+    "shared layer": (
+        Net(lambda m, x: m.conv(m.bn(m.conv(x))), conv=conv(), bn=nn.BatchNorm2d(3)),
+        IMAGE, {"bn": "the layer before it, conv, is shared: it is called 2 times"},
+    ),
+    "shared norm": (
+        Net(lambda m, x: m.bn(m.b(m.bn(m.a(x)))), a=conv(), b=conv(), bn=nn.BatchNorm2d(3)),
+        IMAGE, {"bn": "is shared: it is called 2 times"},
+    ),
+    "weight read elsewhere": (
+        Net(lambda m, x: m.bn(m.conv(x)) * m.conv.weight.sum(), conv=conv(), bn=nn.BatchNorm2d(3)),
+        IMAGE, {"bn": "a parameter of conv is used elsewhere too"},
+    ),
+    "no statistics": (
+        nn.Sequential(conv(), nn.BatchNorm2d(3, track_running_stats=False)),
+        IMAGE, {"1": "has no running statistics"},
+    ),
+    "norm with more in it": (
+        nn.Sequential(conv(), ActivatedNorm(3)), IMAGE, {"1": "its class ActivatedNorm has a forward pass"},
+    ),
+    "norm with a patched forward": (
+        nn.Sequential(conv(), monkeypatched(nn.BatchNorm2d(3))), IMAGE, {"1": "its class BatchNorm2d has"},
+    ),
+    "convolution with more in it": (
+        nn.Sequential(PaddedConv(3, 3, 3), nn.BatchNorm2d(3)), IMAGE, {"1": "not a layer"},
+    ),
+    "hooked norm": (
+        nn.Sequential(conv(), hooked(nn.BatchNorm2d(3))), IMAGE, {"1": "has forward hooks"},
+    ),
+    "hooked convolution": (
+        nn.Sequential(hooked(conv()), nn.BatchNorm2d(3)), IMAGE, {"1": "before it, 0, has forward hooks"},
+    ),
+    "linear on a sequence": (
+        nn.Sequential(nn.Linear(3, 4), nn.BatchNorm1d(4)), (2, 4, 3),
+        {"1": "0 returns a tensor of 3 axes, whose features are not on axis 1"},
+    ),
+    "convolution without a batch axis": (
+        nn.Sequential(nn.Conv1d(3, 3, 3, padding=1), nn.BatchNorm1d(5)), (3, 5),
+        {"1": "0 returns a tensor of 2 axes"},
+    ),
+    "a function": (
+        Net(lambda m, x: F.batch_norm(m.conv(x), m.mean, m.mean + 1), conv=conv(), mean=nn.Buffer(torch.ones(3))),
+        IMAGE, {"batch_norm": "is a call of a function"},
+    ),
+    "our function": (
+        Net(lambda m, x: batch_norm(m.conv(x), m.mean, m.mean + 1), conv=conv(), mean=nn.Buffer(torch.ones(3))),
+        IMAGE, {"batch_norm": "is a call of a function"},
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("case", STAY)
+def test_what_cannot_be_folded_stays_and_is_reported(case):
+    model, shape, left = STAY[case]
+    model, x = settled(model), normal(*shape)
+    result = inference.fold(model, x)
+    assert result.folded == ()
+    assert [name for name, _ in result.left] == list(left)
+    for name, reason in result.left:
+        assert left[name] in reason
+        assert f"left {name}: {reason}" in str(result)
+    assert len(norms(result.model)) == len(norms(model))
+    assert result.max_error == 0.0
+    expected, given = model(x), result.model(x)
+    torch.testing.assert_close(given, expected, rtol=0, atol=0)
+
+
+def test_the_others_are_folded_all_the_same():
+    model = settled(
+        nn.Sequential(nn.BatchNorm2d(3), conv(), nn.BatchNorm2d(3), nn.ReLU(), nn.BatchNorm2d(3))
+    )
+    result = inference.fold(model, normal(*IMAGE))
+    assert result.folded == (("1", "2"),)
+    assert [name for name, _ in result.left] == ["0", "4"]
+
+
+# ---- the original, the copy, the call -----------------------------------------------------------
+
+
+def test_the_original_is_untouched_and_shares_nothing():
+    model, x = residual_net(width=4), normal(2, 1, 28, 28)
+    before = copy.deepcopy(model.state_dict())
+    expected, randomness = model(x), torch.get_rng_state()
+    result = inference.fold(model, x)
+    assert torch.equal(torch.get_rng_state(), randomness)
+    with torch.no_grad():
+        for value in itertools.chain(result.model.parameters(), result.model.buffers()):
+            value.fill_(7)
+    result.model.train()
+    after = model.state_dict()
+    assert after.keys() == before.keys()
+    assert all(torch.equal(after[key], before[key]) for key in before)
+    assert not any(part.training for part in model.modules())
+    assert torch.equal(model(x), expected)
+
+
+def test_the_folded_model_holds_no_trace_of_what_was_folded():
+    result = inference.fold(mobile_net(width=4), normal(2, 1, 28, 28))
+    assert not any("running" in key for key in result.model.state_dict())
+    assert not result.model.training
+    result.model.graph.lint()
+
+
+@pytest.mark.parametrize("way", ["deepcopy", "pickle", "torch.save", "compile", "export"])
+def test_the_folded_model_is_a_model_like_any_other(way):
+    x = normal(2, 1, 28, 28)
+    model = inference.fold(residual_net(width=4), x).model
+    if way == "deepcopy":
+        twin = copy.deepcopy(model)
+    elif way == "pickle":
+        twin = pickle.loads(pickle.dumps(model))
+    elif way == "torch.save":
+        file = io.BytesIO()
+        torch.save(model, file)
+        file.seek(0)
+        twin = torch.load(file, weights_only=False)
+    elif way == "compile":
+        twin = torch.compile(model, fullgraph=True, backend="aot_eager")
+    else:
+        twin = torch.export.export(model, (x,)).module()
+    torch.testing.assert_close(twin(x), model(x))
+
+
+def test_twice_is_once():
+    model, x = residual_net(width=4), normal(2, 1, 28, 28)
+    once = inference.fold(model, x)
+    twice = inference.fold(once.model, x)
+    assert twice.folded == ()
+    assert len(twice.left) == len(once.left)
+    assert twice.max_error == 0.0
+
+
+def test_several_arguments_keywords_and_nested_outputs():
+    class Two(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.fc, self.bn = nn.Linear(3, 3), nn.BatchNorm1d(3)
+
+        def forward(self, a, b):
+            y = self.bn(input=self.fc(a))
+            return {"y": y, "rest": (b, y.argmax())}
+
+    model, inputs = settled(Two()), (normal(*ROWS), normal(2))
+    result = inference.fold(model, inputs)
+    assert result.folded == (("fc", "bn"),)
+    torch.testing.assert_close(result.model(*inputs), model(*inputs))
+
+
+def test_a_transposed_convolution_called_with_an_output_size():
+    class Up(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.up, self.bn = nn.ConvTranspose2d(3, 4, 3, stride=2, groups=1), nn.BatchNorm2d(4)
+
+        def forward(self, x):
+            return self.bn(self.up(x, output_size=(12, 12)))
+
+    result = inference.fold(settled(Up()), normal(*IMAGE))
+    assert result.folded == (("up", "bn"),)
+    assert result.model(normal(*IMAGE)).shape == (2, 4, 12, 12)
+
+
+def test_a_parametrized_layer_is_folded_with_the_weight_it_has():
+    model = nn.Sequential(parametrizations.weight_norm(nn.Linear(3, 4)), nn.BatchNorm1d(4))
+    result = inference.fold(settled(model), normal(*ROWS))
+    assert result.folded == (("0", "1"),)
+    assert type(result.model.get_submodule("0")) is nn.Linear
+
+
+def test_frozen_norms_fold_too():
+    model = settled(nn.Sequential(conv(), nn.BatchNorm2d(3)))
+    inference.freeze(model)
+    assert inference.fold(model, normal(*IMAGE)).folded == (("0", "1"),)
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+def test_half_precision(dtype):
+    model = settled(nn.Sequential(conv(), nn.BatchNorm2d(3))).to(dtype)
+    result = inference.fold(model, normal(*IMAGE).to(dtype))
+    assert result.folded == (("0", "1"),)
+    assert 0 < result.max_error < 4 * torch.finfo(dtype).eps * result.max_output
+
+
+# ---- refused ------------------------------------------------------------------------------------
+
+
+def branching(m, x):
+    return m.bn(m.fc(x)) if x.sum() > 0 else m.fc(x)
+
+
+def looping(m, x):
+    for row in x:
+        row = m.bn(m.fc(row[None]))
+    return row
+
+
+def random_in_evaluation(m, x):
+    return m.bn(m.fc(x)) + torch.rand(1)
+
+
+@pytest.mark.parametrize(
+    ("forward", "message"),
+    [
+        (branching, r"torch\.fx cannot trace the model, a Net \(.*control flow.*fold_linear"),
+        (looping, r"torch\.fx cannot trace the model, a Net"),
+        (random_in_evaluation, "more than rounding; expected a model that computes a fixed"),
+        (lambda m, x: m.bn(m.fc(x)) / 0, "an output on example_input is NaN or Inf"),
+    ],
+    ids=["branching", "looping", "random", "infinite"],
+)
+def test_models_that_no_graph_can_stand_for(forward, message):
+    model = settled(Net(forward, fc=nn.Linear(3, 3), bn=nn.BatchNorm1d(3)))
+    with pytest.raises(ValueError, match=message):
+        inference.fold(model, normal(*ROWS))
+
+
+def test_training_mode_is_refused_wherever_it_is():
+    model, x = nn.Sequential(conv(), nn.BatchNorm2d(3)), normal(*IMAGE)
+    with pytest.raises(ValueError, match=r"model is in training mode.*model\.eval\(\)"):
+        inference.fold(model, x)
+    model.eval()[1].train()
+    with pytest.raises(ValueError, match="1 is in training mode"):
+        inference.fold(model, x)
+
+
+def test_what_is_no_model_is_refused():
+    with pytest.raises(TypeError, match=r"model is a str; expected a torch\.nn\.Module"):
+        inference.fold("model", normal(*ROWS))
+
+
+def test_an_error_of_the_model_itself_is_its_own():
+    with pytest.raises(RuntimeError, match="shapes cannot be multiplied"):
+        inference.fold(settled(nn.Sequential(nn.Linear(3, 3), nn.BatchNorm1d(3))), normal(4, 5))
+
+
+@pytest.mark.parametrize("fold", [inference.fold_conv])
+@pytest.mark.parametrize("norm", [ActivatedNorm(3), monkeypatched(nn.BatchNorm2d(3))])
+def test_one_pair_refuses_a_norm_with_more_in_it(fold, norm):
+    with pytest.raises(TypeError, match="whose forward pass is its own"):
+        fold(conv(), norm.eval())
