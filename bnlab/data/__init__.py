@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 
 from bnlab.data._dataset import Dataset
+from bnlab.data.deform import deform
 from bnlab.data.digits import MNIST_5K_SHA256, mnist_5k
 from bnlab.data.images import IMAGE_SETS, fashion_mnist, mnist
 from bnlab.data.tables import breast_cancer, mixed_scale_table, wine
@@ -13,6 +14,7 @@ __all__ = [
     "Dataset",
     "breast_cancer",
     "checksums",
+    "deform",
     "fashion_mnist",
     "load",
     "mixed_scale_table",
