@@ -16,6 +16,7 @@ import torch
 from torch import Tensor
 from torch._functorch import eager_transforms
 from torch.autograd import Function, forward_ad
+from torch.nn import functional
 from torch.overrides import handle_torch_function, has_torch_function
 
 from bnlab.nn._check import check_arguments
@@ -93,6 +94,8 @@ def batch_norm(
         options = {"training": training, "momentum": momentum, "eps": eps}
         return handle_torch_function(batch_norm, tensors, *tensors, **options)
     check_arguments(*tensors, training=training, momentum=momentum, eps=eps)
+    if _becomes_one_onnx_node(training):
+        return functional.batch_norm(*tensors, training, float(momentum) if training else 0.0, eps)
     x = _dense(input)
     gamma, beta = (None if v is None else v.reshape(-1) for v in (weight, bias))
     if not training:
@@ -110,6 +113,15 @@ def batch_norm(
         _move(running_mean, mu_B, momentum)
         _move(running_var, var_B * (m / (m - 1)), momentum)
     return y
+
+
+def _becomes_one_onnx_node(training: bool) -> bool:
+    """Say whether an exporter to ONNX is at work that writes torch's operation as one node.
+
+    The newer one, on torch.export, would write training mode as evaluation mode: it gets ours.
+    """
+    traced, exported = torch.jit.is_tracing(), torch.compiler.is_exporting()
+    return (traced or (exported and not training)) and torch.onnx.is_in_onnx_export()
 
 
 class _TrainingPlain(Function):
