@@ -35,6 +35,7 @@ _SUBMODULES = (
     "gradcheck",
     "graph",
     "inference",
+    "kernels",
     "models",
     "naive",
     "nn",
