@@ -31,12 +31,13 @@ ALLOWED = {
     "inference": {"nn"},
     "probes": {"results"},
     "diagnose": {"inference", "probes", "results", "nn"},
-    "training": {"data", "results", "probes"},
+    "training": {"data", "results", "probes", "nn", "inference"},
     "experiments": {
         "models", "nn", "naive", "scaling", "reference", "whitening", "inference", "probes", "training", "data",
         "results",
     },
     "plots": {"results"},
+    "__main__": {"cli"},
     "cli": {"experiments", "diagnose", "data", "results", "plots"},
 }  # fmt: skip
 SHARED = {"_validate"}

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import os
+from pathlib import Path
 
+from bnlab.data import _files
 from bnlab.data._dataset import Dataset
+from bnlab.data._fetch import fetch
 from bnlab.data.deform import deform
 from bnlab.data.digits import MNIST_5K_SHA256, mnist_5k
 from bnlab.data.images import IMAGE_SETS, fashion_mnist, mnist
@@ -16,11 +19,13 @@ __all__ = [
     "checksums",
     "deform",
     "fashion_mnist",
+    "fetch",
     "load",
     "mixed_scale_table",
     "mnist",
     "mnist_5k",
     "names",
+    "verify",
     "wine",
 ]
 
@@ -88,6 +93,29 @@ def checksums(name: str) -> dict[str, str]:
     if name in IMAGE_SETS:
         return {file.name: file.sha256 for file in IMAGE_SETS[name].every_file()}
     return {"mnist_5k.npz": MNIST_5K_SHA256}
+
+
+def verify(name: str, *, path: str | os.PathLike[str] | None = None) -> Path:
+    """Check every file of a set of images, in the place where `load` finds it, and return that place.
+
+    Raises
+    ------
+    FileNotFoundError
+        If the set is not on this machine; the message says how to get it.
+    ValueError
+        If there is no set of that name, or a file is damaged or a different one.
+
+    Examples
+    --------
+    >>> verify("mnist-5k").name
+    'mnist_5k.npz'
+    """
+    _known(name)
+    if name in IMAGE_SETS:
+        return IMAGE_SETS[name].verify(path)
+    found = _files.find("mnist_5k.npz", path)
+    _files.verified(found, MNIST_5K_SHA256)
+    return found
 
 
 def _known(name: str) -> None:

@@ -67,7 +67,7 @@ def verified(path: Path, sha256: str) -> bytes:
     return content
 
 
-def check(content: bytes, sha256: str, path: Path) -> None:
+def check(content: bytes, sha256: str, path: str | Path) -> None:
     """Raise a ValueError that names `path` unless `content` has this SHA-256."""
     found = hashlib.sha256(content).hexdigest()
     if found != sha256:

@@ -30,7 +30,7 @@ class ImageFile:
     of_content: bool
     """Whether `sha256` is of the unpacked content, so that it may have been packed anew, or of the file."""
 
-    def decode(self, packed: bytes, path: Path) -> np.ndarray:
+    def decode(self, packed: bytes, path: str | Path) -> np.ndarray:
         """Return the array in a file's bytes; refuse anything else by the name `path`."""
         size = 4 + 4 * len(self.shape) + math.prod(self.shape)
         if not self.of_content:
@@ -70,6 +70,14 @@ class ImageSet:
             f"{self.name} is not on this machine: no folder with {' and '.join(f.name for f in files)} among "
             f"{', '.join(str(folder) for folder in tried)}. {self.how}"
         )
+
+    def verify(self, path: str | os.PathLike[str] | None) -> Path:
+        """Check the files of both parts, and return the folder of the training part."""
+        for split in reversed(SPLITS):
+            folder = self.folder(self.files[split], path)
+            for file in self.files[split]:
+                file.decode((folder / file.name).read_bytes(), folder / file.name)
+        return folder
 
     def load(self, split: str, path: str | os.PathLike[str] | None) -> Dataset:
         """Read, check and scale one of its two parts."""

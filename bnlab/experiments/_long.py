@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -9,6 +10,10 @@ from typing import Any
 import numpy as np
 
 __all__ = ["LongExperiment"]
+
+Config = dict[str, Any]
+Task = dict[str, Any]
+Outcome = dict[str, np.ndarray]
 
 
 @dataclass(frozen=True)
@@ -38,7 +43,58 @@ class LongExperiment:
 
     name: str
     summary: str
-    defaults: dict[str, Any]
-    tasks: Callable[[dict[str, Any]], tuple[dict[str, Any], ...]]
-    run: Callable[..., dict[str, np.ndarray]]
-    merge: Callable[[dict[str, Any], tuple[dict[str, Any], ...], tuple[dict[str, Any], ...]], Any]
+    defaults: Config
+    tasks: Callable[[Config], tuple[Task, ...]]
+    run: Callable[..., Outcome]
+    merge: Callable[[Config, tuple[Task, ...], tuple[Outcome, ...]], Any]
+
+    def configure(self, changes: Config) -> Config:
+        """Return the defaults with these values in place of theirs, as JSON gives them back."""
+        unknown = sorted(set(changes) - set(self.defaults))
+        if unknown:
+            raise ValueError(
+                f"{self.name} has no setting {', '.join(map(repr, unknown))}; expected some of "
+                f"{', '.join(self.defaults)}. Leave it out."
+            )
+        for name, value in changes.items():
+            _same_kind(self.name, name, value, self.defaults[name])
+        return as_json(self.defaults | changes, f"the configuration of {self.name}")
+
+    def plan(self, config: Config) -> tuple[Task, ...]:
+        """Return the tasks of a configuration, as JSON gives them back."""
+        tasks = as_json(list(self.tasks(config)), f"the tasks of {self.name}")
+        if not tasks:
+            raise ValueError(f"{self.name} has no task with {config}; expected at least one.")
+        return tuple(tasks)
+
+
+def as_json(value: Any, what: str) -> Any:
+    """Return a copy in JSON's own types, which every process and every later resume will see alike."""
+    try:
+        return json.loads(json.dumps(value))
+    except TypeError as error:
+        raise TypeError(
+            f"{what} hold what JSON cannot ({error}); expected numbers, strings, booleans, None, lists and "
+            f"dicts of those. Convert arrays with .tolist()."
+        ) from error
+
+
+def _same_kind(experiment: str, name: str, value: Any, default: Any) -> None:
+    kinds: tuple[type, ...] = () if default is None else (type(default),)
+    if name == "seeds":
+        kinds = (int, list)
+    elif kinds == (float,):
+        kinds = (float, int)
+    if kinds and (not isinstance(value, kinds) or isinstance(value, bool) != (kinds == (bool,))):
+        raise TypeError(
+            f"{name} of {experiment} is {value!r}; expected {' or '.join(kind.__name__ for kind in kinds)}, "
+            f"like {default!r}. Correct the setting."
+        )
+
+
+def seeds_of(config: Config) -> tuple[int, ...]:
+    """Return every seed of a configuration, whose "seeds" is a count (0, 1, ...) or a list."""
+    seeds = config.get("seeds", config.get("seed", ()))
+    if "seeds" in config and isinstance(seeds, int):
+        return tuple(range(seeds))
+    return (seeds,) if isinstance(seeds, int) else tuple(seeds)

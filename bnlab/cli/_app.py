@@ -1,0 +1,276 @@
+"""The commands, their options and what they print."""
+
+from __future__ import annotations
+
+import functools
+import json
+import os
+import shlex
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Annotated, Any, NoReturn
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from bnlab import __version__, data
+from bnlab.cli import _progress
+from bnlab.data.images import IMAGE_SETS
+from bnlab.experiments import _registry
+from bnlab.experiments._runner import Interrupted, run_long
+from bnlab.experiments._workers import TaskFailed
+
+app = typer.Typer(
+    name="bnlab",
+    help="Run the long experiments of the book, get their data, and look at stored results.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+)
+data_app = typer.Typer(
+    help="Find, check and download data sets.", no_args_is_help=True, rich_markup_mode=None
+)
+app.add_typer(data_app, name="data")
+
+
+def run_app() -> int:
+    """Run the command and return its exit code."""
+    try:
+        app(prog_name="bnlab")
+    except SystemExit as end:
+        return end.code if isinstance(end.code, int) else int(end.code is not None)
+    return 0
+
+
+def _clearly(command: Callable[..., None]) -> Callable[..., None]:
+    """Turn each foreseen error of a command into one line on stderr and an exit code."""
+
+    @functools.wraps(command)
+    def run(*args: Any, **kwargs: Any) -> None:
+        try:
+            command(*args, **kwargs)
+        except KeyboardInterrupt:
+            _end(f"stopped at once. Go on from the last snapshots with: {_again()}", 130)
+        except Interrupted as error:
+            _end(f"{error}. Go on with: {_again()}", 128 + error.signal)
+        except TaskFailed as error:
+            _end(f"{error} All other work is kept; go on with: {_again()}", 1)
+        except (ValueError, TypeError, OSError, ImportError) as error:
+            if os.environ.get("BNLAB_TRACEBACK"):
+                raise
+            _end(str(error), 1)
+
+    return run
+
+
+def _end(text: str, code: int) -> NoReturn:
+    print(f"bnlab: {' '.join(text.split())}", file=sys.stderr)
+    raise typer.Exit(code)
+
+
+def _again() -> str:
+    """Return this command with --resume and without --force."""
+    words = [word for word in sys.argv[1:] if word not in ("--resume", "--force")]
+    return shlex.join(["bnlab", *words, "--resume"])
+
+
+@app.callback(invoke_without_command=True)
+def _bnlab(
+    version: Annotated[bool, typer.Option("--version", help="Print the version and end.")] = False,
+) -> None:
+    if version:
+        print(f"bnlab {__version__}")
+        raise typer.Exit
+
+
+@app.command("list")
+@_clearly
+def _list() -> None:
+    """List the long experiments."""
+    table = _table("name", "what it does", "settings")
+    for name in _registry.MODULES:
+        experiment = _registry.find(name)
+        settings = ", ".join(f"{key}={json.dumps(v)}" for key, v in experiment.defaults.items())
+        table.add_row(name, experiment.summary, settings)
+    _print(table)
+
+
+def _complete_name(incomplete: str) -> list[str]:
+    return [name for name in _registry.MODULES if name.startswith(incomplete)]
+
+
+@app.command("run")
+@_clearly
+def _run(
+    name: Annotated[
+        str,
+        typer.Argument(
+            help="One of `bnlab list`, or module:OBJECT.", autocompletion=_complete_name
+        ),
+    ],
+    out: Annotated[Path | None, typer.Option(help="The result, NAME.npz by default.")] = None,
+    source: Annotated[
+        str | None,
+        typer.Option("--data", help="The data set.", autocompletion=lambda: list(data.names())),
+    ] = None,
+    seeds: Annotated[str | None, typer.Option(help="How many, or which: 8, or 0,3,5.")] = None,
+    steps: Annotated[int | None, typer.Option(min=1, help="Length of each training run.")] = None,
+    settings: Annotated[
+        list[str] | None, typer.Option("--set", help="Any other setting, as KEY=VALUE.")
+    ] = None,
+    resume: Annotated[
+        bool, typer.Option("--resume", help="Go on with what there is of this run, if any.")
+    ] = False,
+    force: Annotated[
+        bool, typer.Option("--force", help="Replace a result, throw away an unfinished run.")
+    ] = False,
+    jobs: Annotated[
+        int | None, typer.Option(min=1, help="Processes; one for each processor by default.")
+    ] = None,
+    device: Annotated[str, typer.Option(help="cpu, cuda, cuda:1 or mps.")] = "cpu",
+    save_every: Annotated[
+        float, typer.Option(min=0, help="Seconds between two snapshots of a task.")
+    ] = 20.0,
+) -> None:
+    """Run an experiment and store its result; Ctrl-C, and even a kill, leave what --resume goes on with."""
+    changes: dict[str, Any] = {
+        key: value
+        for key, value in (("data", source), ("seeds", _seeds(seeds)), ("steps", steps))
+        if value is not None
+    }
+    changes |= dict(map(_setting, settings or ()))
+    target = out or Path(f"{name.rpartition(':')[2]}.npz")
+    with _progress.of_run(name) as show:
+        path = run_long(
+            name,
+            target,
+            changes=changes,
+            resume=resume,
+            force=force,
+            jobs=jobs,
+            device=device,
+            save_every=save_every,
+            show=show,
+        )
+    print(f"The result is in {path}: look at it with `bnlab show {shlex.quote(str(path))}`.")
+
+
+def _seeds(text: str | None) -> int | list[int] | None:
+    if text is None:
+        return None
+    words = text.split(",")
+    if not all(word.strip().isdigit() for word in words) or (len(words) == 1 and int(text) == 0):
+        raise typer.BadParameter(f"--seeds is {text!r}; expected a count, 8, or a list, 0,3,5.")
+    return int(text) if len(words) == 1 else [int(word) for word in words]
+
+
+def _setting(text: str) -> tuple[str, Any]:
+    key, equals, value = text.partition("=")
+    if not equals or not key:
+        raise typer.BadParameter(
+            f"--set is {text!r}; expected KEY=VALUE, for example --set lr=0.1."
+        )
+    try:
+        return key, json.loads(value)
+    except json.JSONDecodeError:
+        return key, value
+
+
+@app.command("show")
+@_clearly
+def _show(
+    result: Annotated[Path, typer.Argument(help="A file that `bnlab run` wrote.")],
+    to: Annotated[Path | None, typer.Option(help="Draw it into this .png or .svg.")] = None,
+    plot: Annotated[str | None, typer.Option(help="Which figure, if there are several.")] = None,
+) -> None:
+    """Print what a result holds and where it comes from, or draw it."""
+    from bnlab.cli import _show
+
+    if to is None:
+        for table in _show.tables(result):
+            _print(table)
+    else:
+        print(f"The figure is in {_show.draw(result, to, plot)}.")
+
+
+@data_app.command("list")
+@_clearly
+def _data_list() -> None:
+    """List the data sets, and where each lies."""
+    table = _table("name", "where", "terms")
+    table.add_row("mnist-5k", "in the package", data.mnist_5k().license)
+    for images in IMAGE_SETS.values():
+        try:
+            where = str(images.folder(images.every_file(), None))
+        except FileNotFoundError:
+            where = f"not here. {images.how}"
+        table.add_row(images.name, where, images.license)
+    _print(table)
+
+
+def _complete_data(incomplete: str) -> list[str]:
+    return [name for name in data.names() if name.startswith(incomplete)]
+
+
+@data_app.command("verify")
+@_clearly
+def _data_verify(
+    names: Annotated[
+        list[str] | None,
+        typer.Argument(help="Which; all that are here by default.", autocompletion=_complete_data),
+    ] = None,
+    path: Annotated[Path | None, typer.Option(help="Look here and nowhere else.")] = None,
+) -> None:
+    """Check every file of a data set by its SHA-256."""
+    damaged = False
+    for name in names or data.names():
+        try:
+            print(f"{name}: good, in {data.verify(name, path=path)}")
+        except FileNotFoundError as error:
+            if names:
+                raise
+            print(f"{name}: not here ({error})")
+        except ValueError as error:
+            if names and len(names) == 1:
+                raise
+            damaged = True
+            print(f"{name}: DAMAGED: {error}")
+    if damaged:
+        raise typer.Exit(1)
+
+
+@data_app.command("fetch")
+@_clearly
+def _data_fetch(
+    name: Annotated[
+        str, typer.Argument(help="mnist or fashion-mnist.", autocompletion=_complete_data)
+    ],
+    to: Annotated[Path | None, typer.Option(help="A folder instead of the user's cache.")] = None,
+    mirror: Annotated[
+        list[str] | None, typer.Option(help="URL of a folder with the files; may be repeated.")
+    ] = None,
+    timeout: Annotated[float, typer.Option(min=0.1, help="Seconds to wait for an answer.")] = 30.0,
+) -> None:
+    """Download a data set, check it, and keep it for every later run."""
+    with _progress.of_download() as show:
+        folder = data.fetch(name, to=to, mirrors=mirror, timeout=timeout, show=show)
+    print(f"{name} is in {folder}, every file checked.")
+    if to is not None and os.environ.get("BNLAB_DATA") != str(to):
+        print(f"To use it from there, set BNLAB_DATA={shlex.quote(str(to.absolute()))}.")
+
+
+def _table(*columns: str) -> Table:
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for column in columns:
+        table.add_column(column, overflow="fold")
+    return table
+
+
+def _print(table: Table) -> None:
+    """Print a table as wide as the terminal, and as wide as it must be where there is none."""
+    console = Console(highlight=False)
+    if not console.is_terminal:
+        console = Console(highlight=False, width=200)
+    console.print(table)
