@@ -65,7 +65,7 @@ from bnlab.results.naive_failure import (
     Stall,
 )
 from bnlab.results.table import text_table
-from bnlab.results.training import Drift, History, Summary
+from bnlab.results.training import Drift, EnsembleHistory, History, Summary
 
 __all__ = [
     "ActivationCorrelation",
@@ -86,6 +86,7 @@ __all__ = [
     "DriftRun",
     "EigenvalueCrossing",
     "EigenvalueGap",
+    "EnsembleHistory",
     "EpsSweep",
     "ExplosionRates",
     "FoldOffsets",

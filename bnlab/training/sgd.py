@@ -166,7 +166,13 @@ def shuffled_batches(n: int, *, batch_size: int, seed: int) -> Iterator[torch.Te
     >>> sorted(torch.cat([next(batches), next(batches)]).tolist())
     [0, 1, 2, 3]
     """
+    for epoch in shuffled_epochs(n, batch_size=batch_size, seed=seed):
+        yield from epoch
+
+
+def shuffled_epochs(n: int, *, batch_size: int, seed: int) -> Iterator[torch.Tensor]:
+    """Yield the row numbers of one epoch after another, (batches, batch_size), without end."""
     generator = torch.Generator().manual_seed(seed)
     while True:
         order = torch.randperm(n, generator=generator)
-        yield from order[: n - n % batch_size].split(batch_size)
+        yield order[: n - n % batch_size].view(-1, batch_size)

@@ -1,0 +1,457 @@
+r"""Many networks of one architecture, trained in one batched run, each as if it were alone."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from itertools import islice
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from torch import nn
+from torch.nn import functional
+
+from bnlab import probes
+from bnlab._validate import integer, number
+from bnlab.data import Dataset
+from bnlab.inference import recalibrate
+from bnlab.nn import BatchNorm1d
+from bnlab.training import _layers
+from bnlab.training._percentiles import PERCENTILES, Recorder
+from bnlab.training.sgd import shuffled_epochs, tensors
+
+_NORMS = (torch.nn.BatchNorm1d, BatchNorm1d)
+
+
+class Member(NamedTuple):
+    """One network of an ensemble: its learning rate, and the seed of its weights and its shuffles.
+
+    Examples
+    --------
+    >>> [Member(lr, seed) for lr in (0.1, 1.0) for seed in (0, 1)][2]
+    Member(lr=1.0, seed=0)
+    """
+
+    lr: float
+    seed: int
+
+
+class Evaluation(NamedTuple):
+    """What each member scores on a data set: accuracy and cross-entropy, shape (S,)."""
+
+    accuracy: np.ndarray
+    loss: np.ndarray
+
+
+class Ensemble:
+    r"""Networks that are trained together: S members, each with its learning rate and its seed.
+
+    .. math:: \Theta_s \leftarrow \Theta_s - \eta_s\, \frac{1}{m} \sum_{i=1}^{m}
+              \frac{\partial \ell(x_{s,i}, \Theta_s)}{\partial \Theta_s}, \qquad s = 1, \dots, S
+
+    Member s does what ``train(build(seed_s), data, lr=lr_s, seed=seed_s, ...)`` does, batch for batch
+    and, up to rounding, number for number; one batched multiplication takes the place of S small ones.
+    A member that diverges does not disturb the others.
+
+    Parameters
+    ----------
+    build : callable
+        ``build(seed)`` returns a new :func:`bnlab.models.mlp`: linear layers, sigmoid, tanh, ReLU or
+        linear nonlinearities, and ``BatchNorm1d`` of :mod:`torch.nn` or :mod:`bnlab.nn` or no
+        normalization. Its dtype, float32 or float64, is that of the run.
+    data : bnlab.data.Dataset
+        What to train on.
+    members : sequence of Member
+        Pairs (lr, seed).
+    batch_size : int
+        Examples m of a mini-batch, from 1 to all (from 2 with normalization).
+    momentum, weight_decay : float
+        As in :class:`torch.optim.SGD`, at least 0.
+    watch : str, optional
+        Name of a layer, e.g. ``"act3"``: record percentiles of what each of its units receives.
+    watch_every : int
+        Record every so many steps, the first included.
+    device : str or torch.device
+        Where to compute. Nothing but the CPU is used unless asked for.
+
+    Raises
+    ------
+    TypeError
+        If an argument has another type, or a network has a layer that is not supported.
+    ValueError
+        If a number is out of range, the networks differ in architecture, the data does not fit them,
+        `watch` names no layer, or the device is not there.
+
+    Examples
+    --------
+    >>> from bnlab.data import mnist_5k
+    >>> from bnlab.models import mlp
+    >>> ensemble = Ensemble(
+    ...     lambda seed: mlp([784, 20, 10], norm=nn.BatchNorm1d, seed=seed),
+    ...     mnist_5k(), members=[Member(0.1, 0), Member(0.5, 0), Member(0.5, 1)], batch_size=60,
+    ... )
+    >>> ensemble.advance(30)
+    >>> ensemble.loss.shape, bool((ensemble.loss[:, -1] < ensemble.loss[:, 0]).all())
+    ((3, 30), True)
+    >>> ensemble.evaluate(mnist_5k()).accuracy.shape
+    (3,)
+    """
+
+    def __init__(
+        self,
+        build: Callable[[int], nn.Module],
+        data: Dataset,
+        *,
+        members: Sequence[Member],
+        batch_size: int,
+        momentum: float = 0.0,
+        weight_decay: float = 0.0,
+        watch: str | None = None,
+        watch_every: int = 1,
+        device: str | torch.device = "cpu",
+    ):
+        self.members = _checked_members(members)
+        self.momentum = number("momentum", momentum, low=0)
+        self.weight_decay = number("weight_decay", weight_decay, low=0)
+        self.device = available(device)
+        models = [build(member.seed) for member in self.members]
+        _require_same_architecture(models)
+        dtype = next(models[0].parameters()).dtype
+        self._x, self._y = (t.to(self.device) for t in tensors(data, dtype=dtype))
+        self._data = f"{data.name}, {len(data)} examples"
+        _require_fit(models[0], data)
+        normalized = any(isinstance(layer, _NORMS) for layer in models[0])
+        self.batch_size = integer("batch_size", batch_size, low=1 + normalized, high=len(data))
+        self.watch, self.watch_every = watch, integer("watch_every", watch_every, low=1)
+        self._template = copy.deepcopy(models[0])
+        self._layers = self._stack(models)
+        self._loss_function = _layers.CrossEntropy()
+        width = 0 if watch is None else self._width(watch)
+        self._recorder = Recorder(
+            self.watch_every, np.empty((len(models), 0, len(PERCENTILES), width))
+        )
+        self._losses = [np.empty((len(models), 0))]
+        self._begin(0)
+
+    def _stack(self, models: list[nn.Sequential]) -> dict[str, Any]:
+        lr = [member.lr for member in self.members]
+        dtype = next(models[0].parameters()).dtype
+        rule = _layers.Descent(
+            torch.tensor(lr, dtype=dtype, device=self.device),
+            momentum=self.momentum,
+            weight_decay=self.weight_decay,
+        )
+        stacked: dict[str, Any] = {}
+        for name, layer in models[0].named_children():
+            same = [model.get_submodule(name).to(self.device) for model in models]
+            if isinstance(layer, nn.Linear):
+                stacked[name] = _layers.Linear(same, rule, first=not stacked)
+            elif isinstance(layer, _NORMS):
+                stacked[name] = _layers.BatchNorm(same, rule)
+            else:
+                stacked[name] = _layers.Activation(same)
+            stacked[name].allocate(self.batch_size)
+        return stacked
+
+    def _width(self, watch: str) -> int:
+        names = list(self._layers)
+        if watch not in names:
+            raise ValueError(
+                f"watch is {watch!r}; expected the name of a layer: {', '.join(names)}."
+            )
+        for name in reversed(names[: names.index(watch)]):
+            if isinstance(self._layers[name], _layers.Linear):
+                return self._layers[name].weight.value.shape[2]
+        return self._x.shape[1]
+
+    def _begin(self, step: int) -> None:
+        """Go to the batches that follow the first `step` ones."""
+        self.step = step
+        n, size = len(self._x), self.batch_size
+        per_epoch = n // size
+        epochs = zip(
+            *(shuffled_epochs(n, batch_size=size, seed=m.seed) for m in self.members), strict=True
+        )
+        self._batches = self._rows(islice(epochs, step // per_epoch, None), step % per_epoch)
+        self._input = self._x.new_empty(len(self.members) * size, self._x.shape[1])
+
+    def _rows(
+        self, epochs: Iterator[tuple[torch.Tensor, ...]], skip: int
+    ) -> Iterator[torch.Tensor]:
+        for epoch in epochs:
+            yield from torch.stack(epoch, dim=1).flatten(1).to(self.device)[skip:]
+            skip = 0
+
+    @torch.no_grad()
+    def advance(self, steps: int) -> None:
+        """Take `steps` steps with every member."""
+        integer("steps", steps, low=0)
+        shape = len(self.members), self.batch_size
+        losses = self._x.new_empty(steps, len(self.members))
+        for t in range(steps):
+            rows = next(self._batches)
+            h = torch.index_select(self._x, 0, rows, out=self._input).view(*shape, -1)
+            for name, layer in self._layers.items():
+                if name == self.watch:
+                    self._recorder.add(self.step, h)
+                h = layer.forward(h)
+            losses[t] = self._loss_function.forward(h, self._y[rows].view(shape))
+            d = self._loss_function.backward()
+            for layer in reversed(self._layers.values()):
+                d = layer.backward(d)
+            self.step += 1
+        self._losses.append(losses.T.double().cpu().numpy())
+
+    @property
+    def loss(self) -> np.ndarray:
+        """The mini-batch loss before each step, shape (S, steps)."""
+        self._losses = [np.concatenate(self._losses, axis=1)]
+        return self._losses[0]
+
+    @property
+    def percentiles(self) -> np.ndarray:
+        """15th, 50th and 85th percentile of each watched unit, shape (S, records, 3, units)."""
+        return self._recorder.all()
+
+    def model(self, i: int) -> nn.Sequential:
+        """Return member `i` as a network of its own, in evaluation mode; it shares nothing."""
+        model = copy.deepcopy(self._template)
+        tensors = {
+            name: value[i].T if name.endswith("weight") and value.shape[1] > 1 else value[i]
+            for name, value in self._values()
+        }
+        state = model.state_dict()
+        model.load_state_dict({k: tensors[k].reshape(v.shape) for k, v in state.items()})
+        return model.to(self.device).eval()
+
+    def _values(self) -> Iterator[tuple[str, torch.Tensor]]:
+        """Yield all that a step changes, by name: parameters, their velocities, statistics."""
+        for prefix, layer in self._layers.items():
+            for name, value in layer.state():
+                if isinstance(value, _layers.Parameter):
+                    yield f"{prefix}.{name}", value.value
+                    if value.velocity is not None:
+                        yield f"{prefix}.{name}.velocity", value.velocity
+                else:
+                    yield f"{prefix}.{name}", value
+
+    def evaluate(self, data: Dataset, *, recalibrate_on: Iterable | None = None) -> Evaluation:
+        """Score every member on `data` in evaluation mode; training goes on as if nothing had been.
+
+        Parameters
+        ----------
+        data : bnlab.data.Dataset
+        recalibrate_on : list of torch.Tensor, optional
+            Training batches: normalize by their population statistics, as
+            :func:`bnlab.inference.recalibrate` finds them, and not by the running ones.
+        """
+        x, y = (t.to(self.device) for t in tensors(data, dtype=self._x.dtype))
+        accuracy, loss = np.empty((2, len(self.members)))
+        for i in range(len(self.members)):
+            model = self._ready(i, recalibrate_on)
+            with torch.no_grad():
+                logits = torch.cat([model(part) for part in x.split(_ROWS)])
+                accuracy[i] = (logits.argmax(1) == y).double().mean()
+                loss[i] = functional.cross_entropy(logits, y)
+        return Evaluation(accuracy, loss)
+
+    def observe(
+        self, data: Dataset, layer: str, *, recalibrate_on: Iterable | None = None
+    ) -> np.ndarray:
+        """Return what a layer receives in evaluation mode, shape (S, examples, units)."""
+        x = tensors(data, dtype=self._x.dtype)[0].to(self.device)
+        models = (self._ready(i, recalibrate_on) for i in range(len(self.members)))
+        return np.stack([probes.observe(model.cpu(), x.cpu(), [layer])[layer] for model in models])
+
+    def _ready(self, i: int, batches: Iterable | None) -> nn.Sequential:
+        model = self.model(i)
+        if batches is not None:
+            recalibrate(model, batches)
+        return model
+
+    def state(self) -> dict[str, Any]:
+        """Return all that :meth:`from_state` needs to go on to the bit-identical result.
+
+        Returns
+        -------
+        dict
+            Arrays, numbers and strings by name, as ``numpy.savez`` takes them.
+        """
+        return {name: np.array(value.cpu()) for name, value in self._values()} | {
+            **self._settings(),
+            "step": self.step,
+            "loss": self.loss,
+            "percentiles": self.percentiles,
+        }
+
+    def _settings(self) -> dict[str, Any]:
+        return {
+            "lr": np.array([member.lr for member in self.members]),
+            "seed": np.array([member.seed for member in self.members]),
+            "batch_size": self.batch_size,
+            "momentum": self.momentum,
+            "weight_decay": self.weight_decay,
+            "watch": self.watch or "",
+            "watch_every": self.watch_every,
+            "data": self._data,
+        }
+
+    @classmethod
+    def from_state(
+        cls,
+        state: Mapping[str, Any],
+        build: Callable[[int], nn.Module],
+        data: Dataset,
+        *,
+        device: str | torch.device = "cpu",
+    ) -> Ensemble:
+        """Return the ensemble that `state` was taken from, ready to go on.
+
+        Parameters
+        ----------
+        state : mapping
+            What :meth:`state` returned, or ``numpy.load`` of it.
+        build, data
+            As they were when the run began.
+        device : str or torch.device
+
+        Raises
+        ------
+        ValueError
+            If something is missing in `state`, or it belongs to other networks or other data.
+        """
+        settings = ("lr", "seed", "batch_size", "momentum", "weight_decay", "watch", "watch_every")
+        _require(state, *settings)
+        pairs = zip(np.atleast_1d(state["lr"]), np.atleast_1d(state["seed"]), strict=True)
+        ensemble = cls(
+            build,
+            data,
+            members=[Member(float(lr), int(seed)) for lr, seed in pairs],
+            batch_size=int(state["batch_size"]),
+            momentum=float(state["momentum"]),
+            weight_decay=float(state["weight_decay"]),
+            watch=str(state["watch"]) or None,
+            watch_every=int(state["watch_every"]),
+            device=device,
+        )
+        ensemble.restore(state)
+        return ensemble
+
+    def restore(self, state: Mapping[str, Any]) -> None:
+        """Go to where `state` was taken; it must come from an ensemble with the same arguments."""
+        settings = self._settings()
+        _require(state, *settings, "step", "loss", "percentiles")
+        for name, value in settings.items():
+            if not np.array_equal(state[name], value):
+                raise ValueError(
+                    f"the state was taken from a run with {name} {state[name]}; here it is {value}. "
+                    "Pass the arguments the run began with, or begin anew without a state."
+                )
+        targets = dict(self._values())
+        _require(state, *targets)
+        for name, target in targets.items():
+            value = torch.tensor(np.asarray(state[name]))
+            if value.shape != target.shape or value.dtype != target.dtype:
+                raise ValueError(
+                    f"the state's {name} is {value.dtype} of shape {tuple(value.shape)}, the "
+                    f"network's {target.dtype} of shape {tuple(target.shape)}. Pass the build of "
+                    "the run that was stopped, or begin anew."
+                )
+            target.copy_(value)
+        self._losses = [np.array(state["loss"])]
+        self._recorder = Recorder(self.watch_every, np.array(state["percentiles"]))
+        self._begin(int(state["step"]))
+
+
+_ROWS = 2000  # examples in one piece of an evaluation
+
+
+def available(device: str | torch.device) -> torch.device:
+    """Return the device, or say why there is none of that name."""
+    device = torch.device(device)
+    there = {
+        "cpu": lambda: True,
+        "cuda": torch.cuda.is_available,
+        "mps": torch.backends.mps.is_available,
+    }
+    if device.type not in there or not there[device.type]():
+        found = [name for name, is_there in there.items() if is_there()]
+        raise ValueError(
+            f"device is {str(device)!r}, which this machine does not have, or torch was installed "
+            f"without it; expected one of {', '.join(found)}. Pass device='cpu'."
+        )
+    return device
+
+
+def _checked_members(members: Sequence[Member]) -> tuple[Member, ...]:
+    try:
+        pairs = [(lr, seed) for lr, seed in members]
+    except (TypeError, ValueError):
+        pairs = []
+    if not pairs:
+        raise TypeError(
+            f"members is {members!r}; expected at least one pair of a learning rate and a seed, e.g. "
+            "[Member(lr=0.1, seed=0)]."
+        )
+    for i, (lr, _) in enumerate(pairs):
+        if not number(f"members[{i}].lr", lr) > 0:
+            raise ValueError(
+                f"members[{i}].lr is {lr}; expected a finite number above 0. Try lr=0.1."
+            )
+    return tuple(
+        Member(float(lr), integer(f"members[{i}].seed", seed, low=0))
+        for i, (lr, seed) in enumerate(pairs)
+    )
+
+
+def _require_same_architecture(models: list[nn.Module]) -> None:
+    for model in models:
+        _require_supported(model)
+    first = repr(models[0])
+    for i, model in enumerate(models):
+        dtypes = {p.dtype for p in model.parameters()}
+        if repr(model) != first or dtypes != {next(models[0].parameters()).dtype}:
+            raise ValueError(
+                f"the networks of members 0 and {i} differ: {first} and {model}; expected one "
+                "architecture and dtype, so that their weights can be stacked. Let build(seed) "
+                "change nothing but the weights."
+            )
+
+
+def _require_supported(model: nn.Module) -> None:
+    if not isinstance(model, nn.Sequential):
+        raise TypeError(
+            f"build returned a {type(model).__name__}; expected a torch.nn.Sequential such as "
+            "bnlab.models.mlp makes. Train other models one at a time: bnlab.training.train."
+        )
+    supported = (nn.Linear, *_NORMS, *_layers.ACTIVATIONS)
+    for name, layer in model.named_children():
+        if type(layer) not in supported:
+            raise TypeError(
+                f"layer {name!r} is a {type(layer).__name__}; an ensemble supports Linear, "
+                "BatchNorm1d of torch.nn or bnlab.nn, Sigmoid, Tanh, ReLU and Identity. Train "
+                "other models one at a time: bnlab.training.train."
+            )
+    if not isinstance(next(iter(model), None), nn.Linear):
+        raise TypeError(f"the network is {model}; expected one that begins with a Linear layer.")
+
+
+def _require_fit(model: nn.Sequential, data: Dataset) -> None:
+    linear = [layer for layer in model if isinstance(layer, nn.Linear)]
+    given = data.x.shape[1], len(data.class_names)
+    expected = linear[0].in_features, linear[-1].out_features
+    if given[0] != expected[0] or given[1] > expected[1]:
+        raise ValueError(
+            f"data has {given[0]} features and {given[1]} classes; the network takes {expected[0]} "
+            f"and returns {expected[1]}. Build it with sizes that fit: [{given[0]}, ..., {given[1]}]."
+        )
+
+
+def _require(state: Mapping[str, Any], *names: str) -> None:
+    missing = [name for name in names if name not in state]
+    if missing:
+        raise ValueError(
+            f"the state has no {', '.join(missing)}; expected all that Ensemble.state() returned for "
+            "these networks. Pass it whole, or begin anew."
+        )
