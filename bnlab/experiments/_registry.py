@@ -8,7 +8,12 @@ import sys
 
 from bnlab.experiments._long import LongExperiment
 
-MODULES: dict[str, str] = {}
+MODULES: dict[str, str] = {
+    "accelerating": "accelerating",
+    "accelerating-rates": "accelerating_rates",
+    "figure-one": "figure_one",
+    "figure-one-rates": "figure_one_rates",
+}
 """The name of each experiment, and the module of this package whose EXPERIMENT it is."""
 
 

@@ -1,0 +1,99 @@
+"""Chapter 9: the search for each arm's own best learning rate, judged on training images held out."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from bnlab.experiments import figure_one
+from bnlab.experiments._long import LongExperiment, seeds_of
+from bnlab.results import RateSearch
+
+__all__ = ["EXPERIMENT", "best_rates", "score"]
+
+GRID = (0.1, 0.3, 1.0, 3.0, 10.0, 30.0)
+
+
+def tasks(config: Mapping[str, Any]) -> tuple[dict[str, Any], ...]:
+    """Return the tasks of `figure_one` with every rate for both arms."""
+    return figure_one.tasks(_as_figure_one(config))
+
+
+def run(config: Mapping[str, Any], task: Mapping[str, Any], **options: Any) -> dict[str, Any]:
+    """Carry out a task of `figure_one`."""
+    return figure_one.run(_as_figure_one(config), task, **options)
+
+
+def _as_figure_one(config: Mapping[str, Any]) -> dict[str, Any]:
+    return {**config, "rates": {arm: config["rates"] for arm in figure_one.ARMS}}
+
+
+def merge(
+    config: Mapping[str, Any],
+    tasks: Sequence[Mapping[str, Any]],
+    outcomes: Sequence[Mapping[str, np.ndarray]],
+) -> RateSearch:
+    """Return the result of all tasks."""
+    found = figure_one.by_arm_rate_and_seed(tasks, outcomes)
+    seeds, rates = seeds_of(config), config["rates"]
+    return RateSearch(
+        data=config["data"],
+        pixels=config["pixels"],
+        copies=config["copies"],
+        held_out=config["held_out"],
+        arms=figure_one.ARMS,
+        rates=tuple(float(rate) for rate in rates),
+        seeds=seeds,
+        steps=figure_one.schedule(config["steps"]),
+        accuracy=np.array(
+            [
+                [[found[arm, rate, seed]["accuracy"] for seed in seeds] for rate in rates]
+                for arm in figure_one.ARMS
+            ]
+        ),
+    )
+
+
+def score(search: RateSearch) -> np.ndarray:
+    r"""Return what a rate is chosen by: held-out accuracy averaged over the whole of training.
+
+    .. math:: \frac{1}{T} \int_0^T a(t)\, dt
+
+    It rewards learning fast and ending high alike. Between two looks the accuracy :math:`a` is taken
+    to be on the line that joins them.
+
+    Returns
+    -------
+    array of shape (arms, rates, seeds)
+    """
+    a, t = search.accuracy, search.steps
+    return ((a[..., 1:] + a[..., :-1]) / 2 * np.diff(t)).sum(axis=-1) / t[-1]
+
+
+def best_rates(search: RateSearch) -> dict[str, float]:
+    """Return each arm's rate with the highest mean score over the seeds.
+
+    Examples
+    --------
+    >>> flat = np.full((2, 2, 1, 2), 0.5)
+    >>> flat[1, 1] = 0.9
+    >>> best_rates(RateSearch("d", "binary", 0, 1, ("without", "with"), (0.1, 1.0), (0,),
+    ...                       np.array([0, 10]), flat))
+    {'without': 0.1, 'with': 1.0}
+    """
+    mean = score(search).mean(axis=-1)
+    return {
+        arm: search.rates[int(row.argmax())] for arm, row in zip(search.arms, mean, strict=True)
+    }
+
+
+EXPERIMENT = LongExperiment(
+    name="figure-one-rates",
+    summary="The learning rates of figure-one: every rate for both arms, on held-out training images",
+    defaults=figure_one.EXPERIMENT.defaults | {"held_out": 10_000, "rates": list(GRID), "seeds": 2},
+    tasks=tasks,
+    run=run,
+    merge=merge,
+)
