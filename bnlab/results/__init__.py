@@ -23,6 +23,7 @@ from bnlab.results.feature_scaling import (
     TableRounding,
     WhiteningSteps,
 )
+from bnlab.results.figure_one import FigureOne, RateSearch, Stability
 from bnlab.results.full_whitening import (
     ActivationCorrelation,
     BatchNeed,
@@ -89,6 +90,7 @@ __all__ = [
     "EnsembleHistory",
     "EpsSweep",
     "ExplosionRates",
+    "FigureOne",
     "FoldOffsets",
     "Folding",
     "GradientAgreement",
@@ -111,6 +113,7 @@ __all__ = [
     "OutlierEffect",
     "PixelDependence",
     "Provenance",
+    "RateSearch",
     "RateSweep",
     "RoundingError",
     "RoundingSweep",
@@ -119,6 +122,7 @@ __all__ = [
     "ScaleInvariance",
     "ShiftedFit",
     "Spectrum",
+    "Stability",
     "Stall",
     "StatisticsRace",
     "Summary",
