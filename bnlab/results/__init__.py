@@ -1,6 +1,7 @@
 """Results: frozen dataclasses that experiments return and plots draw."""
 
 from bnlab.results._store import Provenance, load, save
+from bnlab.results.accelerating import DepthRates, RecipeRates, RecipeRuns
 from bnlab.results.covariate_shift import (
     CupGame,
     DepthProfile,
@@ -79,6 +80,7 @@ __all__ = [
     "CompanySpread",
     "CupGame",
     "DepthProfile",
+    "DepthRates",
     "DescentPath",
     "DescentRates",
     "DetachedOnDigits",
@@ -115,6 +117,8 @@ __all__ = [
     "Provenance",
     "RateSearch",
     "RateSweep",
+    "RecipeRates",
+    "RecipeRuns",
     "RoundingError",
     "RoundingSweep",
     "RunningAverage",
