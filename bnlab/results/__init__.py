@@ -2,6 +2,13 @@
 
 from bnlab.results._store import Provenance, load, save
 from bnlab.results.accelerating import DepthRates, RecipeRates, RecipeRuns
+from bnlab.results.convolutional_batchnorm import (
+    EffectiveBatch,
+    FoldedNets,
+    LibraryTwins,
+    ShiftedDigits,
+    ShiftTest,
+)
 from bnlab.results.covariate_shift import (
     CupGame,
     DepthProfile,
@@ -87,6 +94,7 @@ __all__ = [
     "DistanceShares",
     "Drift",
     "DriftRun",
+    "EffectiveBatch",
     "EigenvalueCrossing",
     "EigenvalueGap",
     "EnsembleHistory",
@@ -94,6 +102,7 @@ __all__ = [
     "ExplosionRates",
     "FigureOne",
     "FoldOffsets",
+    "FoldedNets",
     "Folding",
     "GradientAgreement",
     "History",
@@ -104,6 +113,7 @@ __all__ = [
     "LargestValues",
     "Leakage",
     "LearningRates",
+    "LibraryTwins",
     "ModeGradients",
     "NaiveRun",
     "NaiveWhitening",
@@ -124,6 +134,8 @@ __all__ = [
     "RunningAverage",
     "SampleDependence",
     "ScaleInvariance",
+    "ShiftTest",
+    "ShiftedDigits",
     "ShiftedFit",
     "Spectrum",
     "Stability",
