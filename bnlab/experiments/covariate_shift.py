@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable, Sequence
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -11,15 +12,25 @@ from torch import nn
 from torch.nn import functional
 
 from bnlab import data, models, probes, training
+from bnlab.experiments._store import run_and_save
 from bnlab.experiments.signal_depth import saturated_share
 from bnlab.results import DriftRun, LearningRates, ShiftedFit
 
-__all__ = ["batch_scatter", "drift_run", "learning_rates", "shifted_fit"]
+__all__ = ["drift_run", "learning_rates", "shifted_fit", "store_runs"]
 
 SIZES = (784, 100, 100, 100, 10)  # the network of Ioffe & Szegedy 2015, section 4.1
 BATCH_SIZE = 60  # and its batch size
 INIT_STD = 0.1  # our choice: the paper gives none
 SITES = ("linear2", "act1", "act2", "act3")  # we look at the inputs of these layers
+ARMS = {"plain": None, "BN": nn.BatchNorm1d}
+# What Chapter 2 compares: name of a run -> std of the first weights, arm, and the arm whose best rate it takes.
+RUNS = {
+    "plain": (INIT_STD, "plain", "plain"),
+    "bn": (INIT_STD, "BN", "plain"),
+    "bn_own": (INIT_STD, "BN", "BN"),
+    "better_plain": (0.4, "plain", "plain"),
+    "better_bn": (0.4, "BN", "BN"),
+}
 
 
 def shifted_fit(*, n: int = 100, noise: float = 0.3, seeds: int = 200) -> ShiftedFit:
@@ -137,6 +148,8 @@ def drift_run(
     batch, so that Batch Normalization acts as it does while learning. Drift since the start compares
     with step 0; one-step drift compares with the same model one gradient step earlier, for a step of
     all layers and for a step of layer 1 alone (its weights and, if any, bias or :math:`\gamma, \beta`).
+    As a yardstick, the same distance between two batches of 60 digits, before the first step: what a
+    layer receives differs by that much from batch to batch anyway.
 
     Parameters
     ----------
@@ -174,11 +187,14 @@ def drift_run(
     digits, held_out = _digits()
     x, y = training.tensors(digits, dtype=torch.float64)
     probe, batch = x[:probe_size], slice(probe_size, probe_size + BATCH_SIZE)
-    runs, losses, accuracies = [], [], []
+    runs, losses, accuracies, scatters = [], [], [], []
     for seed in seeds:
         rows: list[dict[str, np.ndarray]] = []
         first: dict[str, np.ndarray] = {}
         tried: dict[str, list[np.ndarray]] = {"one_step_all": [], "one_step_first": []}
+
+        model = _network(norm, seed, init_std)
+        scatters.append(_scatter(model, x))
 
         def record(t: int, model: nn.Module, rows=rows, first=first, tried=tried) -> None:
             if t % every:
@@ -192,7 +208,6 @@ def drift_run(
                     drifts = _drifts(seen, probes.observe(moved, probe, SITES))
                     tried[name].append(drifts["wasserstein"])
 
-        model = _network(norm, seed, init_std)
         history = training.train(
             model, digits, lr=lr, steps=steps, batch_size=BATCH_SIZE, seed=seed, on_step=record
         )
@@ -212,42 +227,67 @@ def drift_run(
         loss=np.stack(losses),
         accuracy=np.array(accuracies),
         one_step_times=np.array(sorted(one_step_at), dtype=int),
+        scatter=np.stack(scatters),
         **{name: np.stack([run[name] for run in runs]) for name in runs[0]},
     )
 
 
-def batch_scatter(
+def store_runs(
+    folder: str | Path,
     *,
-    norm: Callable[[int], nn.Module] | None = None,
-    pairs: int = 10,
-    seeds: Sequence[int] = tuple(range(6)),
-) -> np.ndarray:
-    """Measure how far apart two mini-batches are for one network that does not learn.
-
-    The same distance as in `drift_run`, between the 60 digits of one batch and the 60 of another,
-    before the first step: what a layer receives differs by that much from step to step anyway.
+    rates: Sequence[float] = (0.5, 1, 2, 4),
+    pilot: int = 300,
+    **config,
+) -> tuple[Path, ...]:
+    r"""Choose each arm's learning rate, train what Chapter 2 compares, and save all with its provenance.
 
     Parameters
     ----------
-    norm : callable, optional
-        As for `bnlab.models.mlp`.
-    pairs : int
-        Pairs of batches to average over; no digit is used twice.
-    seeds : sequence of int
-        Of the weights.
+    folder : str or Path
+        Where to write ``covariate_shift_rates_<arm>_<std>.npz`` and ``covariate_shift_<run>.npz``.
+    rates : sequence of float
+        The learning rates to choose from, by `learning_rates`, for each arm and each std.
+    pilot : int
+        Steps of the runs that choose.
+    **config
+        Arguments of `drift_run` for every run.
 
     Returns
     -------
-    array of shape (seeds, layers)
+    tuple of Path
+        The files written.
     """
-    x = training.tensors(_digits()[0], dtype=torch.float64)[0]
-    batches = x[: 2 * pairs * BATCH_SIZE].split(BATCH_SIZE)
-    scatter = np.empty((len(seeds), pairs, len(SITES)))
-    for i, seed in enumerate(seeds):
-        seen = [probes.observe(_network(norm, seed), b, SITES) for b in batches]
-        for j in range(pairs):
-            scatter[i, j] = _drifts(seen[2 * j], seen[2 * j + 1])["wasserstein"]
-    return scatter.mean(axis=1)
+    paths, best = [], {}
+    for std, arm in dict.fromkeys((std, arm) for std, arm, _ in RUNS.values()):
+        path = Path(folder) / f"covariate_shift_rates_{arm}_{std}.npz"
+
+        def choose(std=std, arm=arm) -> LearningRates:
+            table = learning_rates(rates, norm=ARMS[arm], init_std=std, steps=pilot)
+            best[std, arm] = rates[int(table.loss.mean(axis=0).argmin())]
+            return table
+
+        told = {"arm": arm, "init_std": std, "lrs": list(rates), "steps": pilot}
+        paths.append(run_and_save(path, choose, lambda _, told=told: ((100, 101), told)))
+    for name, (std, arm, whose) in RUNS.items():
+        lr = best[std, whose]
+        told = {"arm": arm, "init_std": std, "lr": lr} | config
+        paths.append(
+            run_and_save(
+                Path(folder) / f"covariate_shift_{name}.npz",
+                lambda std=std, arm=arm, lr=lr: drift_run(
+                    lr=lr, norm=ARMS[arm], label=f"{arm}, rate {lr:g}", init_std=std, **config
+                ),
+                lambda run, told=told: (run.seeds, told | {"steps": int(run.steps[-1])}),
+            )
+        )
+    return tuple(paths)
+
+
+def _scatter(model: nn.Module, x: torch.Tensor, pairs: int = 10) -> np.ndarray:
+    """Return the mean distance between two batches at each site; no digit is used twice."""
+    seen = [probes.observe(model, b, SITES) for b in x[: 2 * pairs * BATCH_SIZE].split(BATCH_SIZE)]
+    drifts = [_drifts(*seen[2 * j : 2 * j + 2])["wasserstein"] for j in range(pairs)]
+    return np.mean(drifts, axis=0)
 
 
 def _network(

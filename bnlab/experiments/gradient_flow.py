@@ -13,7 +13,14 @@ from bnlab import data, models, training
 from bnlab.experiments import signal_depth
 from bnlab.experiments._store import run_and_save
 from bnlab.reference import batch_norm_backward, batch_norm_forward
-from bnlab.results import ExplosionRates, NeuronRun, RateSweep, ScaleInvariance
+from bnlab.results import (
+    DepthRatios,
+    ExplosionRates,
+    NeuronRun,
+    RateSweep,
+    ScaleInvariance,
+    WidthRates,
+)
 
 __all__ = [
     "equilibrium_norm4",
@@ -25,8 +32,11 @@ __all__ = [
     "neuron_run",
     "rate_sweep",
     "scale_invariance",
+    "store_explosion",
+    "store_ratios",
     "store_sweeps",
     "sweep_arm",
+    "width_rates",
 ]
 
 
@@ -357,6 +367,86 @@ def explosion_rates(
     )
 
 
+def width_rates(
+    activation: str,
+    *,
+    batch_size: int,
+    widths: Sequence[int] = (128, 256, 512),
+    draws: int = 20,
+    first_seed: int = 0,
+) -> WidthRates:
+    r"""Measure the growth per layer of the squared gradient against the width; see `explosion_rates`.
+
+    Parameters
+    ----------
+    activation : {"linear", "relu"}
+    batch_size : int
+    widths : sequence of int
+    draws, first_seed : int
+        Number of networks of each width, and the seed of the first.
+
+    Returns
+    -------
+    WidthRates
+
+    Examples
+    --------
+    >>> width_rates("linear", batch_size=8, widths=(16, 32), draws=3).rate.shape
+    (3, 2)
+    """
+    rates = [
+        explosion_rates(
+            activation, batch_sizes=(batch_size,), width=w, draws=draws, first_seed=first_seed
+        ).rate[:, 0]
+        for w in widths
+    ]
+    return WidthRates(
+        activation=activation,
+        batch_size=batch_size,
+        widths=np.array(widths),
+        rate=np.stack(rates, axis=1),
+        theory=explosion_rate(activation, batch_size),
+    )
+
+
+def store_explosion(folder: str | Path, *, draws: int = 10, width: int = 1024) -> tuple[Path, ...]:
+    r"""Measure on this machine the explosion that Chapter 6 shows, and save it with its provenance.
+
+    Large networks take their time; the chapter measures a few of them again.
+
+    Parameters
+    ----------
+    folder : str or Path
+        Where to write ``gradient_flow_explosion_<activation>.npz``, over batch sizes, and
+        ``gradient_flow_widths_<activation>.npz``, over widths.
+    draws : int
+        Networks for each batch size, with seeds from 100 on. Over widths, with seeds from 0 on: twice
+        as many for ReLU, four times for the linear network.
+    width : int
+        Of the networks over batch sizes.
+
+    Returns
+    -------
+    tuple of Path
+        The files written.
+    """
+    paths = []
+    for activation, batch_size, many in (("relu", 256, 2 * draws), ("linear", 8, 4 * draws)):
+        paths += [
+            run_and_save(
+                Path(folder) / f"gradient_flow_explosion_{activation}.npz",
+                lambda a=activation: explosion_rates(a, width=width, draws=draws, first_seed=100),
+                lambda r: (range(100, 100 + draws), {"width": r.width, "depth": r.depth}),
+            ),
+            run_and_save(
+                Path(folder) / f"gradient_flow_widths_{activation}.npz",
+                lambda a=activation, b=batch_size, n=many: width_rates(a, batch_size=b, draws=n),
+                lambda r, n=many: (range(n), {"widths": r.widths.tolist(), "depth": 16}),
+            ),
+        ]
+    return tuple(paths)
+
+
 def gradient_ratio(
     *,
     lr: float,
@@ -370,7 +460,7 @@ def gradient_ratio(
 
     .. math:: \lVert \partial \ell / \partial z_1 \rVert \,/\, \lVert \partial \ell / \partial z_L \rVert
 
-    with :math:`z_k` the inputs of the k-th of L nonlinearities, for one fixed batch.
+    with :math:`z_k` the inputs of the k-th of L nonlinearities, for one fixed batch. Computed in float64.
 
     Parameters
     ----------
@@ -395,7 +485,7 @@ def gradient_ratio(
     True
     """
     digits, _ = data.mnist_5k().split(test=1000, seed=0)
-    x, y = (t[:batch_size] for t in training.tensors(digits))
+    x, y = (t[:batch_size] for t in training.tensors(digits, dtype=torch.float64))
     ratio = np.empty((len(seeds), len(checkpoints)))
     for i, seed in enumerate(seeds):
 
@@ -405,7 +495,9 @@ def gradient_ratio(
 
         sizes = (digits.x.shape[1], *[width] * depth, 10)
         training.train(
-            models.mlp(sizes, activation="relu", norm=nn.BatchNorm1d, init_std="he", seed=seed),
+            models.mlp(
+                sizes, activation="relu", norm=nn.BatchNorm1d, init_std="he", seed=seed
+            ).double(),
             digits,
             lr=lr,
             steps=max(checkpoints),
@@ -414,6 +506,45 @@ def gradient_ratio(
             on_step=measure,
         )
     return ratio
+
+
+def store_ratios(
+    path: str | Path,
+    *,
+    lrs: Sequence[float] = (0.1, 0.01),
+    checkpoints: Sequence[int] = (0, 1, 10, 100),
+    seeds: Sequence[int] = tuple(range(10)),
+    **config,
+) -> Path:
+    r"""Follow the gradient's growth at several learning rates and save it; see `gradient_ratio`.
+
+    A deep network multiplies rounding errors: already after ten steps even runs in float64 differ from
+    one processor to another in the printed digits. So the chapter shows a stored run.
+
+    Parameters
+    ----------
+    path : str or Path
+        Ends in ``.npz``.
+    lrs : sequence of float
+    checkpoints, seeds : sequence of int
+        As for `gradient_ratio`.
+    **config
+        Further arguments of `gradient_ratio`.
+
+    Returns
+    -------
+    Path
+        The file written.
+    """
+
+    def run() -> DepthRatios:
+        ratios = [
+            gradient_ratio(lr=lr, checkpoints=checkpoints, seeds=seeds, **config) for lr in lrs
+        ]
+        return DepthRatios(tuple(lrs), tuple(checkpoints), np.stack(ratios))
+
+    told = {"lrs": list(lrs), "checkpoints": list(checkpoints)} | config
+    return run_and_save(path, run, lambda _: (seeds, told))
 
 
 def _first_over_last(model: nn.Module, x: torch.Tensor, y: torch.Tensor) -> float:
@@ -446,7 +577,7 @@ def rate_sweep(
     below: float = 0.5,
     seeds: Sequence[int] = tuple(range(5)),
 ) -> RateSweep:
-    r"""Train a ReLU network on digits at each learning rate and say which runs were stable.
+    r"""Train a ReLU network on digits in float64 at each learning rate; say which runs were stable.
 
     A run is *stable* if every loss is finite and the mean of its last losses is below half of
     :math:`\ln 10`, the loss of guessing among ten digits. A run that blew up and came to rest with
@@ -491,6 +622,7 @@ def rate_sweep(
             model = models.mlp(sizes, activation="relu", norm=norm, init_std="he", seed=seed)
             if normalize_outputs:
                 model.add_module("norm_out", nn.BatchNorm1d(sizes[-1], affine=False))
+            model.double()
             for name in fixed:
                 model.get_submodule(name).requires_grad_(False)
             before = float(model.linear1.weight.detach().norm())
@@ -552,7 +684,7 @@ def sweep_arm(label: str, **config) -> RateSweep:
     return rate_sweep(label, **(ARMS[label] | config))
 
 
-def store_sweeps(folder: str | Path, *, seeds: Sequence[int] = tuple(range(5)), **config) -> tuple:
+def store_sweeps(folder: str | Path, *, seeds: Sequence[int] = tuple(range(10)), **config) -> tuple:
     r"""Sweep every arm on this machine and save each with its provenance; see `sweep_arm`.
 
     Close to where training breaks, rounding decides how a run goes on, and processors round

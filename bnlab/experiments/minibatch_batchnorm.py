@@ -284,7 +284,7 @@ def batch_makeup(
 ) -> BatchMakeup:
     r"""Train on shuffled batches of digits, then classify test digits in differently made batches.
 
-    A 784-100-100-10 network with Batch Normalization and ReLU, batches of 60, learning rate 0.5. Then
+    A 784-100-100-10 network with Batch Normalization and ReLU, batches of 60, learning rate 0.5, in float64. Then
     900 test digits, 90 of each class, with the running statistics and with those of the batch.
 
     Parameters
@@ -311,7 +311,7 @@ def batch_makeup(
             "batch is smaller than it says. Use 2, 5, 10, 18, 45 or 90."
         )
     digits, held_out = data.mnist_5k().split(test=1000, seed=0)
-    x, y = training.tensors(held_out)
+    x, y = training.tensors(held_out, dtype=torch.float64)
     rows = torch.cat([torch.where(y == c)[0][:90] for c in range(10)])
     x, y = x[rows], y[rows]
     evaluation, shuffled, by_class, fickle = [], [], [], []
@@ -322,7 +322,7 @@ def batch_makeup(
             norm=torch.nn.BatchNorm1d,
             init_std="he",
             seed=seed,
-        )
+        ).double()
         training.train(model, digits, lr=0.5, steps=steps, batch_size=60, seed=seed)
         with torch.no_grad():
             evaluation.append(float((model.eval()(x).argmax(1) == y).float().mean()))
@@ -344,8 +344,8 @@ def batch_makeup(
 def store_makeup(path: str | Path, *, seeds: int = 5, **config) -> Path:
     r"""Run `batch_makeup` on this machine and save it with its provenance.
 
-    Training in float32 multiplies rounding errors, and processors round differently, until single
-    decisions differ. So the chapter shows a stored result.
+    Training multiplies rounding errors, and processors round differently, so single decisions may
+    differ from one to another. So the chapter shows a stored result.
 
     Parameters
     ----------

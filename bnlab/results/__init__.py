@@ -43,7 +43,14 @@ from bnlab.results.full_whitening import (
     Spectrum,
     WhiteningCost,
 )
-from bnlab.results.gradient_flow import ExplosionRates, NeuronRun, RateSweep, ScaleInvariance
+from bnlab.results.gradient_flow import (
+    DepthRatios,
+    ExplosionRates,
+    NeuronRun,
+    RateSweep,
+    ScaleInvariance,
+    WidthRates,
+)
 from bnlab.results.inference_statistics import (
     BatchMoments,
     Companions,
@@ -88,6 +95,7 @@ __all__ = [
     "CupGame",
     "DepthProfile",
     "DepthRates",
+    "DepthRatios",
     "DescentPath",
     "DescentRates",
     "DetachedOnDigits",
@@ -147,6 +155,7 @@ __all__ = [
     "TableRounding",
     "WhiteningCost",
     "WhiteningSteps",
+    "WidthRates",
     "load",
     "save",
     "t_interval",

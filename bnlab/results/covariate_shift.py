@@ -73,6 +73,7 @@ class DriftRun:
     one_step_all: np.ndarray  # (seeds, one_step_times, layers): drift by one step of all layers
     one_step_first: np.ndarray  # the same when layer 1 alone takes the step
     one_step_times: np.ndarray
+    scatter: np.ndarray  # (seeds, layers): distance of two batches, in std, before the first step
 
 
 @dataclass(frozen=True)

@@ -50,6 +50,26 @@ class ExplosionRates:
 
 
 @dataclass(frozen=True)
+class WidthRates:
+    """Growth per layer of the squared gradient in normalized random networks, against their width."""
+
+    activation: str
+    batch_size: int
+    widths: np.ndarray  # (widths,)
+    rate: np.ndarray  # (draws, widths): geometric mean over the layers in the middle
+    theory: float  # in the limit of wide layers
+
+
+@dataclass(frozen=True)
+class DepthRatios:
+    """Gradient in the first layer over that in the last, while deep normalized networks train."""
+
+    lrs: tuple[float, ...]
+    checkpoints: tuple[int, ...]  # after so many steps
+    ratio: np.ndarray  # (rates, seeds, checkpoints)
+
+
+@dataclass(frozen=True)
 class RateSweep:
     """Short training runs over a grid of learning rates, and which of them were stable."""
 
