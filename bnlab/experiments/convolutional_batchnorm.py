@@ -26,7 +26,7 @@ __all__ = [
     "library_twins",
     "shift_test",
     "shifted_digits",
-    "store_all",
+    "store",
 ]
 
 PRECISIONS = {"float64": torch.float64, "float32": torch.float32}
@@ -45,7 +45,7 @@ def _digits() -> tuple[data.Dataset, data.Dataset]:
 
 
 def _images(dataset: data.Dataset, dtype: torch.dtype = torch.float32) -> Tensor:
-    return torch.as_tensor(dataset.x).to(dtype).reshape(-1, 1, 28, 28)
+    return training.tensors(dataset, dtype=dtype)[0].reshape(-1, 1, 28, 28)
 
 
 class PerActivation(nn.Module):
@@ -74,9 +74,9 @@ class PerActivation(nn.Module):
 def shift_test(
     *,
     shift: tuple[int, int] = (3, 2),
-    channels: int = 8,
+    channels: int = 4,
     batch_size: int = 60,
-    seeds: Sequence[int] = tuple(range(10)),
+    seeds: Sequence[int] = tuple(range(8)),
 ) -> ShiftTest:
     r"""Move images of a batch, and see whether the normalized convolution moves its maps alike.
 
@@ -84,7 +84,7 @@ def shift_test(
 
     with f a random 3x3 convolution and its normalization, and S a cyclic shift. The convolution
     pads cyclically too, so that borders play no part. Gamma and beta are random, as after training.
-    The statistics of evaluation are those of 4,000 digits; the 1,000 others are moved.
+    The statistics of evaluation are those of 1,000 digits; others are moved.
 
     Parameters
     ----------
@@ -105,7 +105,7 @@ def shift_test(
     >>> (result.error[0] < 1e-12).tolist()
     [[True, True, True, True], [True, True, True, True], [True, False, False, False]]
     """
-    train, test = (_images(part, torch.float64) for part in _digits())
+    train, test = (_images(part, torch.float64)[:1000] for part in _digits())
     error = np.empty((len(seeds), len(NORMALIZATIONS), len(SHIFT_CASES)))
     for i, seed in enumerate(seeds):
         generator = torch.Generator().manual_seed(seed)
@@ -157,7 +157,7 @@ def shifted_digits(
     channels: Sequence[int] = (8, 16),
     steps: int = 200,
     batch_size: int = 60,
-    lr: float = 0.1,
+    rates: Sequence[float] = (0.03, 0.1, 0.3),
     seeds: Sequence[int] = tuple(range(8)),
 ) -> ShiftedDigits:
     """Train convolutional networks on 4,000 digits in place, and test them on 1,000 moved digits.
@@ -168,8 +168,10 @@ def shifted_digits(
         Pixels, in each of the four directions; digits have a border of about four.
     channels : sequence of int
         Feature maps of the network.
-    steps, batch_size, lr
-        Of training, the same for every normalization.
+    steps, batch_size
+        Of training.
+    rates : sequence of float
+        Learning rates, all tried with every normalization.
     seeds : sequence of int
         Each draws weights and the order of the batches.
 
@@ -179,31 +181,36 @@ def shifted_digits(
 
     Examples
     --------
-    >>> shifted_digits(steps=1, shifts=(0,), seeds=(0,)).accuracy.shape
-    (1, 3, 1)
+    >>> shifted_digits(steps=1, shifts=(0,), rates=(0.1,), seeds=(0,)).accuracy.shape
+    (1, 3, 1, 1)
     """
     train, test = _digits()
-    x, y = _images(test), torch.as_tensor(test.y)
-    accuracy = np.empty((len(seeds), len(NORMALIZATIONS), len(shifts)))
-    for (i, seed), (j, name) in itertools.product(enumerate(seeds), enumerate(NORMALIZATIONS)):
-        sides = (28 // 2**k for k in itertools.count())
-        norm = {
-            "none": None,
-            "per map": nn.BatchNorm2d,
-            "per activation": lambda maps, sides=sides: PerActivation(maps, next(sides)),
-        }[name]
-        model = models.convnet(channels=channels, norm=norm, seed=seed)
-        training.train(model, train, lr=lr, steps=steps, batch_size=batch_size, seed=seed)
+    x, y = _images(test), training.tensors(test)[1]
+    accuracy = np.empty((len(seeds), len(NORMALIZATIONS), len(rates), len(shifts)))
+    for i, j, k in np.ndindex(accuracy.shape[:3]):
+        model = models.convnet(channels=channels, norm=_factory(NORMALIZATIONS[j]), seed=seeds[i])
+        training.train(model, train, lr=rates[k], steps=steps, batch_size=batch_size, seed=seeds[i])
         model.eval()
-        for k, pixels in enumerate(shifts):
-            moved = [x.roll(d * pixels, axis) for d in (-1, 1) for axis in (2, 3)]
+        for t, pixels in enumerate(shifts):
+            moved = [x.roll(d * pixels, axis) for d in (-1, 1) for axis in (2, 3)][
+                : 4 if pixels else 1
+            ]
             with torch.no_grad():
                 right = [(model(v).argmax(1) == y).double().mean() for v in moved]
-            accuracy[i, j, k] = float(torch.stack(right).mean())
+            accuracy[i, j, k, t] = float(torch.stack(right).mean())
     return ShiftedDigits(
-        normalizations=NORMALIZATIONS, seeds=tuple(seeds), steps=steps,
+        normalizations=NORMALIZATIONS, seeds=tuple(seeds), steps=steps, rates=np.array(rates),
         shifts=np.array(shifts), accuracy=accuracy,
     )  # fmt: skip
+
+
+def _factory(normalization: str) -> Callable[[int], nn.Module] | None:
+    sides = (28 // 2**k for k in itertools.count())  # of the maps of a convnet, layer by layer
+    return {
+        "none": None,
+        "per map": nn.BatchNorm2d,
+        "per activation": lambda maps: PerActivation(maps, next(sides)),
+    }[normalization]
 
 
 def effective_batch(
@@ -211,14 +218,15 @@ def effective_batch(
     channels: Sequence[int] = (8, 16, 32),
     images: int = 60,
     draws: int = 2000,
-    seeds: Sequence[int] = tuple(range(8)),
+    digits: int = 500,
+    seeds: Sequence[int] = tuple(range(6)),
 ) -> EffectiveBatch:
     r"""Measure how many independent values the batch mean of a feature map is worth.
 
     .. math:: m_\text{eff} = \frac{\sigma^2}{\operatorname{Var}[\mu_B]} = \frac{N}{\rho},
 
     with N images a batch and :math:`\rho` the share of the variance that lies between images. The
-    maps are the inputs of the normalizations of an untrained network, for 1,000 digits.
+    maps are the inputs of the normalizations of an untrained network.
 
     Parameters
     ----------
@@ -228,6 +236,8 @@ def effective_batch(
         N.
     draws : int
         Batches, with replacement, to measure the variance of the mean.
+    digits : int
+        The population.
     seeds : sequence of int
         Each draws weights and batches.
 
@@ -237,10 +247,10 @@ def effective_batch(
 
     Examples
     --------
-    >>> effective_batch(channels=(2, 3), draws=10, seeds=(0,)).positions.tolist()
+    >>> effective_batch(channels=(2, 3), draws=10, digits=50, seeds=(0,)).positions.tolist()
     [784, 196]
     """
-    x = _images(_digits()[1])
+    x = _images(_digits()[1])[:digits]
     rows = []
     for seed in seeds:
         model = models.convnet(channels=channels, norm=bnlab.nn.BatchNorm2d, seed=seed)
@@ -281,7 +291,7 @@ def library_twins(
     channels: Sequence[int] = (8, 16),
     steps: int = 100,
     batch_size: int = 60,
-    lr: float = 0.1,
+    lr: float = 0.05,
     seeds: Sequence[int] = tuple(range(5)),
 ) -> LibraryTwins:
     """Train one convolutional network with torch's layers and with ours, and follow the difference.
@@ -338,7 +348,7 @@ def library_twins(
 def _run(norm, nudge: bool, dtype, channels, batch_size, lr, seed):
     """Train, and yield after each step the loss before it and all weights, in float64."""
     train, _ = _digits()
-    x, y = _images(train, dtype), torch.as_tensor(train.y)
+    x, y = training.tensors(train, dtype=dtype)
     model = models.convnet(channels=channels, norm=norm, seed=seed).to(dtype)
     weight = model.conv1.weight.data.view(-1)
     if nudge:
@@ -353,12 +363,14 @@ def _run(norm, nudge: bool, dtype, channels, batch_size, lr, seed):
         yield loss.item(), weights
 
 
-def folded_nets(*, batch_size: int = 32, repeats: int = 30, width: int = 32) -> FoldedNets:
+def folded_nets(
+    *, batch_sizes: Sequence[int] = (1, 32), repeats: int = 40, width: int = 32
+) -> FoldedNets:
     """Fold three kinds of networks, and time a call before and after, in turns.
 
     Parameters
     ----------
-    batch_size : int
+    batch_sizes : sequence of int
         Images a call.
     repeats : int
         Calls of each; 0 to time nothing.
@@ -371,7 +383,7 @@ def folded_nets(*, batch_size: int = 32, repeats: int = 30, width: int = 32) -> 
 
     Examples
     --------
-    >>> result = folded_nets(batch_size=2, repeats=0, width=4)
+    >>> result = folded_nets(batch_sizes=(2,), repeats=0, width=4)
     >>> dict(zip(result.networks, result.left.tolist()))
     {'plain': 0, 'residual': 3, 'mobile': 0}
     """
@@ -380,21 +392,23 @@ def folded_nets(*, batch_size: int = 32, repeats: int = 30, width: int = 32) -> 
         "residual": residual_net(width=width),
         "mobile": mobile_net(width=width),
     }
-    x = _images(_digits()[1])[:batch_size]
+    x = _images(_digits()[1])[: max(batch_sizes)]
     results = [inference.fold(model, x) for model in networks.values()]
     pairs = [
         (model, result.model) for model, result in zip(networks.values(), results, strict=True)
     ]
+    seconds = np.empty((repeats, len(networks), len(batch_sizes), 2))
     with torch.no_grad():
-        seconds = [[[_seconds(m, x) for m in pair] for pair in pairs] for _ in range(repeats)]
+        for r, i, k, j in np.ndindex(seconds.shape):
+            seconds[r, i, k, j] = _seconds(pairs[i][j], x[: batch_sizes[k]])
     return FoldedNets(
         networks=tuple(networks),
-        batch_size=batch_size,
+        batch_sizes=np.array(batch_sizes),
         folded=np.array([len(result.folded) for result in results]),
         left=np.array([len(result.left) for result in results]),
         numbers=np.array([[_size(model) for model in pair] for pair in pairs]),
         error=np.array([result.max_error / result.max_output for result in results]),
-        seconds=np.array(seconds).reshape(repeats, len(networks), 2),
+        seconds=seconds,
     )
 
 
@@ -408,32 +422,35 @@ def _size(model: nn.Module) -> int:
     return sum(v.numel() for v in itertools.chain(model.parameters(), model.buffers()))
 
 
-def store_all(folder: str | Path = "book/results") -> list[Path]:
-    """Run what takes longer than a page should, and save it with its provenance.
+def store(name: str, folder: str | Path = "book/results") -> Path:
+    """Run an experiment that takes longer than a page should, and save it with its provenance.
+
+    Parameters
+    ----------
+    name : {"shifted_digits", "library_twins", "folded_nets"}
+    folder : str or Path
+        Where ``conv_NAME.npz`` is written.
 
     Returns
     -------
-    list of Path
-        The files that were written.
+    Path
+        The file.
     """
-    plan = {
-        "conv_shifted_digits": (
+    experiment, describe = {
+        "shifted_digits": (
             shifted_digits,
-            lambda r: (r.seeds, {"steps": r.steps, "shifts": r.shifts.tolist()}),
+            lambda r: (r.seeds, {"steps": r.steps, "rates": r.rates.tolist()}),
         ),
-        "conv_library_twins": (
+        "library_twins": (
             library_twins,
             lambda r: (
                 r.seeds,
                 {"steps": r.loss.shape[-1], "batch_size": r.batch_size, "lr": r.lr},
             ),
         ),
-        "conv_folded_nets": (
+        "folded_nets": (
             folded_nets,
-            lambda r: ((0,), {"batch_size": r.batch_size, "repeats": len(r.seconds)}),
+            lambda r: ((0,), {"batch_sizes": r.batch_sizes.tolist(), "repeats": len(r.seconds)}),
         ),
-    }
-    return [
-        run_and_save(Path(folder) / f"{name}.npz", experiment, describe)
-        for name, (experiment, describe) in plan.items()
-    ]
+    }[name]
+    return run_and_save(Path(folder) / f"conv_{name}.npz", experiment, describe)

@@ -26,8 +26,9 @@ class ShiftedDigits:
     normalizations: tuple[str, ...]
     seeds: tuple[int, ...]
     steps: int
+    rates: np.ndarray  # (rates,): learning rates
     shifts: np.ndarray  # (shifts,): pixels
-    accuracy: np.ndarray  # (seeds, normalizations, shifts): mean over four directions
+    accuracy: np.ndarray  # (seeds, normalizations, rates, shifts): mean over four directions
 
 
 @dataclass(frozen=True)
@@ -61,9 +62,9 @@ class FoldedNets:
     """Networks before and after folding: what was folded, how exactly, and how long a call takes."""
 
     networks: tuple[str, ...]
-    batch_size: int
+    batch_sizes: np.ndarray  # (sizes,): images a call
     folded: np.ndarray  # (networks,): normalizations
     left: np.ndarray  # (networks,)
     numbers: np.ndarray  # (networks, 2): parameters and buffers, before and after
     error: np.ndarray  # (networks,): largest, relative to the largest output
-    seconds: np.ndarray  # (repeats, networks, 2): of a call, before and after
+    seconds: np.ndarray  # (repeats, networks, sizes, 2): of a call, before and after
