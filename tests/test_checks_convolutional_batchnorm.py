@@ -66,7 +66,9 @@ RIGHT = {
 
 WRONG = {
     "normalize_maps": {
-        "position of its own": lambda x, g, b, eps: normalized(x, 0, column(g), column(b), eps),
+        "each position has a mean": lambda x, g, b, eps: normalized(
+            x, 0, column(g), column(b), eps
+        ),
         "along the width": lambda x, g, b, eps: normalized(x, AXES, g, b, eps),
         "instance": lambda x, g, b, eps: normalized(x, (2, 3), column(g), column(b), eps),
         "layer normalization": lambda x, g, b, eps: normalized(
