@@ -12,9 +12,21 @@ import numpy as np
 from bnlab import data
 from bnlab.experiments._long import LongExperiment, seeds_of
 from bnlab.experiments.recipes import CHANGES, Images, Recipe, Run, checkpoints
-from bnlab.results import RecipeRuns
+from bnlab.results import PaperTable, RecipeRuns
 
-__all__ = ["ARMS", "EXPERIMENT", "begin", "recipe"]
+__all__ = [
+    "ARMS",
+    "EXPERIMENT",
+    "begin",
+    "best",
+    "effect",
+    "interaction",
+    "paper_table",
+    "recipe",
+    "same_start",
+    "steps_to",
+    "steps_to_best",
+]
 
 BASELINE = {"plain": False, "BN": True}  # the nets, and whether they are normalized
 
@@ -162,3 +174,152 @@ EXPERIMENT = LongExperiment(
     run=_run,
     merge=_merge,
 )
+
+
+# ---- reading the runs -----------------------------------------------------------------------------
+
+
+def steps_to(accuracy: np.ndarray, at: np.ndarray, target: float | np.ndarray) -> np.ndarray:
+    """Return the number of steps at which each curve first reaches its target; infinity if it never does.
+
+    Parameters
+    ----------
+    accuracy : numpy.ndarray, shape (..., checkpoints)
+    at : numpy.ndarray, shape (checkpoints,)
+        Steps done at each checkpoint.
+    target : float or numpy.ndarray, shape (...)
+
+    Returns
+    -------
+    numpy.ndarray, shape (...)
+
+    Examples
+    --------
+    >>> steps_to(np.array([[0.1, 0.7, 0.6], [0.2, 0.3, 0.4]]), np.array([10, 20, 30]), 0.5).tolist()
+    [20.0, inf]
+    """
+    reached = accuracy >= np.asarray(target)[..., None]
+    return np.where(reached.any(axis=-1), at[reached.argmax(axis=-1)], np.inf)
+
+
+def best(runs: RecipeRuns, arm: str) -> np.ndarray:
+    """Return the best accuracy of each seed of one arm, over the checkpoints.
+
+    Examples
+    --------
+    >>> curves = np.array([[[0.1, 0.5, 0.4]]])
+    >>> runs = RecipeRuns("", 3, 1, ("plain",), (0,), np.arange(3), curves, curves)
+    >>> best(runs, "plain").tolist()
+    [0.5]
+    """
+    return runs.accuracy[runs.arms.index(arm)].max(axis=-1)
+
+
+def steps_to_best(runs: RecipeRuns, arm: str, *, target: str = "plain") -> np.ndarray:
+    """Return how many steps each seed of an arm needs to the best accuracy of the same seed of `target`.
+
+    Examples
+    --------
+    >>> curves = np.array([[[0.1, 0.5, 0.6]], [[0.6, 0.7, 0.7]]])
+    >>> runs = RecipeRuns("", 3, 1, ("plain", "BN"), (0,), np.array([1, 2, 3]), curves, curves)
+    >>> steps_to_best(runs, "plain").tolist(), steps_to_best(runs, "BN").tolist()
+    ([3.0], [1.0])
+    """
+    return steps_to(runs.accuracy[runs.arms.index(arm)], runs.at, best(runs, target))
+
+
+def effect(runs: RecipeRuns, net: str, change: str) -> np.ndarray:
+    r"""Return what a change does to the best accuracy of a net, seed by seed.
+
+    .. math:: a(\text{net} + \text{change}) - a(\text{net})
+
+    Parameters
+    ----------
+    runs : RecipeRuns
+    net : {"plain", "BN"}
+    change : str
+        A name in `bnlab.experiments.recipes.CHANGES`, "all" or "all, rate x 1".
+
+    Returns
+    -------
+    numpy.ndarray, shape (seeds,)
+
+    Examples
+    --------
+    >>> curves = np.array([[[0.5]], [[0.75]]])
+    >>> runs = RecipeRuns("", 1, 1, ("BN", "BN + all"), (0,), np.array([1]), curves, curves)
+    >>> effect(runs, "BN", "all").tolist()
+    [0.25]
+    """
+    return best(runs, f"{net} + {change}") - best(runs, net)
+
+
+def interaction(runs: RecipeRuns, change: str) -> np.ndarray:
+    """Return the effect of a change with normalization less its effect without, seed by seed; see `effect`.
+
+    Examples
+    --------
+    >>> curves = np.array([0.5, 0.75, 0.75, 0.75])[:, None, None]
+    >>> arms = ("plain", "plain + all", "BN", "BN + all")
+    >>> interaction(RecipeRuns("", 1, 1, arms, (0,), np.array([1]), curves, curves), "all").tolist()
+    [-0.25]
+    """
+    return effect(runs, "BN", change) - effect(runs, "plain", change)
+
+
+def same_start(runs: RecipeRuns, config: dict[str, Any], arm: str, *, points: int = 2) -> float:
+    """Begin the first seed of an arm again, and return the largest relative difference of its first losses.
+
+    Parameters
+    ----------
+    runs : RecipeRuns
+        A stored result.
+    config : dict
+        The config of its provenance.
+    arm : str
+    points : int
+        Number of checkpoints to repeat.
+
+    Returns
+    -------
+    float
+        0 if today's code and processor give the stored losses to the last digit.
+    """
+    run = begin(config, arm, runs.seeds[0])
+    run.advance(int(runs.at[points - 1]))
+    stored = runs.loss[runs.arms.index(arm), 0, :points]
+    return float(np.abs(run.loss[:points] / stored - 1).max())
+
+
+def paper_table() -> PaperTable:
+    """Return the table of the paper's Figure 3, and what distinguishes each row.
+
+    Inception networks on ImageNet, one run each, in mini-batches of 32: the steps to the best accuracy of the first
+    row, and the best accuracy on the validation images.
+
+    Returns
+    -------
+    PaperTable
+
+    Notes
+    -----
+    Ioffe & Szegedy 2015, section 4.2.2 and Figure 3.
+
+    Examples
+    --------
+    >>> table = paper_table()
+    >>> round(float(table.steps[0] / table.steps[1]), 2)
+    2.33
+    """
+    return PaperTable(
+        models=("Inception", "BN-Baseline", "BN-x5", "BN-x30", "BN-x5-Sigmoid"),
+        changes=(
+            "nothing",
+            "BN",
+            "BN, the list, rate x 5",
+            "BN, the list, rate x 30",
+            "BN, the list, rate x 5, sigmoid",
+        ),
+        steps=np.array([31.0e6, 13.3e6, 2.1e6, 2.7e6, np.inf]),
+        accuracy=np.array([72.2, 72.7, 73.0, 74.8, 69.8]),
+    )

@@ -1,7 +1,7 @@
 """Results: frozen dataclasses that experiments return and plots draw."""
 
 from bnlab.results._store import Provenance, load, save
-from bnlab.results.accelerating import DepthRates, RecipeRates, RecipeRuns
+from bnlab.results.accelerating import DepthRates, PaperTable, RecipeRates, RecipeRuns
 from bnlab.results.convolutional_batchnorm import (
     EffectiveBatch,
     FoldedNets,
@@ -131,6 +131,7 @@ __all__ = [
     "NeuronRun",
     "NormalizedShape",
     "OutlierEffect",
+    "PaperTable",
     "PixelDependence",
     "Provenance",
     "RateSearch",

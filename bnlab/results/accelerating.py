@@ -6,7 +6,19 @@ from dataclasses import dataclass
 
 import numpy as np
 
-__all__ = ["DepthRates", "RecipeRates", "RecipeRuns"]
+__all__ = ["DepthRates", "PaperTable", "RecipeRates", "RecipeRuns"]
+
+
+@dataclass(frozen=True)
+class PaperTable:
+    """The table of the paper's Figure 3."""
+
+    models: tuple[str, ...]
+    changes: tuple[str, ...]  # against the first model
+    steps: (
+        np.ndarray
+    )  # (models,): to the best accuracy of the first; infinity where it was not reached
+    accuracy: np.ndarray  # (models,): the best, in percent
 
 
 @dataclass(frozen=True)

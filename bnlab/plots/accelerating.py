@@ -1,0 +1,253 @@
+"""Figures of Chapter 10: the paper's table, the seven changes, learning rates, and depth."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.ticker import FuncFormatter, NullLocator
+
+from bnlab.plots import style
+from bnlab.results import DepthRates, PaperTable, RecipeRates, RecipeRuns, t_interval
+
+__all__ = [
+    "distortions",
+    "paper_table",
+    "recipe_curves",
+    "recipe_effects",
+    "recipe_rates",
+    "sigmoid_depth",
+]
+
+COLORS = {"plain": style.PLAIN, "BN": style.NORMALIZED}
+NAMES = {"plain": "without BN", "BN": "with BN"}
+MARKERS = {"plain": "o", "BN": "s"}
+
+
+def paper_table(table: PaperTable, *, ax: Axes | None = None) -> Axes:
+    """Draw the steps of each row of the paper's table, and the factor from one row to the next.
+
+    Parameters
+    ----------
+    table : PaperTable
+    ax : Axes, optional
+
+    Returns
+    -------
+    Axes
+        Rows whose steps are infinite are left out.
+    """
+    with style.axes(ax) as ax:
+        rows = np.flatnonzero(np.isfinite(table.steps))
+        y = -np.arange(len(rows), dtype=float)
+        steps = table.steps[rows] / 1e6
+        colors = [style.PLAIN if r == 0 else style.NORMALIZED for r in rows]
+        ax.barh(y, steps, color=colors, height=0.55)
+        for value, height, row in zip(steps, y, rows, strict=True):
+            ax.text(
+                value * 1.08, height, f"{value:.1f}   best {table.accuracy[row]:.1f}%", va="center"
+            )
+        ax.set_yticks(
+            y, [f"{table.models[r]}\n{table.changes[r].removeprefix('BN, ')}" for r in rows]
+        )
+        ax.set_xscale("log")
+        ax.set_xlim(1, 200)
+        ax.xaxis.set_major_formatter(FuncFormatter(lambda v, _: f"{v:g}"))
+        ax.xaxis.set_minor_locator(NullLocator())
+        ax.grid(axis="y", visible=False)
+        ax.set_xlabel("million steps to the best accuracy of Inception")
+    return ax
+
+
+def distortions(images: Mapping[float, np.ndarray], *, ax: Sequence[Axes] | None = None):
+    """Draw one row of images for each strength of distortion.
+
+    Parameters
+    ----------
+    images : mapping of float to array of shape (count, side, side)
+        The same images, distorted with each strength.
+    ax : sequence of Axes, optional
+        One for each strength.
+
+    Returns
+    -------
+    array of Axes
+    """
+    with style.axes(ax, rows=len(images), size=(6.4, 0.8 + 0.75 * len(images))) as ax:
+        for one, (strength, row) in zip(np.atleast_1d(ax), images.items(), strict=True):
+            gap = np.full((row.shape[1], 1), np.nan)
+            strip = np.concatenate([p for image in row for p in (image, gap)][:-1], axis=1)
+            one.imshow(strip, cmap="gray", vmin=-0.25, vmax=1.25, aspect="equal")
+            one.set_ylabel(f"s = {strength:g}", rotation=0, ha="right", va="center")
+            one.set(xticks=[], yticks=[])
+            one.grid(visible=False)
+            for spine in one.spines.values():
+                spine.set_visible(False)
+    return ax
+
+
+def recipe_rates(sweep: RecipeRates, *, ax: Axes | None = None) -> Axes:
+    """Draw validation accuracy against the learning rate; crosses mark rates at which a run ended in NaN.
+
+    Parameters
+    ----------
+    sweep : RecipeRates
+    ax : Axes, optional
+
+    Returns
+    -------
+    Axes
+    """
+    with style.axes(ax) as ax:
+        for arm, accuracy, finite in zip(sweep.arms, sweep.accuracy, sweep.finite, strict=True):
+            mean = accuracy.mean(axis=0)
+            ax.plot(sweep.lr, mean, color=COLORS[arm], marker=MARKERS[arm], label=NAMES[arm])
+            ax.fill_between(
+                sweep.lr, accuracy.min(axis=0), accuracy.max(axis=0), color=COLORS[arm], alpha=0.2, lw=0
+            )  # fmt: skip
+            broken = ~finite.all(axis=0)
+            ax.plot(
+                sweep.lr[broken], mean[broken], color="0.2", marker="x", ls="none", ms=9, mew=1.5
+            )
+        ax.set_xscale("log", base=2)
+        ax.set_xticks(sweep.lr, [f"{v:g}" for v in sweep.lr])
+        ax.xaxis.set_minor_locator(NullLocator())
+        ax.set(xlabel="learning rate at the start", ylabel="validation accuracy", ylim=(0, 1))
+        ax.legend(loc="lower left")
+    return ax
+
+
+def recipe_curves(
+    runs: RecipeRuns,
+    arms: Mapping[str, str],
+    *,
+    ylim: tuple[float, float] = (0.6, 0.92),
+    ax: Axes | None = None,
+) -> Axes:
+    """Draw the accuracy of some arms over the steps, with the range of the seeds.
+
+    Parameters
+    ----------
+    runs : RecipeRuns
+    arms : mapping of str to str
+        From the names of arms to their labels.
+    ylim : (low, high)
+        Range of the accuracy axis.
+    ax : Axes, optional
+
+    Returns
+    -------
+    Axes
+        The dotted line is the baseline's best accuracy, mean over the seeds.
+    """
+    looks = iter([*zip(("--", "-.", ":"), "^Dv", strict=True)] * 3)
+    with style.axes(ax) as ax:
+        target = runs.accuracy[runs.arms.index("plain")].max(axis=-1).mean()
+        ax.axhline(target, color=style.THEORY, ls=":", lw=1.5)
+        for arm, label in arms.items():
+            curves = runs.accuracy[runs.arms.index(arm)]
+            net = arm.split(" ")[0]
+            dash, marker = ("-", MARKERS[net]) if arm == net else next(looks)
+            color = COLORS[net]
+            ax.plot(
+                runs.at, curves.mean(axis=0), color=color, ls=dash, marker=marker, ms=5, label=label
+            )
+            ax.fill_between(
+                runs.at, curves.min(axis=0), curves.max(axis=0), color=color, alpha=0.12, lw=0
+            )
+        ax.set(xlabel="steps", ylabel="test accuracy", xlim=(0, runs.steps), ylim=ylim)
+        ax.legend(loc="lower right")
+    return ax
+
+
+def recipe_effects(
+    runs: RecipeRuns,
+    changes: Sequence[str],
+    *,
+    limit: float | None = None,
+    ax: Axes | None = None,
+) -> Axes:
+    """Draw what each change does to the best accuracy, without and with normalization, with 95% intervals.
+
+    Parameters
+    ----------
+    runs : RecipeRuns
+    changes : sequence of str
+        Names of the changes, from the top down.
+    limit : float, optional
+        Half the range of the axis in percentage points; what lies beyond it is marked by an arrow at the edge.
+    ax : Axes, optional
+
+    Returns
+    -------
+    Axes
+    """
+    with style.axes(ax, size=(6.4, 0.9 + 0.42 * len(changes))) as ax:
+        ax.axvline(0, color=style.THEORY, lw=1)
+        for shift, net in ((0.16, "plain"), (-0.16, "BN")):
+            base = runs.accuracy[runs.arms.index(net)].max(axis=-1)
+            for k, change in enumerate(changes):
+                there = runs.accuracy[runs.arms.index(f"{net} + {change}")].max(axis=-1)
+                found = t_interval(100 * (there - base))
+                look = {"color": COLORS[net], "label": NAMES[net] if k == 0 else None}
+                y, mean = shift - k, float(found.mean)
+                if limit is not None and abs(mean) > limit:
+                    side = np.sign(mean)
+                    ax.plot(
+                        side * limit * 0.97,
+                        y,
+                        marker="<" if side < 0 else ">",
+                        ms=9,
+                        ls="none",
+                        **look,
+                    )
+                    ax.text(side * limit * 0.9, y, f"{mean:+.0f}", va="center",
+                            ha="left" if side < 0 else "right", color=COLORS[net])  # fmt: skip
+                    continue
+                reach = [[mean - float(found.low)], [float(found.high) - mean]]
+                ax.errorbar(mean, y, xerr=reach, fmt=MARKERS[net], capsize=3, **look)
+        ax.set_yticks(-np.arange(len(changes)), changes)
+        ax.set(
+            ylim=(0.6 - len(changes), 0.6), xlabel="change of the best accuracy, percentage points"
+        )
+        if limit is not None:
+            ax.set_xlim(-limit, limit)
+        ax.grid(axis="y", visible=False)
+        ax.legend(loc="best")
+    return ax
+
+
+def sigmoid_depth(result: DepthRates, *, ax: Axes | None = None) -> Axes:
+    """Draw accuracy against depth, each net and depth at its best learning rate, with the range of the seeds.
+
+    Parameters
+    ----------
+    result : DepthRates
+    ax : Axes, optional
+
+    Returns
+    -------
+    Axes
+        The dotted line is guessing.
+    """
+    with style.axes(ax) as ax:
+        for net, found in zip(result.nets, result.accuracy, strict=True):
+            chosen = found.mean(axis=1).argmax(axis=-1)
+            curve = np.take_along_axis(found, chosen[:, None, None], axis=-1)[..., 0]
+            color = COLORS[net]
+            ax.plot(
+                result.depths,
+                curve.mean(axis=1),
+                color=color,
+                marker=MARKERS[net],
+                label=NAMES[net],
+            )
+            ax.fill_between(
+                result.depths, curve.min(axis=1), curve.max(axis=1), color=color, alpha=0.2, lw=0
+            )
+        ax.axhline(0.1, color=style.THEORY, ls=":", lw=1.5)
+        ax.set_xticks(result.depths)
+        ax.set(xlabel="hidden layers", ylabel="accuracy, held-out digits", ylim=(0, 1))
+        ax.legend(loc="lower left")
+    return ax
