@@ -20,6 +20,7 @@ from bnlab.cli import _progress
 from bnlab.data.images import IMAGE_SETS
 from bnlab.experiments import _registry
 from bnlab.experiments._runner import Interrupted, run_long
+from bnlab.experiments._team import Elsewhere, Lost
 from bnlab.experiments._workers import TaskFailed
 
 app = typer.Typer(
@@ -55,7 +56,9 @@ def _clearly(command: Callable[..., None]) -> Callable[..., None]:
             _end(f"stopped at once. Go on from the last snapshots with: {_again()}", 130)
         except Interrupted as error:
             _end(f"{error}. Go on with: {_again()}", 128 + error.signal)
-        except TaskFailed as error:
+        except Elsewhere as error:
+            _end(str(error) if _leads() else "", 1)
+        except (TaskFailed, Lost) as error:
             _end(f"{error} All other work is kept; go on with: {_again()}", 1)
         except (ValueError, TypeError, OSError, ImportError) as error:
             if os.environ.get("BNLAB_TRACEBACK"):
@@ -66,14 +69,21 @@ def _clearly(command: Callable[..., None]) -> Callable[..., None]:
 
 
 def _end(text: str, code: int) -> NoReturn:
-    print(f"bnlab: {' '.join(text.split())}", file=sys.stderr)
+    if text:
+        print(f"bnlab: {' '.join(text.split())}", file=sys.stderr)
     raise typer.Exit(code)
 
 
 def _again() -> str:
     """Return this command with --resume and without --force."""
     words = [word for word in sys.argv[1:] if word not in ("--resume", "--force")]
-    return shlex.join(["bnlab", *words, "--resume"])
+    begin = ["torchrun", "...", "-m", "bnlab"] if "RANK" in os.environ else ["bnlab"]
+    return shlex.join([*begin, *words, "--resume"])
+
+
+def _leads() -> bool:
+    """Say whether this is the only process, or the first of those that torchrun started."""
+    return os.environ.get("RANK", "0") == "0"
 
 
 @app.callback(invoke_without_command=True)
@@ -154,7 +164,8 @@ def _run(
             save_every=save_every,
             show=show,
         )
-    print(f"The result is in {path}: look at it with `bnlab show {shlex.quote(str(path))}`.")
+    if _leads():
+        print(f"The result is in {path}: look at it with `bnlab show {shlex.quote(str(path))}`.")
 
 
 def _seeds(text: str | None) -> int | list[int] | None:

@@ -6,6 +6,7 @@ import contextlib
 import hashlib
 import json
 import re
+import secrets
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -49,7 +50,7 @@ class Parts:
     def held(self) -> Iterator[None]:
         """Hold the folder, made if need be; a second run into it is refused while the first one lives."""
         self.folder.mkdir(parents=True, exist_ok=True)
-        with (self.folder / "lock").open("w") as handle:
+        with (self.folder / "lock").open("a", encoding="utf-8") as handle:
             if fcntl is not None:
                 try:
                     fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -60,7 +61,15 @@ class Parts:
                     ) from error
                 except OSError:  # a file system without locks
                     pass
+            handle.truncate(0)
+            handle.write(secrets.token_hex(8))
+            handle.flush()
             yield
+
+    def token(self) -> str:
+        """Return what whoever holds the folder has written into its lock, by which a shared disk is known."""
+        path = self.folder / "lock"
+        return path.read_text(encoding="utf-8") if path.is_file() else ""
 
     def open(self, *, resume: bool, force: bool = False) -> None:
         """Begin, or go on with what is there; refuse to when it is another run or `resume` is not set."""
@@ -130,6 +139,10 @@ class Parts:
         }
         return Part(content | head["plain"], head["fraction"], tuple(head["machines"]))
 
+    def accept(self, task: int, content: bytes) -> None:
+        """Store an outcome that another process sent."""
+        _archive.write_whole(self.file(task), lambda file: file.write(content))
+
     @property
     def seconds(self) -> float:
         """How long the run has taken before, as far as it was noted."""
@@ -147,9 +160,11 @@ class Parts:
 
     def remove(self) -> None:
         """Delete the folder."""
-        self.clear()
-        (self.folder / "lock").unlink(missing_ok=True)
-        with contextlib.suppress(FileNotFoundError):
+        with contextlib.suppress(
+            FileNotFoundError
+        ):  # on a shared disk, another process may be first
+            self.clear()
+            (self.folder / "lock").unlink(missing_ok=True)
             self.folder.rmdir()
 
     def _files(self) -> list[Path]:

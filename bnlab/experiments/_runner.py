@@ -18,7 +18,8 @@ from bnlab import data, results
 from bnlab.experiments._long import Config, LongExperiment, seeds_of
 from bnlab.experiments._parts import Parts, differences
 from bnlab.experiments._registry import find
-from bnlab.experiments._workers import Job, Stopped, default_jobs, work
+from bnlab.experiments._team import Alone, Lost, join
+from bnlab.experiments._workers import Job, Stopped, TaskFailed, work
 from bnlab.results._store import versions
 
 WITHOUT_NUMBERS = ("plots", "checks", "cli", "derivation", "__main__.py")
@@ -76,94 +77,175 @@ def run_long(
     TaskFailed
         If a task raised an error; the others are resumable.
     """
-    experiment = find(name)
-    config = experiment.configure(changes or {})
-    out = _target(out)
-    _check_device(device)
-    jobs = default_jobs() if jobs is None else jobs
-    if jobs < 1:
+    if jobs is not None and jobs < 1:
         raise ValueError(
-            f"jobs is {jobs}; expected at least 1. Leave it out to use every processor."
+            f"jobs is {jobs}; expected at least 1. Leave it out for one per processor."
         )
-    tasks = experiment.plan(config)
+    _check_device(device)
+    team = join(device)
+    try:
+        with _signals(team.size > 1) as came:
+            job = team.agree(
+                lambda: _job(name, out, changes or {}, team.device(device), save_every, device)
+            )
+            return _run_job(
+                job, team, jobs or team.jobs(), resume or team.restarted, force, show, came
+            )
+    finally:
+        team.leave()
+
+
+def _job(
+    name: str, out: str | Path, changes: Config, own_device: str, save_every: float, device: str
+) -> Job:
+    """Settle everything that can be refused before the work."""
+    experiment = find(name)
+    config = experiment.configure(changes)
     plan = _plan(name, experiment, config, device)
-    if out.exists() and not force:
-        return _finished(out, plan, resume)
-    job = Job(name, config, tasks, device, out, plan, save_every)
+    return Job(name, config, experiment.plan(config), own_device, _target(out), plan, save_every)
+
+
+def _run_job(
+    job: Job,
+    team: Alone,
+    jobs: int,
+    resume: bool,
+    force: bool,
+    show: Callable[[Progress], None],
+    came: list[int],
+) -> Path:
+    for rank, plan in enumerate(team.share(job.plan)):
+        found = differences(plan, job.plan)
+        if found:
+            raise ValueError(
+                f"process {team.rank} differs from process {rank}: {'; '.join(found)}. Install the same "
+                f"version of everything on every machine, and give each the same command."
+            )
+    finished = team.agree(lambda: team.leads and not force and _finished(job, resume))
+    if team.share(finished)[0]:
+        return job.out
     parts = job.parts()
-    with _signals() as came:
-        with parts.held():
-            parts.open(resume=resume, force=force)
-            _work(job, parts, jobs, show, came)
-            _store(job, parts, experiment)
+    with contextlib.ExitStack() as held:
+        _open(parts, team, resume, force, held)
+        _work(job, parts, team, jobs, show, came)
+        team.gather(parts, len(job.tasks))
+        team.agree(lambda: team.leads and _store(job, parts))
+    if team.leads_machine:
         parts.remove()
-    return out
+    return job.out
+
+
+def _open(parts: Parts, team: Alone, resume: bool, force: bool, held: contextlib.ExitStack) -> None:
+    """Open the parts of a run once on each disk: first the leader, then whoever leads another machine."""
+
+    def begin() -> None:
+        held.enter_context(parts.held())
+        parts.open(resume=resume, force=force)
+
+    team.agree(lambda: team.leads and begin())
+    token = team.share(parts.token() if team.leads else None)[0]
+    own_disk = team.leads_machine and not team.leads and parts.token() != token
+    team.agree(lambda: own_disk and begin())
+    team.agree(lambda: parts.open(resume=True))
 
 
 def _work(
-    job: Job, parts: Parts, jobs: int, show: Callable[[Progress], None], came: list[int]
+    job: Job,
+    parts: Parts,
+    team: Alone,
+    jobs: int,
+    show: Callable[[Progress], None],
+    came: list[int],
 ) -> None:
-    meter = Meter(job, parts, show)
-    pending = [task for task in range(len(job.tasks)) if meter.at[task] < 1]
-    left = iter(pending)
+    meter = team.agree(lambda: Meter(job, parts, show if team.leads else None))
+    claim = team.claims(parts, len(job.tasks))
+    team.listen(meter.told, meter.hear)
+
+    def stopping() -> bool:
+        return bool(came) or team.trouble is not None
+
+    failure: Exception | None = None
     try:
-        work(
-            job,
-            lambda: next(left, None),
-            jobs=min(jobs, max(len(pending), 1)),
-            tell=meter.tell,
-            stopping=lambda: bool(came),
-        )
+        work(job, claim, jobs=min(jobs, len(job.tasks)), tell=meter.tell, stopping=stopping)
+    except TaskFailed as error:
+        failure = error
     except Stopped:
-        pass
+        if came and len(parts.done()) < len(job.tasks):
+            failure = Interrupted(_stopped(job, parts, team, came[0]), came[0])
+        elif team.trouble is not None:
+            failure = Lost(team.trouble)
     finally:
         meter.note()
-    if came and len(parts.done()) < len(job.tasks):
-        raise Interrupted(
-            f"stopped by {signal.Signals(came[0]).name} with {len(parts.done())} of {len(job.tasks)} tasks done",
-            came[0],
-        )
+    team.end(None if failure is None else str(failure), lambda: bool(came))
+    if failure is not None:
+        raise failure
+    if came and team.size > 1:
+        raise Interrupted(_stopped(job, parts, team, came[0]), came[0])
+    meter.finish()
+
+
+def _stopped(job: Job, parts: Parts, team: Alone, number: int) -> str:
+    name = signal.Signals(number).name
+    done = f"{len(parts.done())} of {len(job.tasks)} tasks are done here"
+    if team.size == 1:
+        return f"stopped by {name}; {done} and all work is kept"
+    why = ", which torchrun sends when another process has died or it is itself told to end"
+    return f"process {team.rank} of {team.size} stopped by {name}{why}; {done} and all work is kept"
 
 
 class Meter:
     """Keeps the time of a run and shows how far it is."""
 
-    def __init__(self, job: Job, parts: Parts, show: Callable[[Progress], None]) -> None:
+    def __init__(self, job: Job, parts: Parts, show: Callable[[Progress], None] | None) -> None:
         self._parts, self._show = parts, show
         stored = [  # read here, so that what is damaged is refused before the work and not after
             parts.load(task, state=False) or parts.load(task, state=True)
             for task in range(len(job.tasks))
         ]
-        self.at = [part.fraction if part else 0.0 for part in stored]
+        self._at = [part.fraction if part else 0.0 for part in stored]
+        self.told: dict[int, float] = {}
         self._start, self._before = time.monotonic(), parts.seconds
         self._at_start = self._fraction
         self._noted = self._start
         self._save_every = job.save_every
-        self.tell(0, self.at[0])
+        self.hear(0, self._at[0])
 
     @property
     def _fraction(self) -> float:
-        return sum(self.at) / len(self.at)
+        return sum(self._at) / len(self._at)
 
     def tell(self, task: int, fraction: float) -> None:
-        """Take in how far a task is, and show how far all are."""
-        self.at[task] = fraction
-        now = time.monotonic()
-        gained = self._fraction - self._at_start
-        left = (now - self._start) * (1 - self._fraction) / gained if gained > 0 else None
-        self._show(Progress(sum(at == 1 for at in self.at), len(self.at), self._fraction, left))
-        if now - self._noted >= self._save_every:
+        """Take in how far a task of this process is."""
+        self.told = {**self.told, task: fraction}
+        self.hear(task, fraction)
+        if time.monotonic() - self._noted >= self._save_every:
             self.note()
+
+    def hear(self, task: int, fraction: float) -> None:
+        """Take in how far a task is, here or elsewhere, and show how far all are."""
+        self._at[task] = max(self._at[task], fraction)
+        if self._show is None:
+            return
+        gained = self._fraction - self._at_start
+        spent = time.monotonic() - self._start
+        left = spent * (1 - self._fraction) / gained if gained > 0 else None
+        self._show(Progress(self._at.count(1.0), len(self._at), self._fraction, left))
+
+    def finish(self) -> None:
+        """Show that all is done, also what other processes had no time to say."""
+        for task in range(len(self._at)):
+            self.hear(task, 1.0)
 
     def note(self) -> None:
         """Store how long the run has taken, with all that came before."""
         self._noted = time.monotonic()
-        self._parts.seconds = self._before + self._noted - self._start
+        if self._show is not None:
+            self._parts.seconds = self._before + self._noted - self._start
 
 
-def _store(job: Job, parts: Parts, experiment: LongExperiment) -> None:
+def _store(job: Job, parts: Parts) -> None:
     loaded = [parts.load(task, state=False) for task in range(len(job.tasks))]
-    result = experiment.merge(job.config, job.tasks, tuple(part.content for part in loaded))
+    result = find(job.name).merge(job.config, job.tasks, tuple(part.content for part in loaded))
     origin = results.Provenance.now(
         seeds=seeds_of(job.config),
         config=job.config,
@@ -175,22 +257,24 @@ def _store(job: Job, parts: Parts, experiment: LongExperiment) -> None:
     results.save(result, job.out, provenance=origin)
 
 
-def _finished(out: Path, plan: dict[str, Any], resume: bool) -> Path:
-    """Return `out` if it is the finished result of this very run and that is asked for."""
+def _finished(job: Job, resume: bool) -> bool:
+    """Say whether the result of this very run is there already; refuse to replace it or any other."""
+    if not job.out.exists():
+        return False
     if not resume:
         raise FileExistsError(
-            f"{out} exists; nothing was run. Use --force to run again and replace it, or another --out."
+            f"{job.out} exists; nothing was run. Use --force to run again and replace it, or another --out."
         )
-    _, origin = results.load(out)
+    _, origin = results.load(job.out)
     there = {"experiment": origin.experiment, "config": origin.config, "data": origin.data}
-    found = differences(there, {name: plan[name] for name in there})
+    found = differences(there, {name: job.plan[name] for name in there})
     if found:
         raise FileExistsError(
-            f"{out} is the result of another run: {'; '.join(found)}. Choose another --out, or use "
+            f"{job.out} is the result of another run: {'; '.join(found)}. Choose another --out, or use "
             f"--force to replace it."
         )
-    Parts(out, plan).remove()  # there are some if the run was killed between its last two steps
-    return out
+    job.parts().remove()  # there are some if the run was killed between its last two steps
+    return True
 
 
 def _target(out: str | Path) -> Path:
@@ -259,12 +343,15 @@ def _check_device(device: str) -> None:
 
 
 @contextlib.contextmanager
-def _signals() -> Iterator[list[int]]:
-    """Collect SIGINT and SIGTERM instead of dying of them; a second SIGINT is a KeyboardInterrupt."""
+def _signals(patient: bool) -> Iterator[list[int]]:
+    """Collect SIGINT and SIGTERM instead of dying of them; a second SIGINT is a KeyboardInterrupt.
+
+    Not under torchrun, which passes on the SIGINT that the terminal has sent already.
+    """
     came: list[int] = []
 
     def note(number: int, frame: object) -> None:
-        if number == signal.SIGINT and signal.SIGINT in came:
+        if not patient and number == signal.SIGINT and signal.SIGINT in came:
             raise KeyboardInterrupt
         came.append(number)
 
