@@ -29,6 +29,12 @@ from bnlab.checks.feature_scaling import (
     undo_standardize,
     zca_whiten,
 )
+from bnlab.checks.figure_one import (
+    mean_over_training,
+    paired_standard_error,
+    steps_to_level,
+    wander,
+)
 from bnlab.checks.full_whitening import (
     directions_left,
     divided_difference,
@@ -90,12 +96,14 @@ __all__ = [
     "keras_momentum",
     "map_counts",
     "maps_backward",
+    "mean_over_training",
     "minibatch_backward",
     "minibatch_forward",
     "most_extreme_batch",
     "next_squared_length",
     "normalize_maps",
     "one_line_gradient",
+    "paired_standard_error",
     "pooled_statistics",
     "projection_matrix",
     "relative_wasserstein",
@@ -109,8 +117,10 @@ __all__ = [
     "stall_point",
     "standard_format",
     "standardize_columns",
+    "steps_to_level",
     "steps_to_target",
     "undo_standardize",
+    "wander",
     "whitened_distance",
     "whitening_gradient",
     "zca_whiten",

@@ -35,6 +35,14 @@ from bnlab.plots.feature_scaling import (
     table_descent,
     whitening_steps,
 )
+from bnlab.plots.figure_one import (
+    accuracy_gap,
+    accuracy_in_training,
+    image_rows,
+    input_percentiles,
+    rate_search,
+    unit_stability,
+)
 from bnlab.plots.full_whitening import (
     batch_need,
     eigenvalue_crossing,
@@ -82,6 +90,8 @@ from bnlab.plots.naive_failure import (
 )
 
 __all__ = [
+    "accuracy_gap",
+    "accuracy_in_training",
     "activation_percentiles",
     "batch_makeup",
     "batch_need",
@@ -107,6 +117,8 @@ __all__ = [
     "folded_nets",
     "gradient_depth",
     "identity_learned",
+    "image_rows",
+    "input_percentiles",
     "jacobians",
     "largest_values",
     "library_twins",
@@ -122,6 +134,7 @@ __all__ = [
     "outlier_effect",
     "paper_table",
     "pixel_dependence",
+    "rate_search",
     "rate_sweeps",
     "recipe_curves",
     "recipe_effects",
@@ -140,6 +153,7 @@ __all__ = [
     "steps_and_condition",
     "table_descent",
     "tracking_error",
+    "unit_stability",
     "weight_length",
     "whitened_clouds",
     "whitening_cost",

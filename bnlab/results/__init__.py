@@ -31,7 +31,7 @@ from bnlab.results.feature_scaling import (
     TableRounding,
     WhiteningSteps,
 )
-from bnlab.results.figure_one import FigureOne, RateSearch, Stability
+from bnlab.results.figure_one import FigureOne, ImageRows, RateSearch, Stability
 from bnlab.results.full_whitening import (
     ActivationCorrelation,
     BatchNeed,
@@ -115,6 +115,7 @@ __all__ = [
     "GradientAgreement",
     "History",
     "IdentityRun",
+    "ImageRows",
     "Interval",
     "IrrelevantFeatures",
     "Jacobians",

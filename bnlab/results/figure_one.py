@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-__all__ = ["FigureOne", "RateSearch", "Stability"]
+__all__ = ["FigureOne", "ImageRows", "RateSearch", "Stability"]
 
 
 @dataclass(frozen=True)
@@ -65,3 +65,11 @@ class Stability:
     wander: np.ndarray  # (settings, seeds, units): range of the median over the mean spread
     distance: np.ndarray  # (settings, seeds, units): range of the median, in the input's own units
     stretch: np.ndarray  # (settings, seeds, units): largest spread over the smallest
+
+
+@dataclass(frozen=True)
+class ImageRows:
+    """Pictures in rows, each with its label."""
+
+    labels: tuple[str, ...]
+    images: np.ndarray  # (rows, columns, height, width): 0 white, 1 black
