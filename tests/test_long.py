@@ -419,7 +419,7 @@ def test_a_failed_task_is_named_and_the_others_are_kept(out, jobs):
     with pytest.raises(TaskFailed) as caught:
         run(out, jobs=jobs, trouble=[1, 12])
     message = str(caught.value)
-    assert "task 1 of 3 ({'seed': 1}) failed: ArithmeticError: it went wrong" in message
+    assert "task 1 of 3 ({'seed': 1}) failed: ArithmeticError: it went wrong. The" in message
     trace = parts_of(out) / "task-0001.error.txt"
     assert str(trace) in message
     assert "Traceback" in trace.read_text()

@@ -217,9 +217,9 @@ def _failure(job: Job, task: int, error: Exception) -> TaskFailed:
     """Store the traceback, and say in one line what failed."""
     file = job.parts().folder / f"task-{task:04d}.error.txt"
     file.write_text("".join(traceback.format_exception(error)), encoding="utf-8")
-    text = " ".join(str(error).split())
+    text = " ".join(str(error).split()).rstrip(".")
     return TaskFailed(
-        f"task {task} of {len(job.tasks)} ({job.tasks[task]}) failed: {type(error).__name__}: {text} "
+        f"task {task} of {len(job.tasks)} ({job.tasks[task]}) failed: {type(error).__name__}: {text}. "
         f"The traceback is in {file}."
     )
 

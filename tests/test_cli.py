@@ -1,0 +1,255 @@
+"""The command: what it prints, what it draws, how it fails, and its exit codes."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from typer.testing import CliRunner
+
+import _toy_experiment as toy
+import bnlab
+from bnlab import results
+from bnlab.cli import _app, _progress, _show
+from bnlab.experiments import _registry
+from bnlab.experiments._runner import Progress
+
+HERE = Path(__file__).parent
+TOY = "_toy_experiment:EXPERIMENT"
+
+
+@pytest.fixture(autouse=True)
+def _here(monkeypatch, tmp_path):
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    monkeypatch.delenv("BNLAB_DATA", raising=False)
+    monkeypatch.delenv("RANK", raising=False)
+    monkeypatch.chdir(HERE)
+
+
+def call(*words, code=0):
+    done = CliRunner().invoke(_app.app, list(map(str, words)))
+    assert done.exit_code == code, done.output
+    return done
+
+
+def fails(*words, code=1):
+    """Return the one line that a failing command prints."""
+    done = call(*words, code=code)
+    *progress, line = done.stderr.strip().splitlines()
+    assert all("tasks done" in said for said in progress), done.stderr
+    assert line.startswith("bnlab: ")
+    assert "Traceback" not in done.output
+    return line
+
+
+@pytest.fixture
+def stored(tmp_path):
+    """A result that one figure can draw alone."""
+    m = np.array([2, 4, 8, 16])
+    largest = np.sqrt(m - 1.0) * np.ones((3, 1, 1))
+    result = results.LargestValues(kinds=("normal",), m=m, largest=largest)
+    origin = results.Provenance.now(seeds=(0, 1), config={"lr": 0.1}, duration=75)
+    return results.save(result, tmp_path / "stored.npz", provenance=origin)
+
+
+# --- run -----------------------------------------------------------------------------------------------------
+
+
+def test_run_takes_its_options_and_says_where_the_result_is(tmp_path):
+    out = tmp_path / "toy.npz"
+    done = call("run", TOY, "--out", out, "--seeds", 2, "--steps", 30, "--jobs", 1, "--set", "sleep=0")
+    assert str(out) in done.stdout
+    result, origin = results.load(out)
+    assert result.loss.tobytes() == toy.expected(seeds=2, steps=30).tobytes()
+    assert (origin.config["seeds"], origin.config["sleep"]) == (2, 0)
+    assert "100%, 2 of 2 tasks done" in done.stderr
+    assert "\x1b" not in done.output  # plain lines: no terminal here
+    assert "exists; nothing was run" in fails("run", TOY, "--out", out)
+
+
+def test_run_names_the_result_after_the_experiment(tmp_path, monkeypatch):
+    monkeypatch.setitem(_registry.MODULES, "toy", "toy")
+    monkeypatch.setattr(_registry, "find", lambda name: toy.EXPERIMENT)
+    seen = {}
+    monkeypatch.setattr(_app, "run_long", lambda name, out, **o: seen.update(o, out=out) or out)
+    call("run", "toy", "--seeds", "0,3,5", "--data", "mnist", "--device", "mps", "--save-every", 3)
+    assert seen.pop("out") == Path("toy.npz")
+    assert seen.pop("show")
+    assert seen == {
+        "changes": {"seeds": [0, 3, 5], "data": "mnist"},
+        "resume": False, "force": False, "jobs": None, "device": "mps", "save_every": 3.0,
+    }  # fmt: skip
+    call("run", "toy", "--resume", "--force", "--out", "b.npz", "--set", "a=[1]", "--set", "b=grey")
+    assert (seen["resume"], seen["force"], seen["changes"]) == (True, True, {"a": [1], "b": "grey"})
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("run",),
+        ("run", TOY, "--seeds", "x"),
+        ("run", TOY, "--seeds", "0"),
+        ("run", TOY, "--steps", "0"),
+        ("run", TOY, "--jobs", "0"),
+        ("run", TOY, "--set", "lr"),
+        ("nonsense",),
+        ("data", "fetch"),
+    ],
+)
+def test_wrong_use_ends_with_2_and_says_what_is_wrong(words):
+    done = call(*words, code=2)
+    assert "Error" in done.stderr
+    assert "Traceback" not in done.output
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (("run", "nonsense"), "there is no experiment 'nonsense'"),
+        (("run", TOY, "--out", "toy.txt"), "ends in .npz"),
+        (("run", TOY, "--device", "cuda:99"), "device 'cuda:99' is not available"),
+        (("run", TOY, "--data", "mnist"), "bnlab data fetch mnist"),
+        (("run", TOY, "--set", "width=3"), "no setting 'width'"),
+        (("show", "nowhere.npz"), "nowhere.npz does not exist"),
+        (("show", HERE / "conftest.py"), "conftest.py is not a readable result of bnlab"),
+        (("data", "verify", "mnist"), "mnist is not on this machine"),
+        (("data", "verify", "nonsense"), "name is 'nonsense'; expected one of 'mnist-5k'"),
+        (("data", "fetch", "mnist-5k"), "It comes with the package"),
+        (("data", "fetch", "mnist", "--mirror", "ftp://example.org"), "expected a URL"),
+    ],
+)
+def test_a_foreseen_error_is_one_line(words, message):
+    assert message in fails(*words)
+
+
+def test_a_failed_task_and_a_stop_say_how_to_go_on(tmp_path, monkeypatch):
+    words = ["run", TOY, "--out", str(tmp_path / "a.npz"), "--jobs", "1", "--force"]
+    monkeypatch.setattr(sys, "argv", ["bnlab", *words, "--set", "trouble=[1,0]"])
+    line = fails(*words, "--set", "trouble=[1,0]")
+    assert "task 1 of 3" in line
+    assert line.endswith(
+        f"go on with: bnlab {' '.join(words[:-1])} --set 'trouble=[1,0]' --resume"
+    )
+
+    def interrupt(*args, **options):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(_app, "run_long", interrupt)
+    assert "stopped at once. Go on from the last snapshots with: bnlab run" in fails(*words, code=130)
+
+
+def test_an_unforeseen_error_keeps_its_traceback(monkeypatch):
+    monkeypatch.setattr(_app, "run_long", lambda *a, **o: 1 / 0)
+    done = CliRunner().invoke(_app.app, ["run", TOY])
+    assert isinstance(done.exception, ZeroDivisionError)
+
+
+# --- list, show, version -------------------------------------------------------------------------------------
+
+
+def test_list_shows_every_experiment_with_its_settings(monkeypatch):
+    monkeypatch.setattr(_registry, "MODULES", {"toy": "toy"})
+    monkeypatch.setattr(_registry, "find", lambda name: toy.EXPERIMENT)
+    done = call("list")
+    assert "toy" in done.stdout
+    assert "a chaotic map" in done.stdout
+    assert 'data="mnist-5k"' in done.stdout
+
+
+def test_every_listed_experiment_can_be_planned():
+    for name in _registry.MODULES:
+        experiment = _registry.find(name)
+        assert experiment.name == name
+        assert experiment.plan(experiment.configure({}))
+
+
+def test_show_prints_origin_and_fields(stored):
+    done = call("show", stored)
+    for text in ("LargestValues", "1 min 15 s", "0, 1", "lr=0.1", np.__version__, "largest_values"):
+        assert text in done.stdout
+
+
+@pytest.mark.parametrize(("name", "begin"), [("a.png", b"\x89PNG"), ("a.svg", b"<?xml")])
+def test_show_draws_a_picture_by_the_type_of_the_result(stored, tmp_path, name, begin):
+    done = call("show", stored, "--to", tmp_path / name)
+    assert name in done.stdout
+    assert (tmp_path / name).read_bytes().startswith(begin)
+    assert "ends in .png or .svg" in fails("show", stored, "--to", tmp_path / "a.gif")
+    assert "there is no figure nonsense" in fails("show", stored, "--to", "a.png", "--plot", "nonsense")
+
+
+def test_the_figures_of_a_result_are_those_that_need_nothing_else():
+    made = results.LargestValues.__new__(results.LargestValues)
+    assert list(_show._plots_of(made)) == ["largest_values"]
+    rates = results.RateSweep.__new__(results.RateSweep)
+    assert list(_show._plots_of(rates)) == ["rate_sweeps"]  # draws a sequence: it is given one
+    assert _show._plots_of(results.t_interval([1.0, 2.0])) == {}
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [
+        (0.25, "0.25"),
+        (np.array([1.0, 2.5]), "float64 (2,): [1. , 2.5]"),
+        (np.arange(100.0), "float64 (100,): 0 to 99"),
+        (np.full(9, np.nan), "float64 (9,): nothing finite, 9 not finite"),
+        (tuple(range(200)), str(tuple(range(200)))[:297] + "…"),
+    ],
+)
+def test_a_field_is_shown_in_one_line(value, text):
+    assert _show._value(value) == text
+
+
+def test_version():
+    assert call("--version").stdout == f"bnlab {bnlab.__version__}\n"
+
+
+def test_a_terminal_gets_a_bar_with_the_time_left(monkeypatch, capsys):
+    monkeypatch.setenv("FORCE_COLOR", "1")  # rich takes what it writes to for a terminal
+    with _progress.of_run("toy") as show:
+        show(Progress(1, 4, 0.3, 75.0))
+    with _progress.of_download() as show:
+        show("images.gz", 5_000_000, 10_000_000)
+    said = capsys.readouterr().err
+    assert "\x1b[" in said
+    assert "1 min 15 s left" in said
+    assert "━" in said
+    assert "5.0/10.0 MB" in said
+    assert _progress._text(Progress(1, 4, 0.3, 75.0)) == "30%, 1 of 4 tasks done, 1 min 15 s left"
+    assert _progress._text(Progress(0, 4, 0.0, None)) == "0%, 0 of 4 tasks done"
+    assert _progress._text(Progress(4, 4, 1.0, 0.0)) == "100%, 4 of 4 tasks done"
+
+
+# --- real processes ------------------------------------------------------------------------------------------
+
+
+def python(*words, **environment):
+    return subprocess.run(
+        [sys.executable, *words], cwd=HERE, capture_output=True, text=True, timeout=60,
+        env=os.environ | environment,
+    )  # fmt: skip
+
+
+def test_the_shell_completes_commands_and_names():
+    done = python(
+        "-m", "bnlab", _BNLAB_COMPLETE="complete_bash", COMP_WORDS="bnlab data fetch fas", COMP_CWORD="3",
+    )  # fmt: skip
+    assert done.stdout.split() == ["fashion-mnist"]
+    assert "complete" in python("-m", "bnlab", _BNLAB_COMPLETE="source_bash").stdout
+
+
+def test_without_typer_the_command_says_what_to_install():
+    code = "import sys; sys.modules['typer'] = None; from bnlab.cli import main; sys.exit(main())"
+    done = python("-c", code)
+    assert done.returncode == 1
+    assert done.stderr.strip() == (
+        "bnlab: the command needs typer, which is not installed; install it with `pip install 'bnlab[cli]'`."
+    )
+
+
+def test_the_base_package_loads_neither_typer_nor_rich():
+    code = "import sys, bnlab; bnlab.data, bnlab.results; print([m for m in ('typer', 'rich') if m in sys.modules])"
+    assert python("-c", code).stdout.strip() == "[]"
