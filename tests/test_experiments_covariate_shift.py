@@ -1,6 +1,7 @@
 """The experiments of Chapter 2 against closed forms, and what the chapter claims of them."""
 
 import copy
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -8,11 +9,12 @@ import torch
 from scipy import stats
 from torch import nn
 
-from bnlab import models, probes, training
+from bnlab import models, probes, results, training
 from bnlab.experiments import covariate_shift, cup_game, signal_depth
 from bnlab.results import Interval, t_interval, text_table
 
 BN = nn.BatchNorm1d
+STORED = Path(__file__).parents[1] / "book" / "results"
 
 
 # ---- intervals -------------------------------------------------------------------------------------
@@ -273,12 +275,73 @@ def test_single_steps_may_be_tried_late_or_never(times):
 def test_batches_scatter_as_measured_by_hand():
     digits, _ = covariate_shift._digits()
     x, _ = training.tensors(digits, dtype=torch.float64)
-    found = covariate_shift.batch_scatter(norm=BN, pairs=2, seeds=(0, 1))
     model = models.mlp(covariate_shift.SIZES, norm=BN, init_std=0.1, seed=1).double()
+    found = covariate_shift._scatter(model, x, pairs=2)
     seen = [probes.observe(model, x[60 * k : 60 * k + 60], ["act2"])["act2"] for k in range(4)]
     pairs = [np.median(probes.drift(seen[k], seen[k + 1]).wasserstein) for k in (0, 2)]
-    assert found.shape == (2, 4)
-    assert found[1, 2] == pytest.approx(np.mean(pairs))
+    assert found.shape == (4,)
+    assert found[2] == pytest.approx(np.mean(pairs))
+
+
+def test_a_run_measures_the_scatter_before_its_first_step(runs):
+    digits, _ = covariate_shift._digits()
+    x, _ = training.tensors(digits, dtype=torch.float64)
+    expected = covariate_shift._scatter(covariate_shift._network(BN, 1), x)
+    np.testing.assert_allclose(runs[1].scatter[1], expected)
+
+
+# ---- stored runs -----------------------------------------------------------------------------------
+
+STARTS = [(arm, std) for std in (0.1, 0.4) for arm in covariate_shift.ARMS]
+
+
+@pytest.mark.parametrize(("arm", "std"), STARTS)
+def test_a_stored_table_of_rates_is_that_of_todays_code(arm, std):
+    table, origin = results.load(STORED / f"covariate_shift_rates_{arm}_{std}.npz")
+    assert "changes" not in origin.commit
+    assert origin.seeds == (100, 101)
+    again = covariate_shift.learning_rates(
+        table.lr[:1], norm=covariate_shift.ARMS[arm], init_std=std, seeds=(100,)
+    )
+    np.testing.assert_allclose(again.loss[0], table.loss[0, :1], rtol=1e-3)
+
+
+@pytest.mark.parametrize("name", covariate_shift.RUNS)
+def test_a_stored_run_is_that_of_todays_code_at_the_chosen_rate(name):
+    std, arm, whose = covariate_shift.RUNS[name]
+    run, origin = results.load(STORED / f"covariate_shift_{name}.npz")
+    table, _ = results.load(STORED / f"covariate_shift_rates_{whose}_{std}.npz")
+    assert run.lr == origin.config["lr"] == table.lr[table.loss.mean(axis=0).argmin()]
+    assert run.seeds == origin.seeds == tuple(range(6))
+    assert "changes" not in origin.commit
+    again = covariate_shift.drift_run(
+        lr=run.lr, norm=covariate_shift.ARMS[arm], label="", init_std=std,
+        steps=40, one_step_at=(0,), seeds=(0,),
+    )  # fmt: skip
+    for field in ("wasserstein", "distance", "unit"):
+        now, stored = getattr(again, field), getattr(run, field)
+        np.testing.assert_allclose(now[0], stored[0, :3], rtol=1e-3, atol=1e-6)
+    np.testing.assert_allclose(again.loss[0], run.loss[0, :40], rtol=1e-3)
+    np.testing.assert_allclose(again.scatter[0], run.scatter[0], rtol=1e-3)
+    np.testing.assert_allclose(again.one_step_first[0, 0], run.one_step_first[0, 0], rtol=1e-3)
+
+
+def test_the_best_rate_is_chosen_and_written_down(tmp_path):
+    few = {"steps": 5, "every": 5, "one_step_at": (), "probe_size": 50, "seeds": (0,)}
+    paths = covariate_shift.store_runs(tmp_path, rates=(0.001, 1.0), pilot=30, **few)
+    assert len(paths) == len(STARTS) + len(covariate_shift.RUNS)
+    for path in paths:
+        result, origin = results.load(path)
+        if isinstance(result, results.DriftRun):
+            assert result.lr == origin.config["lr"] == 1.0
+            assert result.label == f"{origin.config['arm']}, rate 1"
+            assert result.normalized == (origin.config["arm"] == "BN")
+            assert origin.seeds == (0,)
+        else:
+            assert result.lr.tolist() == origin.config["lrs"] == [0.001, 1.0]
+    run, _ = results.load(tmp_path / "covariate_shift_better_bn.npz")
+    small, _ = results.load(tmp_path / "covariate_shift_bn.npz")
+    assert run.std[0, 0, 0] != small.std[0, 0, 0]
 
 
 def test_larger_weights_at_the_start_are_used():

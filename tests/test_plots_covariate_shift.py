@@ -41,6 +41,7 @@ def run(label="plain", normalized=False):
         one_step_all=rng.uniform(0.1, 1, size=(3, 2, 4)),
         one_step_first=rng.uniform(0.1, 1, size=(3, 2, 4)),
         one_step_times=np.array([0, 40]),
+        scatter=rng.uniform(0.1, 1, size=(3, 4)),
         **by_layer,
     )
 
