@@ -9,7 +9,8 @@ from numpy.testing import assert_allclose, assert_array_equal
 from bnlab import naive, results
 from bnlab.experiments import naive_failure
 
-STORED = Path(__file__).parents[1] / "book" / "results" / "naive_failure_digits.npz"
+BOOK_RESULTS = Path(__file__).parents[1] / "book" / "results"
+STORED = BOOK_RESULTS / "naive_failure_digits.npz"
 
 
 def test_sample_is_what_was_asked_for():
@@ -142,9 +143,12 @@ def test_store_keeps_where_it_comes_from(tmp_path):
     assert origin.config == {"arms": ["detached"], "lrs": [0.1], "steps": 3}
 
 
-def test_the_stored_run_starts_like_a_new_one():
-    stored, origin = results.load(STORED)  # a file that was edited fails its checksum here
-    assert stored.loss.shape == (5, 4, 4, 300)
+@pytest.mark.parametrize(("name", "arms", "rates"), [("digits", 4, 4), ("no_bias", 2, 3)])
+def test_a_stored_run_starts_like_a_new_one(name, arms, rates):
+    # a file that was edited fails its checksum here
+    stored, origin = results.load(BOOK_RESULTS / f"naive_failure_{name}.npz")
+    assert stored.loss.shape == (5, arms, rates, 300)
+    assert "changes" not in origin.commit
     assert origin.seeds == stored.seeds == (0, 1, 2, 3, 4)
     assert origin.config == {
         "arms": list(stored.arms),
@@ -153,9 +157,8 @@ def test_the_stored_run_starts_like_a_new_one():
     }
     seed, lr, steps = 3, 1, 20
     again = naive_failure.detached_on_digits(
-        lrs=stored.lrs[lr : lr + 1], steps=steps, seeds=(stored.seeds[seed],)
+        arms=stored.arms, lrs=stored.lrs[lr : lr + 1], steps=steps, seeds=(stored.seeds[seed],)
     )
-    assert again.arms == stored.arms
     for name in ("loss", "bias_shift", "weight_growth"):
         new = getattr(again, name)[0, :, 0]
         old = getattr(stored, name)[seed, :, lr, : new.shape[-1]]
@@ -170,6 +173,8 @@ def test_the_stored_run_says_what_the_chapter_says():
     assert (late[detached] > late[plain])[:2].all()
     assert late[bare, -1] > 2 * np.log(10), "it blows up"
     assert max(late[detached].max(), late[bare, :-1].max()) < 0.5 * np.log(10)
+    pair, _ = results.load(BOOK_RESULTS / "naive_failure_no_bias.npz")
+    assert_allclose(pair.loss[:, 1], pair.loss[:, 0], rtol=0, atol=1e-9)
 
 
 def test_gradient_agreement_is_a_cosine_and_leaves_training_alone():
