@@ -96,11 +96,14 @@ def test_the_stored_makeup_is_what_seed_0_gives_today():
     makeup, origin = results.load(STORED)
     assert origin.config == {"sizes": [2, 5, 10, 18, 45, 90], "repeats": 10, "steps": 400}
     assert origin.config["sizes"] == makeup.m.tolist()
+    assert "changes" not in origin.commit
     assert origin.seeds == tuple(range(len(makeup.evaluation))) == (0, 1, 2, 3, 4)
     again = experiments.batch_makeup(seeds=1)
     for name in ("evaluation", "shuffled", "by_class", "fickle"):
         stored = getattr(makeup, name)
-        np.testing.assert_allclose(getattr(again, name)[0], stored[0], rtol=0, atol=0.03)
+        np.testing.assert_allclose(getattr(again, name)[0], stored[0], rtol=0, atol=0.002)
+        if name != "evaluation":  # a tolerance that tells seeds apart
+            assert np.abs(stored[1:] - stored[0]).max(axis=1).min() > 0.004
 
 
 def test_the_stored_makeup_says_what_the_chapter_says():
