@@ -178,7 +178,7 @@ def test_show_draws_a_picture_by_the_type_of_the_result(stored, tmp_path, name, 
     assert name in done.stdout
     assert (tmp_path / name).read_bytes().startswith(begin)
     assert "ends in .png or .svg" in fails("show", stored, "--to", tmp_path / "a.gif")
-    assert "there is no figure nonsense" in fails("show", stored, "--to", "a.png", "--plot", "nonsense")
+    assert "no figure nonsense draws a LargestValues alone; those that do: largest_values" in fails("show", stored, "--to", "a.png", "--plot", "nonsense")
 
 
 def test_the_figures_of_a_result_are_those_that_need_nothing_else():
@@ -195,6 +195,8 @@ def test_the_figures_of_a_result_are_those_that_need_nothing_else():
         (0.25, "0.25"),
         (np.array([1.0, 2.5]), "float64 (2,): [1. , 2.5]"),
         (np.arange(100.0), "float64 (100,): 0 to 99"),
+        (np.ones((2, 2, 2)), "float64 (2, 2, 2): 1 to 1"),
+        (np.full((2, 2), True), "bool (2, 2)"),
         (np.full(9, np.nan), "float64 (9,): nothing finite, 9 not finite"),
         (tuple(range(200)), str(tuple(range(200)))[:297] + "…"),
     ],
@@ -220,6 +222,7 @@ def test_a_terminal_gets_a_bar_with_the_time_left(monkeypatch, capsys):
     assert "5.0/10.0 MB" in said
     assert _progress._text(Progress(1, 4, 0.3, 75.0)) == "30%, 1 of 4 tasks done, 1 min 15 s left"
     assert _progress._text(Progress(0, 4, 0.0, None)) == "0%, 0 of 4 tasks done"
+    assert _progress._text(Progress(3, 4, 0.999, 0.0)).startswith("99%, 3 of 4")
     assert _progress._text(Progress(4, 4, 1.0, 0.0)) == "100%, 4 of 4 tasks done"
 
 

@@ -102,9 +102,14 @@ def _list() -> None:
     table = _table("name", "what it does", "settings")
     for name in _registry.MODULES:
         experiment = _registry.find(name)
-        settings = ", ".join(f"{key}={json.dumps(v)}" for key, v in experiment.defaults.items())
-        table.add_row(name, experiment.summary, settings)
+        settings = (f"{key}={_short(value)}" for key, value in experiment.defaults.items())
+        table.add_row(name, experiment.summary, ", ".join(settings))
     _print(table)
+
+
+def _short(value: Any) -> str:
+    text = json.dumps(value)
+    return text if len(text) <= 30 else f"{text[:24]}…{text[-1]}"
 
 
 def _complete_name(incomplete: str) -> list[str]:

@@ -64,7 +64,7 @@ def _plain_run(name: str, console: Console) -> Callable[[_runner.Progress], None
 def _text(at: _runner.Progress) -> str:
     known = at.seconds_left is not None and at.done < at.tasks
     left = f", {duration(at.seconds_left)} left" if known else ""
-    return f"{at.fraction:.0%}, {at.done} of {at.tasks} tasks done{left}"
+    return f"{int(100 * at.fraction)}%, {at.done} of {at.tasks} tasks done{left}"
 
 
 @contextlib.contextmanager

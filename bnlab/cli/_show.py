@@ -49,7 +49,7 @@ def draw(path: Path, to: Path, plot: str | None) -> Path:
     figures = _plots_of(result)
     if not figures or (plot is not None and plot not in figures):
         raise ValueError(
-            f"there is no figure {plot or ''} for a {type(result).__name__} alone; expected one of "
+            f"no figure {plot + ' ' if plot else ''}draws a {type(result).__name__} alone; those that do: "
             f"{', '.join(figures) or 'none'}. Draw it from Python with bnlab.plots, as its chapter does."
         )
     drawn = figures[plot or next(iter(figures))](result)
@@ -95,8 +95,10 @@ def _value(value: Any) -> str:
         text = str(value)
         return text if len(text) <= 300 else f"{text[:297]}…"
     head = f"{value.dtype} {value.shape}"
-    if value.size <= 8 or value.dtype.kind not in "iuf":
+    if value.ndim < 2 and (value.size <= 8 or value.dtype.kind not in "iuf"):
         return f"{head}: {np.array2string(value, precision=4, threshold=8, separator=', ')}"
+    if value.dtype.kind not in "iuf":
+        return head
     finite = value[np.isfinite(value)]
     span = f"{finite.min():.4g} to {finite.max():.4g}" if finite.size else "nothing finite"
     lost = f", {value.size - finite.size} not finite" if finite.size < value.size else ""
