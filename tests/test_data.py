@@ -1,15 +1,24 @@
 import builtins
+import contextlib
 import dataclasses
+import gzip
 import hashlib
+import http.server
+import os
+import shutil
+import threading
 from pathlib import Path
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import array_shapes, arrays
 from sklearn.datasets import load_breast_cancer, load_wine
 
 import bnlab
 from bnlab import data
-from bnlab.data import _files
+from bnlab.data import _fetch, _files, idx, images
 
 BUNDLED = Path(bnlab.__file__).with_name("_data") / "mnist_5k.npz"
 LOADERS = {
@@ -226,6 +235,389 @@ def test_wrong_paths_are_named(tmp_path, monkeypatch):
     monkeypatch.setenv("BNLAB_DATA", str(tmp_path / "no-folder"))
     with pytest.raises(FileNotFoundError, match=r"BNLAB_DATA is .*no-folder"):
         data.mnist_5k()
+
+
+# --- the IDX format ------------------------------------------------------------------------------------------
+
+
+def encode(array):
+    lengths = np.array(array.shape, dtype=">u4").tobytes()
+    return bytes([0, 0, 8, array.ndim]) + lengths + array.tobytes()
+
+
+@given(
+    arrays(np.uint8, array_shapes(min_dims=1, max_dims=4, min_side=0, max_side=5)),
+    st.binary(min_size=1, max_size=3),
+)
+def test_idx_is_read_as_it_was_written_and_never_longer_or_shorter(array, more):
+    content = encode(array)
+    back = idx.decode(content)
+    assert back.shape == array.shape
+    np.testing.assert_array_equal(back, array)
+    for wrong in (content + more, content[: -len(more)]):
+        with pytest.raises(ValueError, match=r"the content (has|begins|holds)"):
+            idx.decode(wrong)
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b"", "f.idx begins with nothing; expected an IDX header"),
+        (b"\x1f\x8b\x08\x00", "f.idx begins with 1f8b0800; .*Is it still packed"),
+        (b"\0\0\x0d\x01\0\0\0\0", "f.idx holds values of type 0x0d on 1 axes"),
+        (b"\0\0\x08\x00", "f.idx holds values of type 0x08 on 0 axes"),
+        (b"\0\0\x08\x02\0\0\0\x05", r"f.idx has 8 bytes; its header promises the shape \(5, 0\)"),
+        (b"\0\0\x08\x03" + b"\xff" * 12, r"f.idx has 16 bytes; its header promises"),
+    ],
+)
+def test_what_is_no_idx_is_refused_by_name(content, message):
+    with pytest.raises(ValueError, match=message):
+        idx.decode(content, name="f.idx")
+
+
+def test_no_more_is_unpacked_than_the_file_may_hold():
+    bomb = gzip.compress(b"\0" * 10_000_000)
+    with pytest.raises(ValueError, match=r"f\.gz unpacks to more than 16 bytes"):
+        idx.unpack(bomb, size=16, name="f.gz")
+
+
+@pytest.mark.parametrize(
+    ("damage", "message"),
+    [
+        (lambda content: content[:-4], "without an end"),
+        (lambda content: content + b"more", "something follows"),
+        (lambda content: b"no gzip", "is no whole gzip file"),
+        (lambda content: gzip.compress(b"shorter"), "unpacks to 7 bytes"),
+    ],
+)
+def test_a_damaged_gzip_file_is_refused(damage, message):
+    with pytest.raises(ValueError, match=message):
+        idx.unpack(damage(gzip.compress(b"abcdefgh")), size=8)
+
+
+# --- full-size sets, here of a few images --------------------------------------------------------------------
+
+
+@pytest.fixture
+def tiny(monkeypatch, tmp_path):
+    """A "mnist" of 6 and 4 images in place of the real one, and its four files in a folder."""
+    rng = np.random.default_rng(0)
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    monkeypatch.setattr(_files, "SYSTEM", tmp_path / "system")
+    monkeypatch.setattr(_files.sys, "platform", "linux")
+    folder, files = tmp_path / "files", {}
+    folder.mkdir()
+    for split, prefix, count in (("train", "train", 6), ("test", "t10k", 4)):
+        made = []
+        for kind, shape, high in (
+            ("images-idx3", (count, 28, 28), 256),
+            ("labels-idx1", (count,), 10),
+        ):
+            packed = gzip.compress(encode(rng.integers(0, high, shape, dtype=np.uint8)), mtime=0)
+            name = f"{prefix}-{kind}-ubyte.gz"
+            (folder / name).write_bytes(packed)
+            made.append(images.ImageFile(name, shape, hashlib.sha256(packed).hexdigest(), False))
+        files[split] = tuple(made)
+    mnist = dataclasses.replace(images.IMAGE_SETS["mnist"], files=files)
+    monkeypatch.setitem(images.IMAGE_SETS, "mnist", mnist)
+    return folder
+
+
+def test_a_full_size_set_is_scaled_flat_and_labelled(tiny):
+    train, test = (data.mnist(split=split, path=tiny) for split in ("train", "test"))
+    assert (train.x.shape, test.x.shape) == ((6, 784), (4, 784))
+    assert train.x.dtype == np.float32
+    packed = (tiny / "train-images-idx3-ubyte.gz").read_bytes()
+    first = np.frombuffer(gzip.decompress(packed)[16 : 16 + 784], np.uint8)
+    np.testing.assert_array_equal(train.x[0], first / np.float32(255))
+    labels = gzip.decompress((tiny / "train-labels-idx1-ubyte.gz").read_bytes())[8:]
+    assert train.y.tolist() == list(labels)
+    assert data.load("mnist", split="test", path=tiny).name == test.name == "mnist test"
+    assert (
+        data.checksums("mnist")["train-images-idx3-ubyte.gz"] == hashlib.sha256(packed).hexdigest()
+    )
+
+
+def test_a_full_size_set_is_looked_for_in_the_stated_order(tiny, tmp_path, monkeypatch):
+    places = {
+        "system": tmp_path / "system" / "mnist",
+        "cache": tmp_path / "cache" / "bnlab" / "mnist",
+        "own": tmp_path / "own" / "mnist",
+    }
+    with pytest.raises(FileNotFoundError, match="`bnlab data fetch mnist`") as caught:
+        data.mnist()
+    assert str(places["cache"]) in str(caught.value)
+    (tmp_path / "own").mkdir()
+    monkeypatch.setenv("BNLAB_DATA", str(tmp_path / "own"))
+    for place in places.values():  # each one is better than those before
+        shutil.copytree(tiny, place)
+        assert data.verify("mnist") == place
+    (places["own"] / "train-labels-idx1-ubyte.gz").unlink()  # half a set is none
+    assert (
+        images.IMAGE_SETS["mnist"].folder(images.IMAGE_SETS["mnist"].files["train"], None)
+        == places["cache"]
+    )
+    with pytest.raises(FileNotFoundError, match="train-labels"):
+        data.mnist(path=places["own"])  # an explicit path is the only one looked at
+
+
+@pytest.mark.parametrize("damage", [flip, lambda content: content[:-1], lambda content: b""])
+def test_a_damaged_file_of_a_set_is_refused_by_name(tiny, damage):
+    path = tiny / "train-images-idx3-ubyte.gz"
+    path.write_bytes(damage(path.read_bytes()))
+    for call in (data.mnist, lambda path: data.verify("mnist", path=path)):
+        with pytest.raises(ValueError, match=r"train-images-idx3-ubyte\.gz is damaged or is not"):
+            call(path=tiny)
+    assert len(data.mnist(split="test", path=tiny)) == 4
+
+
+def test_a_set_known_by_its_content_may_be_packed_anew(tiny, monkeypatch):
+    mnist, folder = images.IMAGE_SETS["mnist"], tiny
+    files = {}
+    for split, pair in mnist.files.items():
+        files[split] = tuple(
+            dataclasses.replace(
+                file,
+                sha256=hashlib.sha256(
+                    gzip.decompress((folder / file.name).read_bytes())
+                ).hexdigest(),
+                of_content=True,
+            )
+            for file in pair
+        )
+    monkeypatch.setitem(images.IMAGE_SETS, "mnist", dataclasses.replace(mnist, files=files))
+    path = folder / "train-labels-idx1-ubyte.gz"
+    content = gzip.decompress(path.read_bytes())
+    path.write_bytes(gzip.compress(content, compresslevel=1, mtime=5))
+    assert len(data.mnist(path=folder)) == 6
+    path.write_bytes(gzip.compress(flip(content)))
+    with pytest.raises(
+        ValueError, match=r"train-labels-idx1-ubyte\.gz is damaged or is not the file"
+    ):
+        data.mnist(path=folder)
+
+
+def test_fashion_mnist_is_read_where_debian_puts_it():
+    try:
+        folder = data.verify("fashion-mnist")
+    except FileNotFoundError as error:
+        pytest.skip(str(error))
+    assert folder.name == "fashion-mnist"
+    for split, count in (("train", 60_000), ("test", 10_000)):
+        clothes = data.fashion_mnist(split=split)
+        assert clothes.x.shape == (count, 784)
+        assert np.bincount(clothes.y).tolist() == [count // 10] * 10
+        assert (clothes.x.min(), clothes.x.max()) == (0, 1)
+    assert clothes.y[:5].tolist() == [9, 2, 1, 1, 6]  # ankle boot, pullover, two trousers, shirt
+
+
+def test_load_splits_the_bundled_digits_once_and_for_all():
+    train, test = data.mnist_5k().split(test=1000, seed=0)
+    for split, part in (("train", train), ("test", test)):
+        loaded = data.load("mnist-5k", split=split)
+        np.testing.assert_array_equal(loaded.x, part.x)
+        np.testing.assert_array_equal(loaded.y, part.y)
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (
+            lambda: data.load("mnist_5k"),
+            "name is 'mnist_5k'; expected one of 'mnist-5k', 'fashion-mnist'",
+        ),
+        (lambda: data.checksums("cifar"), "name is 'cifar'"),
+        (lambda: data.verify("cifar"), "name is 'cifar'"),
+        (
+            lambda: data.load("mnist-5k", split="valid"),
+            "split is 'valid'; expected 'train' or 'test'",
+        ),
+        (lambda: data.mnist(split="valid"), "split is 'valid'; expected 'train' or 'test'"),
+    ],
+)
+def test_unknown_names_and_parts_are_refused(call, message):
+    with pytest.raises(ValueError, match=message):
+        call()
+
+
+@pytest.mark.parametrize(
+    ("platform", "variable", "expected"),
+    [
+        ("linux", "XDG_CACHE_HOME", "bnlab"),
+        ("win32", "LOCALAPPDATA", "bnlab"),
+        ("darwin", "HOME", "Library/Caches/bnlab"),
+        ("linux", "HOME", ".cache/bnlab"),
+    ],
+)
+def test_downloads_lie_where_the_platform_keeps_them(
+    platform, variable, expected, monkeypatch, tmp_path
+):
+    for name in ("XDG_CACHE_HOME", "LOCALAPPDATA"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv(variable, str(tmp_path))
+    monkeypatch.setattr(_files.sys, "platform", platform)
+    assert _files.cache_folder() == tmp_path / expected
+
+
+# --- downloads, from a server of our own ---------------------------------------------------------------------
+
+
+class Server(http.server.ThreadingHTTPServer):
+    """Serves the files of a folder, each as well or as badly as `faults` says."""
+
+    daemon_threads = True
+
+    def __init__(self, folder):
+        self.folder, self.faults, self.asked, self.awake = folder, {}, [], threading.Event()
+        super().__init__(("127.0.0.1", 0), Handler)
+        self.url = f"http://127.0.0.1:{self.server_port}/some/where"
+
+
+class Handler(http.server.BaseHTTPRequestHandler):
+    def do_GET(self):
+        name = self.path.rpartition("/")[2]
+        self.server.asked.append(name)
+        content = (self.server.folder / name).read_bytes()
+        fault = self.server.faults.get(name)
+        if fault == "absent":
+            return self.send_error(404)
+        if fault == "silent":
+            return self.server.awake.wait(20)
+        self.send_response(200)
+        if fault != "endless":
+            self.send_header("Content-Length", str(len(content)))
+        self.end_headers()
+        if fault == "tampered":
+            content = flip(content)
+        if fault == "short":
+            content = content[: len(content) // 2]
+        if fault == "slow":
+            for byte in content:
+                self.wfile.write(bytes([byte]))
+                if self.server.awake.wait(0.05):
+                    return None
+        with contextlib.suppress(OSError):
+            self.wfile.write(content)
+            while fault == "endless":
+                self.wfile.write(b"\0" * 2**16)
+        return None
+
+    def log_message(self, *words):
+        pass
+
+
+@pytest.fixture
+def server(tiny):
+    with Server(tiny) as made:
+        thread = threading.Thread(target=made.serve_forever, kwargs={"poll_interval": 0.02})
+        thread.start()
+        yield made
+        made.awake.set()
+        made.shutdown()
+        thread.join()
+
+
+def everything(folder):
+    return sorted(str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file())
+
+
+def test_a_fetched_set_is_found_and_never_fetched_again(server, tmp_path):
+    seen = []
+    folder = data.fetch("mnist", mirrors=[server.url], show=lambda *at: seen.append(at))
+    assert folder == tmp_path / "cache" / "bnlab" / "mnist"
+    assert everything(folder) == everything(server.folder) == sorted(server.asked)
+    assert len(data.mnist()) == 6
+    sizes = {path.name: path.stat().st_size for path in folder.iterdir()}
+    assert {file: size for file, received, size in seen} == sizes
+    assert {file: received for file, received, size in seen} == sizes
+    before = {path: path.stat().st_mtime_ns for path in folder.iterdir()}
+    assert data.fetch("mnist", mirrors=["http://127.0.0.1:9/"]) == folder
+    assert {path: path.stat().st_mtime_ns for path in folder.iterdir()} == before
+
+
+def test_a_set_is_fetched_to_a_folder_and_from_a_folder(tiny, tmp_path, monkeypatch):
+    folder = data.fetch("mnist", to=tmp_path / "mine", mirrors=[tiny.as_uri()])
+    assert folder == tmp_path / "mine" / "mnist"
+    assert everything(folder) == everything(tiny)
+    monkeypatch.setenv("BNLAB_DATA", str(tmp_path / "mine"))
+    assert data.verify("mnist") == folder
+
+
+FAULTS = {
+    "tampered": "sent a damaged or different file",
+    "short": "was cut short after|broke off",
+    "absent": "answered 404",
+    "silent": "gave no answer in time",
+    "slow": "gave no answer in time",
+    "endless": "sent more than",
+}
+
+
+@pytest.mark.parametrize("fault", FAULTS)
+def test_a_bad_download_leaves_nothing(server, tmp_path, fault, monkeypatch):
+    monkeypatch.setattr(_fetch, "LARGEST", 2**20)
+    server.faults["train-labels-idx1-ubyte.gz"] = fault
+    with pytest.raises(
+        OSError, match=rf"train-labels.*could not be had.*{FAULTS[fault]}"
+    ) as caught:
+        data.fetch("mnist", mirrors=[server.url], timeout=0.3)
+    assert server.url in str(caught.value)
+    assert everything(tmp_path / "cache") == ["bnlab/mnist/train-images-idx3-ubyte.gz"]
+
+
+def test_the_next_mirror_helps_out(server):
+    server.faults["train-images-idx3-ubyte.gz"] = "tampered"
+    nobody = "http://127.0.0.1:9/"
+    with pytest.raises(
+        OSError, match=rf"{nobody}: could not be reached .* \| {server.url}/: sent a damaged"
+    ):
+        data.fetch("mnist", mirrors=[nobody, server.url])
+    folder = data.fetch("mnist", mirrors=[server.url, server.folder.as_uri()])
+    assert data.verify("mnist") == folder
+
+
+def test_a_file_that_is_there_is_never_written_over(server, tmp_path):
+    folder = data.fetch("mnist", to=tmp_path, mirrors=[server.url])
+    path = folder / "t10k-labels-idx1-ubyte.gz"
+    path.write_bytes(b"mine")
+    with pytest.raises(
+        ValueError, match=r"t10k-labels-idx1-ubyte\.gz is damaged or is not .*move the file away"
+    ):
+        data.fetch("mnist", to=tmp_path, mirrors=[server.url])
+    assert path.read_bytes() == b"mine"
+
+
+def test_a_download_reaches_the_disk_before_it_gets_its_name(server, tmp_path, monkeypatch):
+    calls = []
+    fsync, replace = os.fsync, os.replace
+    monkeypatch.setattr(os, "fsync", lambda handle: (calls.append("fsync"), fsync(handle)))
+    monkeypatch.setattr(os, "replace", lambda a, b: (calls.append("rename"), replace(a, b)))
+    data.fetch("mnist", to=tmp_path / "to", mirrors=[server.url])
+    assert calls == ["fsync", "rename"] * 4
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"name": "mnist-5k"}, "nothing to download for 'mnist-5k'.*It comes with the package"),
+        (
+            {"name": "cifar"},
+            "nothing to download for 'cifar'; expected one of 'mnist', 'fashion-mnist'",
+        ),
+        ({"name": "mnist", "mirrors": ["/a/folder"]}, "mirror is '/a/folder'; expected a URL"),
+    ],
+)
+def test_what_cannot_be_fetched_is_said(options, message):
+    with pytest.raises(ValueError, match=message):
+        data.fetch(**options)
+
+
+def test_the_known_mirrors_are_whole_urls_and_the_checksums_whole():
+    for name, known in images.IMAGE_SETS.items():
+        assert [_fetch._folder_url(url) for url in known.mirrors] == list(known.mirrors)
+        assert known.name == name
+        assert len({file.sha256 for file in known.every_file()}) == 4
+        assert all(len(file.sha256) == 64 for file in known.every_file())
 
 
 # --- the class itself ----------------------------------------------------------------------------------------
