@@ -167,6 +167,53 @@ def test_fresh_seeds_are_fresh_and_overlap_where_they_should():
     assert not np.isclose(first[:2], later).any()
 
 
+@pytest.mark.parametrize("activation", ["relu", "linear"])
+def test_the_stored_explosion_is_that_of_todays_code(activation):
+    rates, origin = results.load(STORED / f"gradient_flow_explosion_{activation}.npz")
+    assert "changes" not in origin.commit
+    assert origin.seeds == tuple(range(100, 110))
+    again = gradient_flow.explosion_rates(
+        activation, batch_sizes=(8,), width=rates.width, draws=1, first_seed=100
+    )
+    close(again.rate, rates.rate[:1, :1], rtol=1e-4)
+    close(again.theory, rates.theory[:1])
+    widths, origin = results.load(STORED / f"gradient_flow_widths_{activation}.npz")
+    assert "changes" not in origin.commit
+    assert origin.seeds == tuple(range(len(widths.rate)))
+    again = gradient_flow.width_rates(
+        activation, batch_size=widths.batch_size, widths=widths.widths[:1], draws=2
+    )
+    close(again.rate, widths.rate[:2, :1], rtol=1e-4)
+    assert again.theory == pytest.approx(widths.theory)
+
+
+def test_the_stored_ratios_are_those_of_todays_code():
+    """The first step can be repeated on any processor; ten steps later rounding shows."""
+    stored, origin = results.load(STORED / "gradient_flow_ratios.npz")
+    assert "changes" not in origin.commit
+    assert origin.seeds == tuple(range(10))
+    assert stored.ratio.shape == (len(stored.lrs), 10, len(stored.checkpoints))
+    for lr, ratio in zip(stored.lrs, stored.ratio, strict=True):
+        again = gradient_flow.gradient_ratio(lr=lr, checkpoints=(0, 1), seeds=(3,))
+        close(again[0], ratio[3, :2], rtol=1e-3)
+    powers = np.log10(stored.ratio)
+    assert (powers[:, :, 0] > 4).all()
+    assert (np.diff(powers.mean(axis=1), axis=1) < 0).all()
+
+
+def test_store_keeps_where_explosion_and_ratios_come_from(tmp_path):
+    paths = gradient_flow.store_explosion(tmp_path, draws=2, width=16)
+    kinds = [results.load(p)[0] for p in paths]
+    assert [len(r.rate) for r in kinds] == [2, 4, 2, 8]
+    assert [r.activation for r in kinds] == ["relu", "relu", "linear", "linear"]
+    settings = {"lrs": (0.1,), "checkpoints": (0, 2), "seeds": (5, 6), "depth": 10}
+    ratios, origin = results.load(gradient_flow.store_ratios(tmp_path / "r.npz", **settings))
+    assert origin.seeds == (5, 6)
+    assert origin.config == {"lrs": [0.1], "checkpoints": [0, 2], "depth": 10}
+    expected = gradient_flow.gradient_ratio(lr=0.1, checkpoints=(0, 2), seeds=(5, 6), depth=10)
+    close(ratios.ratio[0], expected, rtol=0)
+
+
 def test_training_calms_the_explosion_the_faster_the_larger_the_rate():
     fast, slow = (
         gradient_flow.gradient_ratio(lr=lr, checkpoints=(0, 1, 20), depth=40, seeds=(50, 51))
@@ -247,8 +294,8 @@ def test_the_stored_sweeps_are_those_of_todays_code(label):
     assert origin.machine
     assert "changes" not in origin.commit
     again = gradient_flow.sweep_arm(label, lrs=sweep.lr[:1], seeds=origin.seeds[:1])
-    close(again.loss, sweep.loss[:1, :1], rtol=0.05)
-    close(again.growth, sweep.growth[:1, :1], rtol=1e-3)
+    close(again.loss, sweep.loss[:1, :1], rtol=1e-3)
+    close(again.growth, sweep.growth[:1, :1], rtol=1e-4)
 
 
 def test_the_stored_sweeps_say_what_the_chapter_says():
