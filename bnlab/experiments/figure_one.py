@@ -133,7 +133,7 @@ class Looks:
         if ensemble.step in self.watched:
             inputs = [self._inputs(ensemble.model(i)) for i in range(len(ensemble.members))]
             q = np.percentile(inputs, PERCENTILES, axis=1).swapaxes(0, 1)
-            found["percentiles"] = q.astype(np.float16)
+            found["percentiles"] = np.clip(q, -6e4, 6e4).astype(np.float16)  # it ends at 65504
             found["histogram"] = np.stack([_counts(x) for x in inputs])
         for name, value in found.items():
             self._found[name].append(value)
