@@ -110,7 +110,10 @@ def fill_chapter_map(app, doctree, docname) -> None:
 def add_live_scripts(app, pagename, templatename, context, doctree) -> None:
     """Load the live-figure scripts on the pages that show a live figure, and nowhere else."""
     names = sorted(set(LIVE_TAG.findall(context.get("body", ""))))
-    for script in [*LIVE_BASE, *(f"live/{name}.js" for name in names)] if names else []:
+    stored = [f"live/data/{name}.js" for name in names]
+    stored = [script for script in stored if (ASSETS / script).is_file()]
+    figures = [f"live/{name}.js" for name in names]
+    for script in [*LIVE_BASE, *stored, *figures] if names else []:
         if (ASSETS / script).is_file():
             app.add_js_file(script, loading_method="defer", priority=800)
         else:

@@ -240,7 +240,7 @@
     }
   }
 
-  window.BNLive = { register, figures, math, format, colors };
+  window.BNLive = { register, figures, math, format, colors, data: Object.create(null) };
   customElements.define("bn-live", BNLiveElement);
 
   document.addEventListener("DOMContentLoaded", () => {
