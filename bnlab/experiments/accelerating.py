@@ -161,7 +161,7 @@ EXPERIMENT = LongExperiment(
     defaults={
         "data": "fashion-mnist",
         "seeds": [0, 1, 2, 3, 4],
-        "steps": 1800,
+        "steps": 1500,
         "lr": 0.08,
         "batch_size": 64,
         "shard": 640,

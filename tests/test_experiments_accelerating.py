@@ -1,0 +1,307 @@
+"""Chapter 10: the seven changes, runs that stop and go on, and the stored results."""
+
+import dataclasses
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from bnlab import data, results
+from bnlab.experiments import accelerating, accelerating_rates, recipes, sigmoid_depth
+
+ROOT = Path(__file__).resolve().parents[1]
+STORED = ROOT / "book" / "results"
+DIGITS = accelerating.EXPERIMENT.defaults | {"data": "mnist-5k", "steps": 36}
+
+
+# ---- the list -------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("change", "field", "before", "after"),
+    [
+        ("rate x 5", "lr", 0.1, 0.5),
+        ("no Dropout", "dropout", 0.4, 0.0),
+        ("L2 / 5", "l2", 5e-4, 1e-4),
+        ("decay x 6", "halvings", 1.0, 6.0),
+        ("no LRN", "lrn", True, False),
+        ("shuffled", "shuffled", False, True),
+        ("distortion / 5", "distortion", 0.5, 0.1),
+    ],
+)
+@pytest.mark.parametrize("net", ["plain", "BN"])
+def test_each_change_changes_one_thing(net, change, field, before, after):
+    base = dataclasses.asdict(accelerating.recipe(net, lr=0.1))
+    changed = dataclasses.asdict(accelerating.recipe(f"{net} + {change}", lr=0.1))
+    assert base[field] == before
+    assert changed[field] == pytest.approx(after)
+    assert base == changed | {field: before}
+    assert base["normalized"] == (net == "BN")
+
+
+def test_all_is_all_seven_and_the_factor_is_the_papers():
+    everything = accelerating.recipe("BN + all", lr=0.1)
+    for change in recipes.CHANGES:
+        one = accelerating.recipe(f"BN + {change}", lr=0.1)
+        (field,) = (
+            f.name
+            for f in dataclasses.fields(one)
+            if getattr(one, f.name) != getattr(accelerating.recipe("BN", lr=0.1), f.name)
+        )
+        assert getattr(everything, field) == getattr(one, field)
+    assert len(recipes.CHANGES) == 7
+    slow = accelerating.recipe("BN + all, rate x 1", lr=0.1)
+    assert dataclasses.replace(slow, lr=0.5) == everything
+    fast = accelerating.recipe("BN + all, rate x 30", lr=0.1)
+    assert dataclasses.replace(fast, lr=0.5) == everything
+    assert fast.lr == pytest.approx(3.0)
+
+
+def test_an_unknown_arm_is_refused_by_name():
+    with pytest.raises(ValueError, match="'BM'"):
+        accelerating.recipe("BM", lr=0.1)
+
+
+@pytest.mark.parametrize("shuffled", [False, True])
+def test_batches_hold_each_example_once_and_come_from_one_shard(shuffled):
+    settings = {"n": 100, "batch_size": 8, "shard": 32, "shuffled": shuffled, "seed": 3}
+    epochs = [recipes.batch_order(**settings, epoch=e) for e in range(4)]
+    for order in epochs:
+        assert order.shape == (12, 8)
+        assert len(np.unique(order)) == 96
+    companies = [{frozenset(b.tolist()) for b in order} for order in epochs]
+    assert all((c == companies[0]) != shuffled for c in companies[1:])
+    assert not np.array_equal(epochs[0], epochs[1])
+    shards = [
+        set(s) for s in np.split(np.random.default_rng([3, 0]).permutation(100)[:96], [32, 64])
+    ]
+    assert all(any(set(b) <= s for s in shards) for order in epochs for b in order.tolist())
+
+
+def test_distortion_is_the_formula():
+    rng = np.random.default_rng(0)
+    x, u, v = rng.uniform(size=(3, 4, 4)), rng.uniform(-1, 1, 3), rng.uniform(-1, 1, 3)
+    got = recipes.distort(*(torch.tensor(a) for a in (x, u, v)), strength=0.5).numpy()
+    mean = x.mean(axis=(1, 2))[:, None, None]
+    wanted = mean + np.exp(0.5 * u)[:, None, None] * (x - mean) + 0.25 * v[:, None, None]
+    np.testing.assert_allclose(got, wanted, rtol=1e-12)
+
+
+def test_response_norm_is_torchs_with_its_gradient():
+    x = (
+        torch.randn(3, 9, 4, 4, generator=torch.Generator().manual_seed(0))
+        .mul_(20)
+        .requires_grad_()
+    )
+    theirs = nn.LocalResponseNorm(5, alpha=5e-4, beta=0.75, k=2.0)
+    ours = recipes.ResponseNorm(9)
+    torch.testing.assert_close(ours(x), theirs(x))
+    seen = torch.randn(x.shape, generator=torch.Generator().manual_seed(1))
+    got, wanted = (torch.autograd.grad(f(x), x, seen)[0] for f in (ours, theirs))
+    torch.testing.assert_close(got, wanted)
+
+
+def test_test_images_are_standardized_like_the_training_images():
+    train, test = accelerating.images("mnist-5k", 14, "cpu")
+    assert float(train.standardized(train.x).std()) == pytest.approx(1, abs=1e-4)
+    assert (test.mean, test.std) == (train.mean, train.std)
+    digits = data.load("mnist-5k").x[0].reshape(14, 2, 14, 2).mean(axis=(1, 3))
+    np.testing.assert_allclose(train.x[0].numpy(), digits, rtol=1e-6)
+
+
+def test_two_recipes_of_one_seed_start_from_the_same_convolutions():
+    plain, bn = (accelerating.begin(DIGITS, arm, 7) for arm in ("plain", "BN + all"))
+    assert torch.equal(plain.model.conv2.weight, bn.model.conv2.weight)
+    assert torch.equal(plain.model.linear.weight, bn.model.linear.weight)
+    assert not hasattr(bn.model, "lrn1")
+    assert isinstance(plain.model.lrn3, recipes.ResponseNorm)
+    assert isinstance(bn.model.norm1, nn.BatchNorm2d)
+
+
+def test_the_rate_decays_as_the_recipe_says():
+    run = accelerating.begin(DIGITS, "BN + decay x 6", 0)
+    run.advance(19)  # the rate of step 18 of 36: half way
+    assert run.optimizer.param_groups[0]["lr"] == pytest.approx(0.08 / 8)
+    assert run.optimizer.param_groups[0]["weight_decay"] == 5e-4
+    assert run.optimizer.param_groups[1].get("weight_decay") == 0
+
+
+# ---- runs -----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("arm", ["plain", "BN + shuffled"])
+def test_a_run_that_stops_goes_on_to_the_same_bits(arm):
+    kept = []
+    whole = accelerating.EXPERIMENT.run(
+        DIGITS,
+        {"arm": arm, "seed": 1},
+        state=None,
+        report=lambda d, n, take: kept.append((d, take())),
+    )
+    assert [d for d, _ in kept] == recipes.checkpoints(36).tolist()
+    again = accelerating.EXPERIMENT.run(
+        DIGITS, {"arm": arm, "seed": 1}, state=kept[5][1], report=lambda *a: None
+    )
+    for key, value in whole.items():
+        np.testing.assert_array_equal(again[key], value)
+    assert np.isfinite(whole["accuracy"]).all()
+    assert whole["finite"]
+
+
+def test_a_run_keeps_out_of_the_global_random_state():
+    torch.manual_seed(5)
+    first = torch.rand(1)
+    torch.manual_seed(5)
+    accelerating.begin(DIGITS, "plain", 0).advance(2)
+    assert torch.rand(1) == first
+
+
+def test_a_run_that_blows_up_says_so_and_stops():
+    run = accelerating.begin(DIGITS | {"lr": 1e12}, "plain", 0)
+    run.advance(36)
+    assert not run.outcome()["finite"]
+    assert np.isfinite(run.accuracy).all()
+    assert run.accuracy[-1] < 0.2
+    assert np.isnan(run.loss[-1])
+    kept = run.snapshot()
+    again = accelerating.begin(DIGITS | {"lr": 1e12}, "plain", 0)
+    again.restore(kept)
+    assert not again.finite
+
+
+def test_tasks_and_merge_keep_arms_and_seeds_apart():
+    config = DIGITS | {"seeds": 2, "arms": ["plain", "BN"], "steps": 36}
+    tasks = accelerating.EXPERIMENT.tasks(config)
+    outcomes = tuple(
+        {k: np.full(13, 10.0 * t["seed"] + (t["arm"] == "BN")) for k in ("accuracy", "loss")}
+        for t in tasks
+    )
+    runs = accelerating.EXPERIMENT.merge(config, tasks, outcomes)
+    assert runs.accuracy[:, :, 0].tolist() == [[0, 10], [1, 11]]
+    assert runs.arms == ("plain", "BN")
+    assert runs.seeds == (0, 1)
+
+
+def test_rates_are_chosen_without_the_test_images():
+    train, chosen = accelerating_rates._images("mnist-5k", 14, 500, "cpu")
+    test = accelerating.images("mnist-5k", 14, "cpu")[1]
+    assert (len(train.y), len(chosen.y)) == (3500, 500)
+    seen = {x.numpy().tobytes() for x in torch.cat([train.x, chosen.x])}
+    assert sum(x.numpy().tobytes() in seen for x in test.x) <= 5  # a few digits occur twice
+
+
+def test_rates_task_and_merge_keep_the_axes_apart():
+    config = accelerating_rates.EXPERIMENT.defaults | {"seeds": 2, "rates": [1.0, 2.0, 3.0]}
+    tasks = accelerating_rates.EXPERIMENT.tasks(config)
+    outcomes = [
+        {
+            "accuracy": np.array([0.0, t["lr"] + 10 * t["seed"] + 100 * (t["arm"] == "BN")]),
+            "finite": np.array(t["lr"] < 3),
+        }
+        for t in tasks
+    ]
+    sweep = accelerating_rates.EXPERIMENT.merge(config, tasks, outcomes)
+    assert sweep.accuracy[0].tolist() == [[1, 2, 3], [11, 12, 13]]
+    assert sweep.accuracy[1, 1].tolist() == [111, 112, 113]
+    assert sweep.finite[0, 0].tolist() == [True, True, False]
+
+
+# ---- depth ----------------------------------------------------------------------------------------
+
+
+def test_depth_rates_is_what_training_one_by_one_gives():
+    got = sigmoid_depth.depth_rates(depths=(1, 2), lrs=(0.3, 1.0), steps=5, seeds=(3, 4))
+    assert got.accuracy.shape == (2, 2, 2, 2)
+    one = sigmoid_depth.depth_rates(depths=(2,), lrs=(1.0,), nets=("BN",), steps=5, seeds=(4,))
+    assert got.accuracy[1, 1, 1, 1] == one.accuracy[0, 0, 0, 0]
+
+
+# ---- what is stored -------------------------------------------------------------------------------
+
+FILES = {
+    "accelerating": "accelerating",
+    "accelerating_digits": "accelerating",
+    "accelerating_rates": "accelerating-rates",
+    "accelerating_depth": "",
+}
+
+
+@pytest.mark.parametrize("name", FILES)
+class TestStored:
+    def test_says_where_it_comes_from(self, name):
+        result, origin = results.load(STORED / f"{name}.npz")
+        assert origin.experiment == FILES[name]
+        assert "changes" not in origin.commit
+        assert origin.machine
+        assert result.seeds == tuple(origin.seeds)
+        assert len(result.seeds) >= 3
+
+    def test_refuses_an_edited_file(self, name, tmp_path):
+        with np.load(STORED / f"{name}.npz") as file:
+            arrays = dict(file)
+        arrays["accuracy"] = arrays["accuracy"] + 0.001
+        np.savez_compressed(tmp_path / "edited.npz", **arrays)
+        with pytest.raises(ValueError, match="does not match its own checksum"):
+            results.load(tmp_path / "edited.npz")
+
+
+@pytest.mark.parametrize(
+    ("name", "changes"),
+    [("accelerating", {}), ("accelerating_digits", {"data": "mnist-5k", "steps": 1000})],
+)
+def test_the_stored_runs_are_of_todays_configuration(name, changes):
+    runs, origin = results.load(STORED / f"{name}.npz")
+    assert origin.config == accelerating.EXPERIMENT.configure(changes)
+    assert runs.arms == tuple(accelerating.ARMS)
+    assert len(runs.seeds) >= 5
+    assert runs.at.tolist() == recipes.checkpoints(runs.steps).tolist()
+
+
+@pytest.mark.parametrize("arm", ["plain", "BN", "BN + all"])
+def test_the_stored_digits_begin_as_a_run_begins_today(arm):
+    runs, origin = results.load(STORED / "accelerating_digits.npz")
+    assert accelerating.same_start(runs, origin.config, arm, points=1) < 0.02
+
+
+def test_the_stored_runs_on_clothes_begin_as_a_run_begins_today():
+    try:
+        data.load("fashion-mnist", split="test")
+    except FileNotFoundError:
+        pytest.skip(
+            "Fashion-MNIST is not on this machine; `bnlab data fetch fashion-mnist` gets it"
+        )
+    runs, origin = results.load(STORED / "accelerating.npz")
+    assert accelerating.same_start(runs, origin.config, "BN", points=1) < 0.02
+
+
+def test_another_run_would_be_noticed():
+    runs, origin = results.load(STORED / "accelerating_digits.npz")
+    other = origin.config | {"lr": 2 * origin.config["lr"]}
+    assert accelerating.same_start(runs, other, "BN", points=1) > 0.02
+
+
+def test_the_baselines_rate_is_the_best_of_the_stored_sweep():
+    sweep, origin = results.load(STORED / "accelerating_rates.npz")
+    mean = sweep.accuracy[sweep.arms.index("plain")].mean(axis=0)
+    assert sweep.lr[mean.argmax()] == accelerating.EXPERIMENT.defaults["lr"]
+    assert 0 < mean.argmax() < len(mean) - 1
+    same = set(origin.config) - {"seeds", "arms", "rates", "validation"}
+    defaults = accelerating.EXPERIMENT.defaults
+    assert {k: origin.config[k] for k in same} == {k: defaults[k] for k in same}
+    assert not set(origin.seeds) & set(accelerating.EXPERIMENT.defaults["seeds"])
+
+
+def test_the_live_figure_holds_the_stored_runs():
+    command = [sys.executable, str(ROOT / "tools" / "embed_runs.py"), "--check"]
+    assert subprocess.run(command, capture_output=True).returncode == 0
+
+
+def test_the_papers_table_is_the_papers():
+    table = accelerating.paper_table()
+    assert (table.steps[:4] / 1e6).tolist() == [31.0, 13.3, 2.1, 2.7]
+    assert table.accuracy.tolist() == [72.2, 72.7, 73.0, 74.8, 69.8]
+    assert np.isinf(table.steps[4])
