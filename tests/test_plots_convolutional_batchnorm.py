@@ -42,6 +42,7 @@ TWINS = results.LibraryTwins(
     seeds=(0, 1),
     batch_size=4,
     lr=0.1,
+    kinks=True,
     loss=np.ones((2, 2, 3)),
     loss_gap=np.ones((2, 2, 2, 3)),
     weight_gap=10.0 ** np.arange(-24, 0).reshape(2, 2, 2, 3),

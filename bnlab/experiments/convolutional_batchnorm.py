@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import itertools
 import time
 from collections.abc import Callable, Sequence
@@ -153,6 +154,7 @@ def _shift_error(f: Callable, x: Tensor, shift: tuple[int, int], case: str) -> f
 
 def shifted_digits(
     *,
+    normalizations: Sequence[str] = NORMALIZATIONS,
     shifts: Sequence[int] = (0, 1, 2, 3),
     channels: Sequence[int] = (8, 16),
     steps: int = 200,
@@ -164,6 +166,7 @@ def shifted_digits(
 
     Parameters
     ----------
+    normalizations : sequence of {"none", "per map", "per activation"}
     shifts : sequence of int
         Pixels, in each of the four directions; digits have a border of about four.
     channels : sequence of int
@@ -186,9 +189,9 @@ def shifted_digits(
     """
     train, test = _digits()
     x, y = _images(test), training.tensors(test)[1]
-    accuracy = np.empty((len(seeds), len(NORMALIZATIONS), len(rates), len(shifts)))
+    accuracy = np.empty((len(seeds), len(normalizations), len(rates), len(shifts)))
     for i, j, k in np.ndindex(accuracy.shape[:3]):
-        model = models.convnet(channels=channels, norm=_factory(NORMALIZATIONS[j]), seed=seeds[i])
+        model = models.convnet(channels=channels, norm=_factory(normalizations[j]), seed=seeds[i])
         training.train(model, train, lr=rates[k], steps=steps, batch_size=batch_size, seed=seeds[i])
         model.eval()
         for t, pixels in enumerate(shifts):
@@ -199,7 +202,7 @@ def shifted_digits(
                 right = [(model(v).argmax(1) == y).double().mean() for v in moved]
             accuracy[i, j, k, t] = float(torch.stack(right).mean())
     return ShiftedDigits(
-        normalizations=NORMALIZATIONS, seeds=tuple(seeds), steps=steps, rates=np.array(rates),
+        normalizations=tuple(normalizations), seeds=tuple(seeds), steps=steps, rates=np.array(rates),
         shifts=np.array(shifts), accuracy=accuracy,
     )  # fmt: skip
 
@@ -292,6 +295,7 @@ def library_twins(
     steps: int = 100,
     batch_size: int = 60,
     lr: float = 0.05,
+    kinks: bool = True,
     seeds: Sequence[int] = tuple(range(5)),
 ) -> LibraryTwins:
     """Train one convolutional network with torch's layers and with ours, and follow the difference.
@@ -305,6 +309,8 @@ def library_twins(
         Feature maps of the network.
     steps, batch_size, lr
         Of plain stochastic gradient descent on 4,000 digits.
+    kinks : bool
+        False for tanh instead of the ReLU and no maxima: a smooth network, on images of half the size.
     seeds : sequence of int
         Each draws weights and batches, the same for all three runs.
 
@@ -328,7 +334,7 @@ def library_twins(
         enumerate(seeds), enumerate(PRECISIONS.values())
     ):
         runs = [
-            _run(norm, nudge, dtype, channels, batch_size, lr, seed)
+            _run(norm, nudge, dtype, channels, batch_size, lr, kinks, seed)
             for norm, nudge in (
                 (nn.BatchNorm2d, False), (bnlab.nn.BatchNorm2d, False), (nn.BatchNorm2d, True)
             )
@@ -340,16 +346,28 @@ def library_twins(
                 loss_gap[i, j, k, t] = abs(other - base)
                 weight_gap[i, j, k, t] = (moved - weights).norm() / weights.norm()
     return LibraryTwins(
-        twins=TWINS, precisions=tuple(PRECISIONS), seeds=tuple(seeds), batch_size=batch_size, lr=lr,
+        twins=TWINS, precisions=tuple(PRECISIONS), seeds=tuple(seeds), batch_size=batch_size, lr=lr, kinks=kinks,
         loss=loss, loss_gap=loss_gap, weight_gap=weight_gap,
     )  # fmt: skip
 
 
-def _run(norm, nudge: bool, dtype, channels, batch_size, lr, seed):
+def _run(norm, nudge: bool, dtype, channels, batch_size, lr, kinks: bool, seed):
     """Train, and yield after each step the loss before it and all weights, in float64."""
     train, _ = _digits()
     x, y = training.tensors(train, dtype=dtype)
-    model = models.convnet(channels=channels, norm=norm, seed=seed).to(dtype)
+    if kinks:
+        model = models.convnet(channels=channels, norm=norm, seed=seed).to(dtype)
+    else:
+        x = functional.avg_pool2d(x.reshape(-1, 1, 28, 28), 2)
+        model = models.convnet(
+            (1, 14, 14),
+            channels,
+            norm=norm,
+            activation="tanh",
+            pool=1,
+            init_std="xavier",
+            seed=seed,
+        ).to(dtype)
     weight = model.conv1.weight.data.view(-1)
     if nudge:
         weight[0] = torch.nextafter(weight[0], weight[0].new_tensor(torch.inf))
@@ -427,7 +445,7 @@ def store(name: str, folder: str | Path = "book/results") -> Path:
 
     Parameters
     ----------
-    name : {"shifted_digits", "library_twins", "folded_nets"}
+    name : {"shifted_digits", "library_twins", "smooth_twins", "folded_nets"}
     folder : str or Path
         Where ``conv_NAME.npz`` is written.
 
@@ -441,16 +459,16 @@ def store(name: str, folder: str | Path = "book/results") -> Path:
             shifted_digits,
             lambda r: (r.seeds, {"steps": r.steps, "rates": r.rates.tolist()}),
         ),
-        "library_twins": (
-            library_twins,
-            lambda r: (
-                r.seeds,
-                {"steps": r.loss.shape[-1], "batch_size": r.batch_size, "lr": r.lr},
-            ),
-        ),
+        "library_twins": (library_twins, _describe_twins),
+        "smooth_twins": (functools.partial(library_twins, kinks=False), _describe_twins),
         "folded_nets": (
             folded_nets,
             lambda r: ((0,), {"batch_sizes": r.batch_sizes.tolist(), "repeats": len(r.seconds)}),
         ),
     }[name]
     return run_and_save(Path(folder) / f"conv_{name}.npz", experiment, describe)
+
+
+def _describe_twins(r: LibraryTwins) -> tuple[Sequence[int], dict]:
+    steps = r.loss.shape[-1]
+    return r.seeds, {"steps": steps, "batch_size": r.batch_size, "lr": r.lr, "kinks": r.kinks}

@@ -52,6 +52,7 @@ class LibraryTwins:
     seeds: tuple[int, ...]
     batch_size: int
     lr: float
+    kinks: bool  # a network with ReLU and maxima, or a smooth one
     loss: np.ndarray  # (seeds, precisions, steps): of torch's run, before each step
     loss_gap: np.ndarray  # (seeds, twins, precisions, steps): absolute
     weight_gap: np.ndarray  # (seeds, twins, precisions, steps): relative, after each step
