@@ -1,15 +1,16 @@
 """The command: what it prints, what it draws, how it fails, and its exit codes."""
 
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
 
+import _toy_experiment as toy
 import numpy as np
 import pytest
 from typer.testing import CliRunner
 
-import _toy_experiment as toy
 import bnlab
 from bnlab import results
 from bnlab.cli import _app, _progress, _show
@@ -60,7 +61,9 @@ def stored(tmp_path):
 
 def test_run_takes_its_options_and_says_where_the_result_is(tmp_path):
     out = tmp_path / "toy.npz"
-    done = call("run", TOY, "--out", out, "--seeds", 2, "--steps", 30, "--jobs", 1, "--set", "sleep=0")
+    done = call(
+        "run", TOY, "--out", out, "--seeds", 2, "--steps", 30, "--jobs", 1, "--set", "sleep=0"
+    )
     assert str(out) in done.stdout
     result, origin = results.load(out)
     assert result.loss.tobytes() == toy.expected(seeds=2, steps=30).tobytes()
@@ -130,15 +133,15 @@ def test_a_failed_task_and_a_stop_say_how_to_go_on(tmp_path, monkeypatch):
     monkeypatch.setattr(sys, "argv", ["bnlab", *words, "--set", "trouble=[1,0]"])
     line = fails(*words, "--set", "trouble=[1,0]")
     assert "task 1 of 3" in line
-    assert line.endswith(
-        f"go on with: bnlab {' '.join(words[:-1])} --set 'trouble=[1,0]' --resume"
-    )
+    assert line.endswith(f"go on with: bnlab {' '.join(words[:-1])} --set 'trouble=[1,0]' --resume")
 
     def interrupt(*args, **options):
         raise KeyboardInterrupt
 
     monkeypatch.setattr(_app, "run_long", interrupt)
-    assert "stopped at once. Go on from the last snapshots with: bnlab run" in fails(*words, code=130)
+    assert "stopped at once. Go on from the last snapshots with: bnlab run" in fails(
+        *words, code=130
+    )
 
 
 def test_an_unforeseen_error_keeps_its_traceback(monkeypatch):
@@ -178,7 +181,9 @@ def test_show_draws_a_picture_by_the_type_of_the_result(stored, tmp_path, name, 
     assert name in done.stdout
     assert (tmp_path / name).read_bytes().startswith(begin)
     assert "ends in .png or .svg" in fails("show", stored, "--to", tmp_path / "a.gif")
-    assert "no figure nonsense draws a LargestValues alone; those that do: largest_values" in fails("show", stored, "--to", "a.png", "--plot", "nonsense")
+    assert "no figure nonsense draws a LargestValues alone; those that do: largest_values" in fails(
+        "show", stored, "--to", "a.png", "--plot", "nonsense"
+    )
 
 
 def test_the_figures_of_a_result_are_those_that_need_nothing_else():
@@ -256,3 +261,44 @@ def test_without_typer_the_command_says_what_to_install():
 def test_the_base_package_loads_neither_typer_nor_rich():
     code = "import sys, bnlab; bnlab.data, bnlab.results; print([m for m in ('typer', 'rich') if m in sys.modules])"
     assert python("-c", code).stdout.strip() == "[]"
+
+
+# --- the page of the book that explains it -------------------------------------------------------------------
+
+PAGE = (HERE.parent / "book" / "running_experiments.md").read_text(encoding="utf-8")
+
+
+def test_the_page_names_only_commands_and_options_that_exist():
+    words = {
+        "run": (),
+        "show": (),
+        "list": (),
+        "data list": (),
+        "data verify": (),
+        "data fetch": (),
+    }
+    helps = {name: call(*name.split(), "--help").stdout for name in words}
+    blocks = "\n".join(re.findall(r"```sh\n(.*?)```", PAGE, flags=re.S)).replace("\\\n", " ")
+    lines = re.findall(r"(?:^|-m )bnlab ([a-z]+(?: list| verify| fetch)?)(.*)$", blocks, flags=re.M)
+    assert len(lines) > 8
+    for name, rest in lines:
+        for option in re.findall(r"(--[a-z-]+)", rest.partition("#")[0]):
+            assert option in helps[name.strip()], (name, option)
+    for option in re.findall(r"`(--[a-z-]+)", PAGE):
+        known = option in "".join(helps.values()) or option in call("--help").stdout
+        assert known or option == "--max-restarts", option
+
+
+def test_the_experiment_of_the_page_runs(tmp_path, monkeypatch):
+    source = next(
+        block
+        for block in re.findall(r"```python\n(.*?)```", PAGE, flags=re.S)
+        if "# mine.py" in block
+    )
+    (tmp_path / "mine.py").write_text(source, encoding="utf-8")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.syspath_prepend(tmp_path)
+    call("run", "mine:EXPERIMENT", "--seeds", 4, "--jobs", 1, "--out", "mine.npz")
+    result, origin = results.load("mine.npz")
+    assert result.loss.shape == (100,)
+    assert origin.seeds == (0, 1, 2, 3)

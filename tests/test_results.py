@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 import bnlab.results as results
-from bnlab.results import Provenance, load, save
+from bnlab.results import Provenance, _archive, load, save
 
 
 @dataclass(frozen=True)
@@ -61,6 +61,28 @@ def test_provenance_says_what_ran_and_names_no_machine(origin):
     assert origin.versions["python"] == platform.python_version()
     assert platform.node() not in json.dumps(origin.machine)
     assert "/" not in origin.machine
+
+
+def test_provenance_names_numba_only_where_its_kernels_are_in_use(monkeypatch):
+    monkeypatch.delenv("BNLAB_KERNELS", raising=False)
+    assert "numba" not in Provenance.now(seeds=(), config={}, duration=0).versions
+    monkeypatch.setenv("BNLAB_KERNELS", "1")
+    pytest.importorskip("numba")
+    assert "numba" in Provenance.now(seeds=(), config={}, duration=0).versions
+
+
+def test_a_file_from_before_a_field_of_the_origin_is_read(tmp_path, sample, origin):
+    path = save(sample, tmp_path / "old.npz", provenance=origin)
+    with np.load(path) as file:
+        head = json.loads(str(file["_head"]))
+        stored = {name: file[name] for name in file.files if name != "_head"}
+    del head["provenance"]["data"], head["provenance"]["experiment"], head["sha256"]
+    _archive.write(path, head, stored)
+    assert load(path)[1] == origin
+    head["provenance"]["from the future"] = 1
+    _archive.write(path, head, stored)
+    with pytest.raises(ValueError, match=r"old\.npz is not a readable result of bnlab"):
+        load(path)
 
 
 def rewrite(path, **changes):

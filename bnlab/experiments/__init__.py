@@ -1,1 +1,5 @@
 """Experiments: one module per topic; each function takes a configuration and returns a result."""
+
+from bnlab.experiments._long import LongExperiment
+
+__all__ = ["LongExperiment"]

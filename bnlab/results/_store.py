@@ -197,7 +197,8 @@ def _tuples(value: Any) -> Any:
 def versions() -> dict[str, str]:
     """Return the versions of Python and of the packages that numbers depend on."""
     found = {"python": platform.python_version()}
-    for package in ("bnlab", "numpy", "torch"):
+    kernels = os.environ.get("BNLAB_KERNELS") == "1"
+    for package in ("bnlab", "numpy", "torch", *(["numba"] if kernels else [])):
         try:
             found[package] = version(package)
         except PackageNotFoundError:
