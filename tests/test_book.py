@@ -6,6 +6,7 @@ import re
 import subprocess
 import sys
 import tomllib
+from itertools import pairwise
 from pathlib import Path
 
 import nbformat
@@ -356,16 +357,62 @@ def test_the_package_pages_show_every_module():
     assert [m for m in modules if m not in shown and m.rpartition(".")[0] not in shown] == []
 
 
-def test_the_glossary_is_sorted_and_every_term_is_used():
-    text = (BOOK / "glossary.md").read_text()
+def glossary_terms(text):
+    """Return the entries of a glossary page, in its order."""
     body = re.search(r"\{glossary\}\n(.*?)\n`{3,}", text, flags=re.S).group(1)
-    terms = [
+    return [
         line.strip()
         for line in body.splitlines()
         if line and not line[0].isspace() and not line.startswith(":")
     ]
-    assert len(terms) >= 15
-    assert terms == sorted(terms, key=str.lower)
+
+
+def linked_terms(text):
+    """Return what a page's term roles point at, in lower case: ``{term}`shown <entry>` `` or ``{term}`entry` ``."""
+    roles = re.findall(r"\{term\}`([^`]+)`", text)
+    targets = [re.fullmatch(r"(?:.*<)?([^<>]+?)>?", r, flags=re.S).group(1) for r in roles]
+    return {" ".join(target.split()).lower() for target in targets}
+
+
+def glossary_problems(glossary, pages, chapters):
+    """Say what is out of order, linked but missing, or listed and in no chapter."""
+    terms = glossary_terms(glossary)
+    known = {term.lower() for term in terms}
+    linked = {term for text in [glossary, *pages] for term in linked_terms(text)}
+    words = re.sub(r"\s+", " ", "\n".join(chapters)).lower()
+    return {
+        "not sorted": [a for a, b in pairwise(terms) if a.lower() >= b.lower()],
+        "linked, not listed": sorted(linked - known),
+        "listed, in no chapter": sorted(t for t in known if t not in words),
+    }
+
+
+def test_the_glossary_is_sorted_complete_and_used():
+    glossary = (BOOK / "glossary.md").read_text()
+    texts = {p: markdown(p) if p.suffix == ".ipynb" else p.read_text() for p in PAGES}
+    problems = glossary_problems(glossary, texts.values(), [texts[p] for p in CHAPTERS])
+    assert len(glossary_terms(glossary)) >= 15
+    assert not any(problems.values()), problems
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "complaint"),
+    [
+        ("{term}`bias`", "{term}`tilt`", {"linked, not listed": ["tilt"]}),
+        ("{term}`bias`", "{term}`shown <tilt>`", {"linked, not listed": ["tilt"]}),
+        ("{term}`bias`", "{term}`biases\n<bias>`", {}),
+        ("one drift", "one shift", {"listed, in no chapter": ["drift"]}),
+        ("bias\n", "bias\n    A.\n\nbaker\n", {"not sorted": ["bias"], "listed, in no chapter": ["baker"]}),
+    ],
+)  # fmt: skip
+def test_a_wrong_glossary_is_noticed(old, new, complaint):
+    glossary = (
+        "```{glossary}\nbias\n    A constant, not {term}`drift`.\n\ndrift\n    A move.\n```\n"
+    )
+    chapter = "A {term}`bias`, any bias, and\none drift."
+    glossary, chapter = (text.replace(old, new) for text in (glossary, chapter))
+    found = glossary_problems(glossary, [chapter], [chapter])
+    assert {kind: names for kind, names in found.items() if names} == complaint
 
 
 def test_executing_a_notebook_twice_changes_no_byte(tmp_path):
