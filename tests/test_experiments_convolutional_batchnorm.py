@@ -105,6 +105,12 @@ class TestTwins:
         assert (gaps > 1e-9).all()
         assert (gaps < 1e-3).all()
 
+    def test_a_smooth_network_parts_without_jumps(self):
+        result = experiments.library_twins(steps=15, seeds=(0,), channels=(3, 4), kinks=False)
+        assert not result.kinks
+        assert _largest_jump(result).max() < 2
+        assert result.weight_gap[:, :, 0].max() < 1e-12
+
     def test_the_first_run_is_torchs_own_training(self):
         model = models.convnet(channels=(3, 4), norm=nn.BatchNorm2d, seed=1).double()
         train = experiments._digits()[0]
@@ -160,11 +166,19 @@ def test_stored_shifted_digits_say_what_the_chapter_says():
 
 
 def test_stored_twins_say_what_the_chapter_says():
-    result, _ = load(STORED / "conv_library_twins.npz")
-    assert result.loss_gap[:, 0, 0].max() < 1e-9
-    assert result.weight_gap[:, 0, 1, -1].min() > 1e-6
-    last = t_interval(result.weight_gap[..., -1], geometric=True).mean
-    assert 0.1 < last[0, 1] / last[1, 1] < 10  # float32: another library is one bit
+    kinks, smooth = (load(STORED / f"conv_{name}_twins.npz")[0] for name in ("library", "smooth"))
+    assert (kinks.kinks, smooth.kinks) == (True, False)
+    for result in (kinks, smooth):
+        assert result.loss_gap[:, :, 0].max() < 1e-9  # float64: one curve
+    last = t_interval(smooth.weight_gap[..., -1], geometric=True).mean
+    assert 0.3 < last[0, 1] / last[1, 1] < 3  # float32, smooth: another library is one bit
+    assert _largest_jump(smooth).max() < 2
+    assert (_largest_jump(kinks) > 2).sum() >= 4
+
+
+def _largest_jump(result):
+    gap = result.weight_gap[:, 0, 1]
+    return (gap[:, 6:] / gap[:, 5:-1]).max(axis=1)
 
 
 def test_stored_folding_says_what_the_chapter_says():

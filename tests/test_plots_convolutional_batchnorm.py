@@ -80,7 +80,7 @@ def test_effective_batch():
 def test_library_twins_draws_geometric_means():
     ax = plots.library_twins(TWINS)
     drawn = lines(ax)
-    for j, how in enumerate(("other library", "one bit moved")):
+    for j, how in enumerate(("libraries", "one bit")):
         for k, precision in enumerate(TWINS.precisions):
             expected = np.sqrt(TWINS.weight_gap[0, j, k] * TWINS.weight_gap[1, j, k])
             np.testing.assert_allclose(drawn[f"{precision}, {how}"], expected)

@@ -296,7 +296,7 @@ def library_twins(
     batch_size: int = 60,
     lr: float = 0.05,
     kinks: bool = True,
-    seeds: Sequence[int] = tuple(range(5)),
+    seeds: Sequence[int] = tuple(range(12)),
 ) -> LibraryTwins:
     """Train one convolutional network with torch's layers and with ours, and follow the difference.
 

@@ -71,11 +71,11 @@ def library_twins(result: LibraryTwins, *, ax: Axes | None = None) -> Axes:
                 mean = t_interval(result.weight_gap[:, j, k], geometric=True).mean
                 ax.plot(
                     steps, mean, color=colors[precision], ls="-" if j == 0 else ":", lw=2,
-                    label=f"{precision}, {'other library' if j == 0 else 'one bit moved'}",
+                    label=f"{precision}, {'libraries' if j == 0 else 'one bit'}",
                 )  # fmt: skip
         ax.set(yscale="log", xlabel="step", ylabel="distance of the weights, relative")
-        ax.set(xlim=(0, steps[-1]), ylim=(1e-17, 10))
-        ax.legend(loc="center right", ncols=1)
+        ax.set(xlim=(0, steps[-1]), ylim=(1e-17, 1e-3))
+        ax.legend(loc="center", bbox_to_anchor=(0.5, 0.52), ncols=2)
     return ax
 
 
