@@ -26,6 +26,8 @@ from __future__ import annotations
 import importlib.util
 import math
 import os
+from collections.abc import Callable
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -68,11 +70,8 @@ class enable:
 
     def __init__(self, on: bool = True) -> None:
         global _on
-        if on and not available():
-            raise ImportError(
-                "numba is not installed; the kernels of bnlab are compiled by it. Install it with: "
-                'pip install "bnlab[fast]"'
-            )
+        if on:
+            runner()
         self._before, _on = _on, bool(on)
 
     def __enter__(self) -> enable:
@@ -81,10 +80,6 @@ class enable:
     def __exit__(self, *_: object) -> None:
         global _on
         _on = self._before
-
-
-if os.environ.get("BNLAB_KERNELS") == "1":
-    enable()
 
 
 def forward(
@@ -212,14 +207,24 @@ def backward(
     return dx, dgamma, dbeta
 
 
-def _run(kind: str, arrays: dict[str, NDArray | None], eps: float, threads: int) -> None:
-    from bnlab.kernels import _entry
+@cache
+def runner() -> Callable[..., None]:
+    """Return what runs a kernel on memory given by addresses; compiled code knows no arrays."""
+    try:
+        from bnlab.kernels._entry import run
+    except ImportError as error:
+        raise ImportError(
+            "numba is not installed, or cannot be loaded; the kernels of bnlab are compiled by it. "
+            'Install it with: pip install "bnlab[fast]"'
+        ) from error
+    return run
 
+
+def _run(kind: str, arrays: dict[str, NDArray | None], eps: float, threads: int) -> None:
     x = arrays["x"]
-    addresses = {name: a.ctypes.data for name, a in arrays.items() if a is not None}
-    n, c, s = x.shape[0], x.shape[1], math.prod(x.shape[2:])
-    call = _entry.Call(n=n, c=c, s=s, eps=eps, **addresses)
-    _entry.run(call, getattr(_entry, kind.upper()), x.dtype.type, threads)
+    fields = {name: a.ctypes.data for name, a in arrays.items() if a is not None}
+    fields |= {"n": x.shape[0], "c": x.shape[1], "s": math.prod(x.shape[2:]), "eps": eps}
+    runner()(kind, x.dtype.type, threads, **fields)
 
 
 def _check(x: NDArray, dtype: Any = None, **per_feature: ArrayLike | None) -> list[NDArray | None]:
@@ -259,3 +264,7 @@ def _like(x: NDArray, array: NDArray, name: str) -> NDArray:
 
 def _result(x: NDArray, out: NDArray | None) -> NDArray:
     return np.empty_like(x) if out is None else _like(x, out, "out")
+
+
+if os.environ.get("BNLAB_KERNELS") == "1":
+    enable()

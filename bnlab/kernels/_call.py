@@ -13,7 +13,7 @@ ADDRESSES = (
     "running_var", "work",
 )  # fmt: skip
 # The steps of a call, as bits, since one thread takes several at once.
-SUMS, MERGE, AFFINE, NORMALIZE, DSUMS, DMERGE, GRADIENT = (1 << i for i in range(7))
+SUMS, MERGE, AFFINE, NORMALIZE, DSUMS, DMERGE, GRADIENT, MOVE = (1 << i for i in range(8))
 
 
 class Call(ctypes.Structure):
@@ -69,21 +69,25 @@ def first(value):
 
 
 @compiled
-def finish(call, c, k, sum_d, sum_dd, dtype):
-    """Turn the sums of d = x - k and d * d into the statistics of feature c; move the running ones."""
+def finish(call, c, k, sum_d, sum_dd):
+    """Turn the sums of d = x - k and of d * d into the statistics of feature c."""
     m = call.n * call.s
-    mean = k + sum_d / m
+    array(call.mean, call.c, F64)[c] = k + sum_d / m
     var = (sum_dd - sum_d * sum_d / m) / m
-    if var < 0:
-        var = 0.0
-    array(call.mean, call.c, F64)[c] = mean
-    array(call.var, call.c, F64)[c] = var
-    if call.running_mean != 0:
-        old, new = 1 - call.momentum, call.momentum
-        running_mean = array(call.running_mean, call.c, dtype)
-        running_var = array(call.running_var, call.c, dtype)
-        running_mean[c] = old * running_mean[c] + new * mean
-        running_var[c] = old * running_var[c] + new * (var * (m / (m - 1)))
+    array(call.var, call.c, F64)[c] = 0.0 if var < 0 else var
+
+
+@compiled
+def move(call, dtype):
+    """Move the running statistics towards those of the batch, the variance to the unbiased one."""
+    m = call.n * call.s
+    mean, var = array(call.mean, call.c, F64), array(call.var, call.c, F64)
+    running_mean = array(call.running_mean, call.c, dtype)
+    running_var = array(call.running_var, call.c, dtype)
+    old, new = 1 - call.momentum, call.momentum
+    for c in range(call.c):
+        running_mean[c] = old * running_mean[c] + new * mean[c]
+        running_var[c] = old * running_var[c] + new * (var[c] * (m / (m - 1)))
 
 
 @compiled

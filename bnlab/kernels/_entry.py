@@ -18,50 +18,53 @@ from bnlab.kernels._call import (
     DSUMS,
     GRADIENT,
     MERGE,
+    MOVE,
     NORMALIZE,
     SUMS,
     Call,
+    move,
 )
 from bnlab.kernels._images import images
 from bnlab.kernels._rows import blocks_of, rows
 
 RECORD = np.dtype(Call)
 # Threads meet between steps; the one in the middle, over C values, needs no more than one thread.
-FORWARD = (SUMS, MERGE | AFFINE, NORMALIZE)
-INFERENCE = (0, AFFINE, NORMALIZE)
-BACKWARD = (DSUMS, DMERGE, GRADIENT)
+STEPS = {
+    "forward": (SUMS, MERGE | AFFINE, NORMALIZE),
+    "inference": (0, AFFINE, NORMALIZE),
+    "backward": (DSUMS, DMERGE, GRADIENT),
+    "move": (0, MOVE, 0),
+}
 SMALL = 2**15  # one thread is done with so many values before a second one has started
 
 
-def run(call: Call, steps: tuple[int, int, int], dtype: type, threads: int) -> None:
-    """Do the steps of a call whose addresses, sizes and numbers are set."""
+def run(kind: str, dtype: type, threads: int, **fields: float) -> None:
+    """Run one kernel on memory given by its addresses: the fields of :class:`Call`."""
+    call, steps = Call(**fields), STEPS[kind]
     if call.c == 1 and call.s == 1:
         call.n, call.s = 1, call.n  # one feature: all its values are one run of memory
-    work = None
-    if call.s == 1:
-        blocks = blocks_of.py_func(call.n, call.c)
-        work = np.empty((2 * blocks + 5, call.c))
-        call.work = work.__array_interface__["data"][0]
-    function, pointer = entry(dtype), ctypes.addressof(call)
+    alone, together = entry(dtype)
     fork = parallel() if threads > 1 and call.n * call.c * call.s > SMALL else None
     if fork is None:
         call.steps = sum(steps)
-        function.ctypes(pointer)
-    elif work is None:  # images: no channel waits for another
+        alone(ctypes.byref(call))
+    elif call.s > 1:  # images: no channel waits for another
         call.steps = sum(steps)
-        fork(function.address, pointer, threads, 0)
+        fork(together, ctypes.byref(call), threads, 0)
     else:
+        work = np.empty((2 * blocks_of.py_func(call.n, call.c) + 5) * call.c)
+        call.work = work.ctypes.data
         for step in steps:
             call.next, call.steps = 0, step
             if step == steps[1]:
-                function.ctypes(pointer)
+                alone(ctypes.byref(call))
             elif step:
-                fork(function.address, pointer, threads, 0)
+                fork(together, ctypes.byref(call), threads, 0)
 
 
 @cache
-def entry(dtype: type) -> Any:
-    """Return the compiled function ``void (*)(Call *)`` for float32 or float64."""
+def entry(dtype: type) -> tuple[Any, int]:
+    """Return the compiled function ``void (*)(Call *)`` for float32 or float64, and its address."""
     sources = b"".join(path.read_bytes() for path in sorted(Path(__file__).parent.glob("_*.py")))
     version = int.from_bytes(hashlib.sha256(sources).digest()[:4], "big")
 
@@ -69,12 +72,16 @@ def entry(dtype: type) -> Any:
     def run(pointer):
         _ = version  # numba's cache compares this file alone; this makes it compare them all
         call = carray(pointer, 1, RECORD)[0]
-        if call.s > 1:
+        if call.steps & MOVE:
+            move(call, dtype)
+        elif call.s > 1:
             images(call, pointer, dtype)
         else:
             rows(call, pointer, dtype)
 
-    return run
+    function = run.ctypes
+    function.compiled = run  # the compiled code lives as long as this does
+    return function, run.address
 
 
 @cache

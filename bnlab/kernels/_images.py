@@ -57,7 +57,7 @@ def _forward(call, c, x, y, dtype):
             d, dd = _sums(x[n, c], k)
             sum_d += d
             sum_dd += dd
-        finish(call, c, k, sum_d, sum_dd, dtype)
+        finish(call, c, k, sum_d, sum_dd)
     coarse, scale, shift = affine(call, c, dtype)
     for n in range(call.n):
         _normalize(x[n, c], y[n, c], coarse, scale, shift)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import numpy as np
+
 from bnlab.kernels._call import (
     AFFINE,
     DMERGE,
@@ -124,8 +126,12 @@ def rows(call, pointer, dtype):
     shape, steps = (call.n, call.c), call.steps
     x, dy, out = (array(call.x, shape, dtype), array(call.dy, shape, dtype),
                   array(call.out, shape, dtype))  # fmt: skip
-    work = array(call.work, (blocks_of(call.n, call.c), 2, call.c), F64)
-    number = array(call.work + work.nbytes, (5, call.c), dtype)
+    blocks = blocks_of(call.n, call.c)
+    size = (2 * blocks + 5) * call.c
+    # One thread alone brings its own memory, as no other needs to see it.
+    memory = array(call.work, size, F64) if call.work != 0 else np.empty(size)
+    work = memory[: 2 * blocks * call.c].reshape((blocks, 2, call.c))
+    number = memory[2 * blocks * call.c :].view(dtype)[: 5 * call.c].reshape((5, call.c))
     numbers = number[0], number[1], number[2], number[3], number[4]
     if steps & (SUMS | DSUMS):
         _first_pass(call, pointer, x, dy, work, dtype)
@@ -133,7 +139,7 @@ def rows(call, pointer, dtype):
         _total(work)
     for c in range(call.c):
         if steps & MERGE:
-            finish(call, c, first(x[0, c]), work[0, 0, c], work[0, 1, c], dtype)
+            finish(call, c, first(x[0, c]), work[0, 0, c], work[0, 1, c])
         if steps & AFFINE:
             number[0, c], number[1, c], number[2, c] = affine(call, c, dtype)
         if steps & DMERGE:

@@ -1,15 +1,15 @@
 r"""Batch Normalization as one function for PyTorch, with the gradient derived by hand.
 
-Two autograd functions are the textbook: the transform of training, whose statistics depend on x, and
-that of inference, whose statistics are constants. Comments use the paper's symbols.
-
-Precision. The result has the dtype of the input. Arithmetic runs in that dtype, in float32 for
-float16 and bfloat16; sums accumulate in float64, and a mean is subtracted in two parts, what fits
-the dtype and the rest, so that a mean a million times the standard deviation costs no digits.
+There are two transforms: that of training, whose statistics depend on x, and that of inference, whose
+statistics are constants. Both have their derivatives in :mod:`bnlab.nn._general`, which reads like
+the paper and serves every use that torch has for a function: ``torch.compile``, ``torch.func``,
+second derivatives, forward mode. An ordinary call takes :mod:`bnlab.nn._eager` instead, the same
+in few operations, or :mod:`bnlab.kernels` where those are enabled.
 """
 
 from __future__ import annotations
 
+from types import ModuleType
 from typing import Any
 
 import torch
@@ -19,6 +19,9 @@ from torch.autograd import Function, forward_ad
 from torch.nn import functional
 from torch.overrides import handle_torch_function, has_torch_function
 
+import bnlab.nn._eager as _eager
+import bnlab.nn._fused as _fused
+import bnlab.nn._general as _general
 from bnlab.nn._check import check_arguments
 
 __all__ = ["batch_norm"]
@@ -94,25 +97,64 @@ def batch_norm(
         options = {"training": training, "momentum": momentum, "eps": eps}
         return handle_torch_function(batch_norm, tensors, *tensors, **options)
     check_arguments(*tensors, training=training, momentum=momentum, eps=eps)
+    if _direct(input):
+        return _compute(*tensors, training, momentum, eps)
     if _becomes_one_onnx_node(training):
         return functional.batch_norm(*tensors, training, float(momentum) if training else 0.0, eps)
-    x = _dense(input)
+    x = _general.dense(input, like=input)
     gamma, beta = (None if v is None else v.reshape(-1) for v in (weight, bias))
     if not training:
-        # Copies, so that a later training step cannot change what the backward pass needs.
-        mean, var = (
-            v.reshape(-1).to(torch.float64, copy=True) for v in (running_mean, running_var)
-        )
         transform = _InferencePlain if torch.compiler.is_compiling() else _Inference
-        return transform.apply(x, gamma, beta, mean, var, eps)
+        return transform.apply(x, gamma, beta, *_copies(running_mean, running_var), eps)
     transform = _TrainingPlain if torch.compiler.is_compiling() else _Training
     y, mu_B, var_B = transform.apply(x, gamma, beta, eps)
     m = x.numel() // x.shape[1]
     if running_mean is not None and m > 0:
         # The biased variance would fall short of the population's by (m - 1) / m on average.
-        _move(running_mean, mu_B, momentum)
-        _move(running_var, var_B * (m / (m - 1)), momentum)
+        _general.move(running_mean, mu_B, momentum)
+        _general.move(running_var, var_B * (m / (m - 1)), momentum)
     return y
+
+
+def _direct(x: Tensor) -> bool:
+    """Tell whether x is only to be computed with, at once."""
+    return not (
+        torch.compiler.is_compiling()
+        or torch._C._are_functorch_transforms_active()
+        or torch._C._len_torch_dispatch_stack()
+        or torch._C._get_tracing_state() is not None
+        or torch._C._functorch.is_legacy_batchedtensor(x)
+        or forward_ad._current_level >= 0
+        or x.numel() == 0
+    )
+
+
+def _compute(
+    x: Tensor,
+    running_mean: Tensor | None,
+    running_var: Tensor | None,
+    gamma: Tensor | None,
+    beta: Tensor | None,
+    training: bool,
+    momentum: float | Tensor,
+    eps: float,
+) -> Tensor:
+    """Do what batch_norm does, in :mod:`_eager` or :mod:`_fused`."""
+    gamma, beta = (v if v is None or v.dim() == 1 else v.reshape(-1) for v in (gamma, beta))
+    x = _general.dense(x, like=x)
+    if not training:
+        return _DirectInference.apply(x, gamma, beta, *_copies(running_mean, running_var), eps)
+    arithmetic = _fused if _fused.fits(x, gamma, beta, running_mean, running_var) else _eager
+    found = []
+    y = _DirectTraining.apply(x, gamma, beta, eps, arithmetic, found)
+    if running_mean is not None:  # only now: a checkpointed block may stop before it gets here
+        arithmetic.move(running_mean, running_var, *found, x, momentum)
+    return y
+
+
+def _copies(mean: Tensor, var: Tensor) -> tuple[Tensor, Tensor]:
+    """Copy the statistics, so that later training cannot change what the backward pass needs."""
+    return tuple(v.reshape(-1).to(torch.float64, copy=True) for v in (mean, var))
 
 
 def _becomes_one_onnx_node(training: bool) -> bool:
@@ -131,8 +173,8 @@ class _TrainingPlain(Function):
 
     @staticmethod
     def forward(x: Tensor, gamma: Tensor | None, beta: Tensor | None, eps: float):
-        mu_B, var_B, c = _moments(x, gamma, beta)
-        return _scale_and_shift(c, var_B, gamma, beta, eps).to(x.dtype), mu_B, var_B
+        mu_B, var_B = _general.moments(x)
+        return _general.affine(x, mu_B, (var_B + eps).rsqrt(), gamma, beta), mu_B, var_B
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple, output: tuple) -> None:
@@ -141,24 +183,14 @@ class _TrainingPlain(Function):
         ctx.mark_non_differentiable(mu_B, var_B)
         ctx.save_for_backward(x, gamma, mu_B, var_B)
         ctx.save_for_forward(x, gamma, mu_B, var_B)
-        ctx.dtypes = [None if p is None else p.dtype for p in (gamma, beta)]
+        ctx.dtypes = _dtypes(gamma, beta)
 
     @staticmethod
     def backward(ctx: Any, dy: Tensor, _dmu_B: Tensor, _dvar_B: Tensor):
-        # The paper's chain rule, with s = sqrt(var_B + eps) and sums over the batch:
-        #   dx_hat = dy * gamma
-        #   dvar_B = sum(dx_hat * (x - mu_B)) * -1/2 / s^3
-        #   dmu_B  = -sum(dx_hat) / s - dvar_B * 2 sum(x - mu_B) / m,  where sum(x - mu_B) = 0
-        #   dx     = dx_hat / s + dvar_B * 2 (x - mu_B) / m + dmu_B / m
-        #   dgamma = sum(dy * x_hat)
-        #   dbeta  = sum(dy)
-        # Substituting x - mu_B = x_hat * s leaves one line:
-        #   dx     = gamma / s * (dy - mean(dy) - x_hat * mean(dy * x_hat))
         x, gamma, mu_B, var_B = ctx.saved_tensors
         mu_B, var_B = _differentiable_moments(x, mu_B, var_B)
-        dbeta, dgamma, rest = _project(dy, x, mu_B, var_B, ctx.eps)
-        dx = _times(rest, _gamma_over_std(x, var_B, gamma, ctx.eps))
-        return dx.to(x.dtype), *map(_cast, (dgamma, dbeta), ctx.dtypes), None
+        dx, *rest = _general.training_backward(dy, x, gamma, mu_B, var_B, ctx.eps)
+        return dx, *map(_cast, rest, ctx.dtypes), None
 
 
 class _Training(_TrainingPlain):
@@ -169,12 +201,42 @@ class _Training(_TrainingPlain):
         _refuse_nested_forward_mode()
         x, gamma, mu_B, var_B = ctx.saved_tensors
         mu_B, var_B = _differentiable_moments(x, mu_B, var_B)
-        dy = 0.0
-        if dx is not None:  # the same projection: it is its own transpose
-            rest = _project(dx, x, mu_B, var_B, ctx.eps)[2]
-            dy = rest * _gamma_over_std(x, var_B, gamma, ctx.eps)
-        dy = dy + _affine_tangent(x, mu_B, var_B, dgamma, dbeta, ctx.eps)
+        inv_std = (var_B + ctx.eps).rsqrt()
+        dy = _general.tangent(x, mu_B, inv_std, dgamma, dbeta)
+        if dx is not None:  # the same projection as in the backward pass: it is its own transpose
+            rest = _general.project(dx, x, mu_B, inv_std)[2]
+            dy = dy + rest * _general.scale(x, inv_std, gamma)
         return dy.to(x.dtype), None, None
+
+
+class _DirectTraining(Function):
+    """The same for a call that is only to be computed."""
+
+    @staticmethod
+    def forward(
+        ctx: Any,
+        x: Tensor,
+        gamma: Tensor | None,
+        beta: Tensor | None,
+        eps: float,
+        arithmetic: ModuleType,
+        found: list,
+    ):
+        y, batch = arithmetic.forward(x, gamma, beta, eps)
+        found.append(batch)
+        ctx.save_for_backward(x, gamma, *batch)
+        ctx.eps, ctx.arithmetic, ctx.dtypes = eps, arithmetic, _dtypes(gamma, beta)
+        return y
+
+    @staticmethod
+    def backward(ctx: Any, dy: Tensor):
+        x, gamma, *batch = ctx.saved_tensors
+        if torch.is_grad_enabled() or not _direct(dy):  # more is asked of the gradient
+            moments = _general.moments(x)
+            dx, *rest = _general.training_backward(dy, x, gamma, *moments, ctx.eps)
+        else:
+            dx, *rest = ctx.arithmetic.backward(dy, x, gamma, batch, ctx.eps)
+        return dx, *map(_cast, rest, ctx.dtypes), None, None, None
 
 
 class _InferencePlain(Function):
@@ -186,29 +248,19 @@ class _InferencePlain(Function):
     def forward(
         x: Tensor, gamma: Tensor | None, beta: Tensor | None, mean: Tensor, var: Tensor, eps
     ):
-        c = _center(x, *_align(x, mean, var, gamma, beta)[:1])
-        return _scale_and_shift(c, var, gamma, beta, eps).to(x.dtype)
+        return _general.affine(x, mean, (var + eps).rsqrt(), gamma, beta)
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple, output: Tensor) -> None:
         x, gamma, beta, mean, var, ctx.eps = inputs
         ctx.save_for_backward(x, gamma, mean, var)
         ctx.save_for_forward(x, gamma, mean, var)
-        ctx.dtypes = [None if p is None else p.dtype for p in (gamma, beta)]
+        ctx.dtypes = _dtypes(gamma, beta)
 
     @staticmethod
     def backward(ctx: Any, dy: Tensor):
-        # dx = dy * gamma / s, dgamma = sum(dy * x_hat), dbeta = sum(dy), with s = sqrt(var + eps)
-        x, gamma, mean, var = ctx.saved_tensors
-        need_dx, need_dgamma, need_dbeta, *_ = ctx.needs_input_grad
-        dx = dgamma = dbeta = None
-        if need_dx:
-            dx = (_dense(dy, like=x) * _gamma_over_std(x, var, gamma, ctx.eps)).to(x.dtype)
-        if need_dgamma:
-            dgamma = _sum(dy, _normalize(x, mean, var, ctx.eps))
-        if need_dbeta:
-            dbeta = _sum(dy)
-        return dx, *map(_cast, (dgamma, dbeta), ctx.dtypes), None, None, None
+        dx, *rest = _general.inference_backward(dy, *ctx.saved_tensors, ctx.eps)
+        return dx, *map(_cast, rest, ctx.dtypes), None, None, None
 
 
 class _Inference(_InferencePlain):
@@ -218,16 +270,37 @@ class _Inference(_InferencePlain):
     def jvp(ctx: Any, dx: Tensor | None, dgamma: Tensor | None, dbeta: Tensor | None, *_: None):
         _refuse_nested_forward_mode()
         x, gamma, mean, var = ctx.saved_tensors
-        dy = 0.0 if dx is None else dx * _gamma_over_std(x, var, gamma, ctx.eps)
-        return (dy + _affine_tangent(x, mean, var, dgamma, dbeta, ctx.eps)).to(x.dtype)
+        inv_std = (var + ctx.eps).rsqrt()
+        dy = _general.tangent(x, mean, inv_std, dgamma, dbeta)
+        if dx is not None:
+            dy = dy + dx * _general.scale(x, inv_std, gamma)
+        return dy.to(x.dtype)
 
 
-def _moments(x: Tensor, *companions: Tensor | None) -> tuple[Tensor, Tensor, Tensor]:
-    """Return the mean and the biased variance, float64 (C,), and x minus its mean."""
-    m = max(x.numel() // x.shape[1], 1)  # an empty batch has sums of 0, and no 0/0
-    mean = _sum(x) / m
-    c = _center(x, _align(x, mean, *companions)[0])
-    return mean, _sum(c, c) / m, c
+class _DirectInference(Function):
+    """The same for a call that is only to be computed."""
+
+    @staticmethod
+    def forward(
+        ctx: Any,
+        x: Tensor,
+        gamma: Tensor | None,
+        beta: Tensor | None,
+        mean: Tensor,
+        var: Tensor,
+        eps: float,
+    ):
+        ctx.save_for_backward(x, gamma, mean, var)
+        ctx.eps, ctx.dtypes = eps, _dtypes(gamma, beta)
+        module = _fused if _fused.fits(x, gamma, beta) else _eager
+        return module.inference(x, gamma, beta, mean, var, eps)
+
+    @staticmethod
+    def backward(ctx: Any, dy: Tensor):
+        quick = not torch.is_grad_enabled() and _direct(dy)
+        gradients = (_eager if quick else _general).inference_backward
+        dx, *rest = gradients(dy, *ctx.saved_tensors, ctx.eps)
+        return dx, *map(_cast, rest, ctx.dtypes), None, None, None
 
 
 def _differentiable_moments(x: Tensor, mean: Tensor, var: Tensor) -> tuple[Tensor, Tensor]:
@@ -235,60 +308,7 @@ def _differentiable_moments(x: Tensor, mean: Tensor, var: Tensor) -> tuple[Tenso
     again = torch.is_grad_enabled()
     if not torch.compiler.is_compiling():
         again = again or forward_ad.unpack_dual(x).tangent is not None
-    return _moments(x)[:2] if again else (mean, var)
-
-
-def _center(x: Tensor, mean: Tensor) -> Tensor:
-    """Subtract a float64 mean in two parts: what fits the dtype of the arithmetic, and the rest.
-
-    One part is not enough: a mean of 1e6 rounds to float32 with an error of up to 0.03.
-    """
-    if x.dtype == torch.float64:
-        return x - mean
-    coarse = mean.to(torch.float32)
-    return (x - coarse).sub_((mean - coarse).to(torch.float32))
-
-
-def _normalize(x: Tensor, mean: Tensor, var: Tensor, eps: float) -> Tensor:
-    mean, inv_std = _align(x, mean, (var + eps).rsqrt())
-    c = _center(x, mean)
-    return _times(c, inv_std)
-
-
-def _scale_and_shift(c: Tensor, var: Tensor, gamma: Tensor | None, beta: Tensor | None, eps: float):
-    """Turn x minus its mean into y, in place."""
-    y = c.mul_(_gamma_over_std(c, var, gamma, eps).to(c.dtype))
-    return y if beta is None else y.add_(_align(c, beta)[0].to(c.dtype))
-
-
-def _gamma_over_std(x: Tensor, var: Tensor, gamma: Tensor | None, eps: float) -> Tensor:
-    inv_std = (var + eps).rsqrt()
-    scale = inv_std if gamma is None else gamma * inv_std
-    return _align(x, scale)[0].to(_arithmetic(x))
-
-
-def _project(v: Tensor, x: Tensor, mean: Tensor, var: Tensor, eps: float):
-    """Split v, per feature, into a multiple of 1, a multiple of x_hat, and the rest.
-
-    Returns sum(v) and sum(v * x_hat), float64 of shape (C,), and the rest.
-    """
-    m = max(x.numel() // x.shape[1], 1)
-    sum_v = _sum(v)
-    mean, mean_v, inv_std = _align(x, mean, sum_v / m, (var + eps).rsqrt())
-    x_hat = _times(_center(x, mean), inv_std)
-    c = _center(v, mean_v)
-    sum_v_x_hat = _sum(c, x_hat)  # the mean of v does not count, as sum(x_hat) = 0
-    return sum_v, sum_v_x_hat, _times(x_hat, _align(x, -sum_v_x_hat / m)[0]).add_(c)
-
-
-def _affine_tangent(
-    x: Tensor, mean: Tensor, var: Tensor, dgamma: Tensor | None, dbeta: Tensor | None, eps: float
-) -> Tensor:
-    """Return x_hat * dgamma + dbeta."""
-    dy = torch.zeros_like(x, dtype=_arithmetic(x))
-    if dgamma is not None:
-        dy = dy + _normalize(x, mean, var, eps) * _align(x, dgamma)[0].to(dy.dtype)
-    return dy if dbeta is None else dy + _align(x, dbeta)[0].to(dy.dtype)
+    return _general.moments(x) if again else (mean, var)
 
 
 def _refuse_nested_forward_mode() -> None:
@@ -300,78 +320,10 @@ def _refuse_nested_forward_mode() -> None:
         )
 
 
-def _sum(*factors: Tensor) -> Tensor:
-    """Sum the product of the factors over all axes but the features', in float64, shape (C,).
-
-    A slice of the batch at a time, so that the wide copies stay in the cache: a third of the time.
-    """
-    axes = [axis for axis in range(factors[0].dim()) if axis != 1]
-
-    def total(*parts: Tensor) -> Tensor:
-        product = parts[0] if len(parts) == 1 else parts[0] * parts[1]
-        return product.sum(axes, dtype=torch.float64)
-
-    if torch.is_grad_enabled() or torch.compiler.is_compiling():
-        return total(*factors)
-    size = factors[0].numel()
-    if size <= _SLICE:
-        return total(*factors)
-    rows = max(1, _SLICE * len(factors[0]) // size)
-    return sum(total(*parts) for parts in zip(*(f.split(rows) for f in factors), strict=True))
-
-
-_SLICE = 2**17  # numbers in a slice: 1 MiB of float64
-
-
-def _align(x: Tensor, *values: Tensor | None) -> tuple[Tensor, ...]:
-    """Shape (C,) into (1, C, 1, ...) to broadcast against x, in float64; None is left out.
-
-    Stacked on the way, so that in torch.func.vmap all carry the mapped axis if one does, and so
-    does all that is computed from them: an operation in place needs that.
-    """
-    present = [value.double() for value in values if value is not None]
-    shape = (1, -1, *(1,) * (x.dim() - 2))
-    if len(present) == 1:
-        return (present[0].reshape(shape),)
-    return torch.stack(present).reshape(len(present), *shape).unbind()
-
-
-def _times(a: Tensor, b: Tensor) -> Tensor:
-    """Multiply, in place unless autograd records the product and so needs its factors."""
-    b = b.to(a.dtype)
-    return a * b if torch.is_grad_enabled() else a.mul_(b)
+def _dtypes(*parameters: Tensor | None) -> list[torch.dtype | None]:
+    return [None if p is None else p.dtype for p in parameters]
 
 
 def _cast(gradient: Tensor | None, dtype: torch.dtype | None) -> Tensor | None:
     """Give a gradient its parameter's dtype; drop it if there is no parameter."""
     return None if gradient is None or dtype is None else gradient.to(dtype)
-
-
-def _arithmetic(x: Tensor) -> torch.dtype:
-    return torch.float64 if x.dtype == torch.float64 else torch.float32
-
-
-def _dense(x: Tensor, like: Tensor | None = None) -> Tensor:
-    """Lay x out as torch lays out the result for an input like that: channels last, or plain."""
-    like = x if like is None else like
-    if like.dim() in (4, 5) and not like.is_contiguous() and like.movedim(1, -1).is_contiguous():
-        return x.movedim(1, -1).contiguous().movedim(-1, 1)
-    return x.contiguous()
-
-
-@torch.no_grad()
-def _move(running: Tensor, new: Tensor, momentum: float | Tensor) -> None:
-    """Move a running statistic towards that of the batch, in place."""
-    weight = momentum.double() if isinstance(momentum, Tensor) else momentum
-    moved = torch.lerp(running.double(), new.reshape(running.shape), weight)
-    try:
-        running.copy_(moved)
-    except RuntimeError as error:
-        if "vmap" not in str(error):
-            raise
-        raise RuntimeError(
-            "batch_norm got a batched tensor as input while the running_mean or running_var, which "
-            "will be updated in place, were not batched; expected one of each per model. Pass "
-            "track_running_stats=False, call torch.func.replace_all_batch_norm_modules_(model), or "
-            "stack the buffers too with torch.func.stack_module_state."
-        ) from error
