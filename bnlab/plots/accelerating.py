@@ -101,11 +101,20 @@ def recipe_rates(sweep: RecipeRates, *, ax: Axes | None = None) -> Axes:
     """
     with style.axes(ax) as ax:
         for arm, accuracy, finite in zip(sweep.arms, sweep.accuracy, sweep.finite, strict=True):
-            mean = accuracy.mean(axis=0)
-            ax.plot(sweep.lr, mean, color=COLORS[arm], marker=MARKERS[arm], label=NAMES[arm])
+            net, mean = arm.split(" ")[0], accuracy.mean(axis=0)
+            color, listed = COLORS[net], arm != net
+            ax.plot(
+                sweep.lr,
+                mean,
+                color=color,
+                ls="--" if listed else "-",
+                marker=MARKERS[net],
+                mfc="white" if listed else color,
+                label=f"{NAMES[net]}, the list" if listed else NAMES[net],
+            )
             ax.fill_between(
-                sweep.lr, accuracy.min(axis=0), accuracy.max(axis=0), color=COLORS[arm], alpha=0.2, lw=0
-            )  # fmt: skip
+                sweep.lr, accuracy.min(axis=0), accuracy.max(axis=0), color=color, alpha=0.15, lw=0
+            )
             broken = ~finite.all(axis=0)
             ax.plot(
                 sweep.lr[broken], mean[broken], color="0.2", marker="x", ls="none", ms=9, mew=1.5
