@@ -495,9 +495,9 @@ def gradient_ratio(
 
         sizes = (digits.x.shape[1], *[width] * depth, 10)
         training.train(
-            models.mlp(
-                sizes, activation="relu", norm=nn.BatchNorm1d, init_std="he", seed=seed
-            ).double(),
+            _drawn_in_float64(
+                models.mlp(sizes, activation="relu", norm=nn.BatchNorm1d, seed=seed), seed
+            ),
             digits,
             lr=lr,
             steps=max(checkpoints),
@@ -506,6 +506,20 @@ def gradient_ratio(
             on_step=measure,
         )
     return ratio
+
+
+def _drawn_in_float64(model: nn.Module, seed: int) -> nn.Module:
+    """Draw He's weights again in float64, where all processors draw the same.
+
+    In float32 the last digit differs between some, and fifty layers turn it into percents.
+    """
+    generator = torch.Generator().manual_seed(seed)
+    model.double()
+    with torch.no_grad():
+        for layer in model.modules():
+            if isinstance(layer, nn.Linear):
+                layer.weight.normal_(0, (2 / layer.in_features) ** 0.5, generator=generator)
+    return model
 
 
 def store_ratios(
