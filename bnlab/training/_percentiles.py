@@ -36,7 +36,19 @@ class Recorder:
     def _flush(self) -> None:
         if self._used:
             x = self._log[: self._used].cpu().numpy()  # (records, S, m, units)
-            self._recorded.append(
-                np.moveaxis(np.percentile(x, PERCENTILES, axis=2), 0, 2).swapaxes(0, 1)
-            )
+            self._recorded.append(percentiles(x, axis=2).swapaxes(0, 1))
             self._used = 0
+
+
+def percentiles(x: np.ndarray, *, axis: int) -> np.ndarray:
+    """Return what ``np.percentile(x, PERCENTILES, axis=axis)`` does, with the percentiles on `axis`.
+
+    Sorting with NumPy takes a tenth of the time of its own percentiles, and of torch.quantile.
+    """
+    x = np.moveaxis(np.sort(x, axis=axis), axis, 0)
+    at = np.array(PERCENTILES) / 100 * (len(x) - 1)
+    low = at.astype(int)
+    share = (at - low).astype(x.dtype).reshape(-1, *(1,) * (x.ndim - 1))
+    found = x[low] + share * (x[np.minimum(low + 1, len(x) - 1)] - x[low])
+    found[:, np.isnan(x[-1])] = np.nan  # sorted last, though it makes every percentile unknown
+    return np.moveaxis(found, 0, axis)

@@ -128,9 +128,10 @@ class Ensemble:
         self._layers = self._stack(models)
         self._loss_function = _layers.CrossEntropy()
         width = 0 if watch is None else self._width(watch)
-        self._recorder = Recorder(
-            self.watch_every, np.empty((len(models), 0, len(PERCENTILES), width))
+        nothing = np.empty(
+            (len(models), 0, len(PERCENTILES), width), torch.empty(0, dtype=dtype).numpy().dtype
         )
+        self._recorder = Recorder(self.watch_every, nothing)
         self._losses = [np.empty((len(models), 0))]
         self._begin(0)
 
@@ -278,7 +279,7 @@ class Ensemble:
         dict
             Arrays, numbers and strings by name, as ``numpy.savez`` takes them.
         """
-        return {name: np.array(value.cpu()) for name, value in self._values()} | {
+        return {name: value.cpu().numpy().copy() for name, value in self._values()} | {
             **self._settings(),
             "step": self.step,
             "loss": self.loss,
