@@ -18,11 +18,11 @@ RUNS = results.FigureOne(
     watched=STEPS[::2], percentiles=np.sort(RNG.normal(size=(3, 2, 2, 3, 5)), axis=3),
     edges=np.array([-1.0, 0.0, 1.0]), histogram=np.ones((3, 2, 5, 2), dtype=int),
 )  # fmt: skip
+SCORE = np.array([[[0.2, 0.3], [0.6, 0.5], [0.1, 0.1]], [[0.4, 0.5], [0.6, 0.7], [0.8, 0.7]]])
 SEARCH = results.RateSearch(
     data="d", pixels="binary", copies=0, held_out=10, arms=("without", "with"),
-    rates=(0.1, 1.0, 10.0), seeds=(0, 1), steps=STEPS, accuracy=np.zeros((2, 3, 2, 3)),
+    rates=(0.1, 1.0, 10.0), seeds=(0, 1), steps=STEPS, accuracy=np.tile(SCORE[..., None], 3),
 )  # fmt: skip
-SCORE = np.array([[[0.2, 0.3], [0.6, 0.5], [0.1, 0.1]], [[0.4, 0.5], [0.6, 0.7], [0.8, 0.7]]])
 
 
 @pytest.fixture(autouse=True)
@@ -32,7 +32,7 @@ def close():
 
 
 def test_rate_search_joins_the_means_and_circles_the_best():
-    ax = plots.rate_search(SEARCH, SCORE)
+    ax = plots.rate_search(SEARCH)
     curves = [x for x in ax.lines if x.get_label().endswith("normalization")]
     np.testing.assert_allclose(curves[0].get_ydata(), [0.25, 0.55, 0.1])
     circles = [x for x in ax.lines if x.get_markersize() == 16]

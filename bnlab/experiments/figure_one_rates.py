@@ -11,7 +11,7 @@ from bnlab.experiments import figure_one
 from bnlab.experiments._long import LongExperiment, seeds_of
 from bnlab.results import RateSearch
 
-__all__ = ["EXPERIMENT", "best_rates", "score"]
+__all__ = ["EXPERIMENT"]
 
 GRID = (0.1, 0.3, 1.0, 3.0, 10.0, 30.0)
 
@@ -54,39 +54,6 @@ def merge(
             ]
         ),
     )
-
-
-def score(search: RateSearch) -> np.ndarray:
-    r"""Return what a rate is chosen by: held-out accuracy averaged over the whole of training.
-
-    .. math:: \frac{1}{T} \int_0^T a(t)\, dt
-
-    It rewards learning fast and ending high alike. Between two looks the accuracy :math:`a` is taken
-    to be on the line that joins them.
-
-    Returns
-    -------
-    array of shape (arms, rates, seeds)
-    """
-    a, t = search.accuracy, search.steps
-    return ((a[..., 1:] + a[..., :-1]) / 2 * np.diff(t)).sum(axis=-1) / t[-1]
-
-
-def best_rates(search: RateSearch) -> dict[str, float]:
-    """Return each arm's rate with the highest mean score over the seeds.
-
-    Examples
-    --------
-    >>> flat = np.full((2, 2, 1, 2), 0.5)
-    >>> flat[1, 1] = 0.9
-    >>> best_rates(RateSearch("d", "binary", 0, 1, ("without", "with"), (0.1, 1.0), (0,),
-    ...                       np.array([0, 10]), flat))
-    {'without': 0.1, 'with': 1.0}
-    """
-    mean = score(search).mean(axis=-1)
-    return {
-        arm: search.rates[int(row.argmax())] for arm, row in zip(search.arms, mean, strict=True)
-    }
 
 
 EXPERIMENT = LongExperiment(

@@ -24,10 +24,10 @@ COLORS = {"without": style.PLAIN, "with": style.NORMALIZED}
 DASHES = {"without": "--", "with": "-"}
 
 
-def rate_search(result: RateSearch, score: np.ndarray, *, ax: Axes | None = None) -> Axes:
-    """Draw the score of each learning rate, shape (arms, rates, seeds), and circle each arm's best."""
+def rate_search(result: RateSearch, *, ax: Axes | None = None) -> Axes:
+    """Draw the score of each learning rate and seed, and circle each arm's best rate."""
     with style.axes(ax) as ax:
-        for arm, values, marker in zip(result.arms, score, "so", strict=True):
+        for arm, values, marker in zip(result.arms, result.score(), "so", strict=True):
             mean, color = values.mean(axis=-1), COLORS[arm]
             ax.plot(result.rates, mean, ls=DASHES[arm], color=color, label=f"{arm} normalization")
             ax.plot(result.rates, values, marker, ms=5, color=color)
