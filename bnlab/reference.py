@@ -6,17 +6,23 @@ inputs are never written.
 
 Precision. ``y`` and ``dx`` have the dtype of ``x``; ``dgamma`` and ``dbeta`` that of ``gamma``,
 which may differ from that of ``x``. Arithmetic runs in the dtype of ``x``, in float32 if ``x`` is
-float16, and sums always accumulate in float64.
+float16; sums go on in float64 after a short run of values.
+
+Speed. A large array is worked on in blocks that fit a core's cache, first for the sums and then for
+the results, and in place: Chapter 14 shows what each of these steps saves.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from typing import NamedTuple
 
 import numpy as np
 
 from bnlab import _validate
+
+_BLOCK = 2**16  # values in a block: 256 KiB in float32
+_RUN = 64  # values added up before their sum goes on in float64
 
 
 class BatchNormCache(NamedTuple):
@@ -41,7 +47,12 @@ class BatchNormCache(NamedTuple):
 
 
 def batch_norm_forward(
-    x: np.ndarray, gamma: np.ndarray, beta: np.ndarray, *, eps: float = 1e-5
+    x: np.ndarray,
+    gamma: np.ndarray,
+    beta: np.ndarray,
+    *,
+    eps: float = 1e-5,
+    out: tuple[np.ndarray | None, np.ndarray | None] = (None, None),
 ) -> tuple[np.ndarray, BatchNormCache]:
     r"""Normalize each feature over the mini-batch, then scale and shift it.
 
@@ -60,6 +71,10 @@ def batch_norm_forward(
         Scale and shift, floats of shape (C,).
     eps : float
         Added to the variance, inside the square root; at least 0.
+    out : tuple of two numpy.ndarray or None
+        Where to write ``y`` and ``x_hat``, of the dtypes given below and C-contiguous; None makes a
+        new array. Large new arrays are slow, because the system hands over each page of them anew.
+        They must not overlap an input; the cache keeps the second one, so use it for one batch only.
 
     Returns
     -------
@@ -74,7 +89,8 @@ def batch_norm_forward(
         If an array is not a NumPy array of floats, or ``eps`` is not a number.
     ValueError
         If shapes do not match, a value is NaN or Inf, ``eps`` is negative, a feature has no values
-        or only one, a feature is constant while ``eps`` is 0, or a result overflows its dtype.
+        or only one, a feature is constant while ``eps`` is 0, or a result overflows its dtype (then
+        part of ``out`` is written).
 
     Notes
     -----
@@ -95,22 +111,34 @@ def batch_norm_forward(
     gamma = _validate.per_feature("gamma", gamma, x.shape[1])
     beta = _validate.per_feature("beta", beta, x.shape[1])
     eps = _validate.number("eps", eps, low=0)
-    c, mu_B, var_B = _moments("x", x)
+    y = _result("out[0]", _pair(out)[0], x.shape, x.dtype, x, gamma, beta)
+    x_hat = _result("out[1]", out[1], x.shape, np.result_type(x, np.float32), x, gamma, beta, y)
+    # Squares of less than 1e-38 vanish in float32; beside a larger eps they do not count.
+    coarse, rest, var_B = _moments("x", x, x_hat.dtype if eps > 1e-20 else np.float64)
     if eps == 0:
-        # Centering twice leaves exactly 0 of a constant feature, so the comparison is safe.
-        _refuse_zero("the batch variance", var_B == 0)
-    with np.errstate(over="ignore", invalid="ignore"):  # _cast refuses what overflows
+        _refuse_zero("the batch variance", (var_B == 0) | _constant(x))
+    with np.errstate(over="ignore", invalid="ignore"):  # _written notices what overflows
         inv_std = 1 / np.sqrt(var_B + eps)
-        x_hat = np.multiply(c, _along_features(inv_std, x.ndim, c.dtype), out=c)
-        y = x_hat * _along_features(gamma, x.ndim, c.dtype)
-        y += _along_features(beta, x.ndim, c.dtype)
+        values = (coarse, rest, inv_std, gamma, beta)
+        mean, rest_of_mean, scale, g, b = _along_features(x, x_hat.dtype, *values)
+        rest_counts = (np.abs(rest) * inv_std).max() > np.finfo(x_hat.dtype).eps / 8
+        for x_i, x_hat_i, y_i in _blocks(x, x_hat, y):
+            c = np.subtract(x_i, mean, out=x_hat_i)
+            if rest_counts:
+                c -= rest_of_mean
+            c *= scale
+            value = np.multiply(c, g, out=_place(y_i, c.dtype))
+            value += b
+            if not _written(value, y_i):
+                _refuse_overflow("x", x_i - mean)
+                raise _too_large("y", value, y.dtype)
     m = x.size // x.shape[1]
-    cache = BatchNormCache(x_hat, gamma.copy(), mu_B, var_B, inv_std, eps, m, x.dtype)
-    return _cast("y", y, x.dtype), cache
+    cache = BatchNormCache(x_hat, gamma.copy(), coarse + rest, var_B, inv_std, eps, m, x.dtype)
+    return y, cache
 
 
 def batch_norm_backward(
-    dy: np.ndarray, cache: BatchNormCache
+    dy: np.ndarray, cache: BatchNormCache, *, out: np.ndarray | None = None
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     r"""Propagate the gradient of a loss through :func:`batch_norm_forward`.
 
@@ -128,6 +156,8 @@ def batch_norm_backward(
         Gradient of the loss with respect to ``y``, floats of the shape of ``x``.
     cache : BatchNormCache
         Second result of :func:`batch_norm_forward`.
+    out : numpy.ndarray or None
+        Where to write ``dx``: C-contiguous, overlapping neither ``dy`` nor the cache.
 
     Returns
     -------
@@ -141,7 +171,8 @@ def batch_norm_backward(
     TypeError
         If ``dy`` is not a NumPy array of floats, or ``cache`` is not a :class:`BatchNormCache`.
     ValueError
-        If the shape of ``dy`` is not that of ``x``, ``dy`` holds NaN or Inf, or a result overflows.
+        If the shape of ``dy`` is not that of ``x``, ``dy`` holds NaN or Inf, a result overflows, or
+        ``out`` cannot hold ``dx``.
 
     Notes
     -----
@@ -174,14 +205,24 @@ def batch_norm_backward(
     #   dx     = gamma / s * (dy - mean(dy) - x_hat * mean(dy * x_hat))
     # As sum(x_hat) = 0, centering dy first does not change dgamma, and keeps digits if dy has a
     # large mean.
-    with np.errstate(over="ignore", invalid="ignore"):  # _cast refuses what overflows
-        c, mean_dy = _center("dy", dy, x_hat.dtype)
-        dbeta = m * mean_dy
-        dgamma = _sum_over_batch(c, x_hat)
-        c -= x_hat * _along_features(dgamma / m, c.ndim, c.dtype)
-        c *= _along_features(cache.gamma * cache.inv_std, c.ndim, c.dtype)
+    dx = _result("out", out, dy.shape, cache.dtype, dy, x_hat, cache.gamma)
+    work = np.result_type(dy, x_hat)
+    with np.errstate(over="ignore", invalid="ignore"):  # _written and _cast notice what overflows
+        mean, sum_c, dgamma = _sums("dy", dy, work, x_hat)
+        dbeta = m * mean.astype(sum_c.dtype) + sum_c
+        coarse, rest = _split(mean, sum_c / m, work)
+        values = (coarse, rest, dgamma / m, cache.gamma * cache.inv_std)
+        mean_dy, rest_of_mean, mean_dy_x_hat, scale = _along_features(dy, work, *values)
+        for dy_i, x_hat_i, dx_i in _blocks(dy, x_hat, dx):
+            value = np.subtract(dy_i, mean_dy, out=_place(dx_i, work))
+            projection = x_hat_i * mean_dy_x_hat
+            projection += rest_of_mean
+            value -= projection
+            value *= scale
+            if not _written(value, dx_i):
+                raise _too_large("dx", value, dx.dtype)
     return (
-        _cast("dx", c, cache.dtype),
+        dx,
         _cast("dgamma", dgamma, cache.gamma.dtype),
         _cast("dbeta", dbeta, cache.gamma.dtype),
     )
@@ -195,6 +236,7 @@ def batch_norm_inference(
     var: np.ndarray,
     *,
     eps: float = 1e-5,
+    out: np.ndarray | None = None,
 ) -> np.ndarray:
     r"""Normalize with fixed statistics, so that each output depends on its own input alone.
 
@@ -211,6 +253,8 @@ def batch_norm_inference(
         :func:`population_statistics` or :func:`update_running_statistics` returned.
     eps : float
         Added to the variance, inside the square root; the same as in training.
+    out : numpy.ndarray or None
+        Where to write ``y``: C-contiguous, overlapping no input.
 
     Returns
     -------
@@ -223,7 +267,7 @@ def batch_norm_inference(
         If an array is not a NumPy array of floats, or ``eps`` is not a number.
     ValueError
         If shapes do not match, ``x`` is empty, a value is NaN or Inf, a variance or ``eps`` is
-        negative, both are 0, or ``y`` overflows its dtype.
+        negative, both are 0, ``y`` overflows its dtype, or ``out`` cannot hold it.
 
     Notes
     -----
@@ -238,7 +282,6 @@ def batch_norm_inference(
     [[1. 7.]]
     """
     x = _validate.features("x", x)
-    _validate.finite("x", x)
     channels = x.shape[1]
     gamma = _validate.per_feature("gamma", gamma, channels)
     beta = _validate.per_feature("beta", beta, channels)
@@ -247,14 +290,21 @@ def batch_norm_inference(
     eps = _validate.number("eps", eps, low=0)
     if eps == 0:
         _refuse_zero("var", var == 0)
+    y = _result("out", out, x.shape, x.dtype, x, gamma, beta, mean, var)
     # Subtract the mean first, in the wider dtype of the two: folding it into the shift instead
     # would lose the digits of x when the mean is large.
-    dtype = np.result_type(x, mean, np.float32)
-    with np.errstate(over="ignore", invalid="ignore"):  # _cast refuses what overflows
-        y = x - _along_features(mean, x.ndim, dtype)
-        y *= _along_features(gamma / np.sqrt(var.astype(np.float64) + eps), x.ndim, dtype)
-        y += _along_features(beta, x.ndim, dtype)
-    return _cast("y", y, x.dtype)
+    work = np.result_type(x, mean, np.float32)
+    with np.errstate(over="ignore", invalid="ignore"):  # _written notices what overflows
+        values = (mean, gamma / np.sqrt(var.astype(np.float64) + eps), beta)
+        center, scale, shift = _along_features(x, work, *values)
+        for x_i, y_i in _blocks(x, y):
+            value = np.subtract(x_i, center, out=_place(y_i, work))
+            value *= scale
+            value += shift
+            if not _written(value, y_i):
+                _validate.finite("x", x)
+                raise _too_large("y", value, y.dtype)
+    return y
 
 
 def population_statistics(batches: Iterable[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
@@ -319,10 +369,10 @@ def population_statistics(batches: Iterable[np.ndarray]) -> tuple[np.ndarray, np
                 f"{name} has shape {batch.shape}; expected {weighted_mean.size} features on axis 1, "
                 f"like the batches before it. Take all batches from one layer."
             )
-        _, mu_B, var_B = _moments(name, batch)
+        coarse, rest, var_B = _moments(name, batch, np.float64)
         m = batch.size // batch.shape[1]
         count, degrees = count + m, degrees + m - 1
-        weighted_mean = weighted_mean + m * mu_B
+        weighted_mean = weighted_mean + m * (coarse + rest)
         squares = squares + m * var_B
         dtype = np.result_type(dtype, batch)
     if count == 0:
@@ -399,74 +449,175 @@ def update_running_statistics(
     )
 
 
-def _sum_over_batch(*factors: np.ndarray) -> np.ndarray:
-    """Sum the product of the factors over all axes but the features', accumulating in float64."""
-    axes = list(range(factors[0].ndim))
-    operands = [operand for factor in factors for operand in (factor, axes)]
-    return np.einsum(*operands, [1], dtype=np.result_type(*factors, np.float64))
+def _blocks(*arrays: np.ndarray) -> Iterator[tuple[np.ndarray, ...]]:
+    """Cut arrays of one shape into matching blocks, each (n, C) or (n, C, positions)."""
+    n, channels = arrays[0].shape[:2]
+    if arrays[0].size <= _BLOCK:
+        yield arrays
+        return
+    if arrays[0].ndim > 2:
+        arrays = tuple(a.reshape(n, channels, -1) for a in arrays)
+    positions = arrays[0].size // (n * channels)
+    per_feature = max(16, _BLOCK // channels)
+    rows, columns = max(1, per_feature // positions), min(positions, per_feature)
+    for i in range(0, n, rows):
+        for j in range(0, positions, columns):
+            part = (slice(i, i + rows), slice(None), slice(j, j + columns))[: arrays[0].ndim]
+            yield tuple(a[part] for a in arrays)
 
 
-def _center(name: str, x: np.ndarray, dtype: np.dtype) -> tuple[np.ndarray, np.ndarray]:
-    """Return x minus its mean, in `dtype` or wider, and the float64 mean, to their last digits.
+def _sum(v: np.ndarray, dtype: np.dtype) -> np.ndarray:
+    """Sum over the batch: short runs in `dtype`, and their sums in float64.
+
+    Adding n values one after another can cost n rounding errors, all of one sign, so float32 alone
+    is too coarse. To convert each value to float64 takes more time than to add it.
+    """
+    if v.ndim > 2:
+        v = np.add.reduce(v, axis=tuple(range(2, v.ndim)), dtype=dtype)  # NumPy adds in pairs here
+    if len(v) <= _RUN:
+        return np.add.reduce(v, axis=0, dtype=dtype)
+    whole = len(v) - len(v) % _RUN
+    runs = np.add.reduce(v[:whole].reshape(-1, _RUN, v.shape[1]), axis=1, dtype=dtype)
+    total = np.add.reduce(runs, axis=0, dtype=np.result_type(dtype, np.float64))
+    return total + np.add.reduce(v[whole:], axis=0, dtype=dtype)
+
+
+def _sums(
+    name: str, v: np.ndarray, dtype: np.dtype, w: np.ndarray | None = None
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Return the mean rounded to `dtype`, and the sums of c = v - mean and of c * w, or c * c.
 
     One subtraction is not enough: a mean of 1e6 rounds to float32 with an error of up to 0.03. But
-    what it leaves is small, so the mean of the rest is exact enough to finish the work.
+    what it leaves is small, so its sum tells the rest exactly.
     """
-    m, dtype = x.size // x.shape[1], np.result_type(x, dtype)
-    with np.errstate(over="ignore", invalid="ignore"):
-        coarse = (_sum_over_batch(x) / m).astype(dtype)
-        c = x - _along_features(coarse, x.ndim, dtype)
-        rest = _sum_over_batch(c) / m
-    # One NaN or Inf in x makes its sum one too, so a whole pass to look for them is rarely needed.
-    if not np.isfinite(rest).all():
-        _validate.finite(name, x)
-        raise _overflow(name, "differences", ~np.isfinite(rest), dtype)
-    c -= _along_features(rest, x.ndim, dtype)
-    return c, coarse + rest
+    sum_v, sum_c, sum_cw = np.zeros((3, v.shape[1]), np.result_type(dtype, np.float64))
+    for (v_i,) in _blocks(v):
+        sum_v += _sum(v_i, dtype)
+    mean = (sum_v * (v.shape[1] / v.size)).astype(dtype)
+    (mean_0,) = _along_features(v, dtype, mean)
+    for v_i, w_i in _blocks(v, v if w is None else w):
+        c = np.subtract(v_i, mean_0, dtype=dtype)
+        sum_c += _sum(c, dtype)
+        c *= c if w is None else w_i
+        sum_cw += _sum(c, dtype)
+    # One NaN or Inf in v makes its sum one too, so a whole pass to look for them is rarely needed.
+    if not np.isfinite(sum_cw).all():
+        _validate.finite(name, v)
+        if dtype == np.float32:
+            return _sums(name, v, np.float64, w)
+        _refuse_overflow(name, sum_c[None])
+        _refuse_overflow(name, sum_cw[None], "squares")
+    return mean, sum_c, sum_cw
 
 
-def _moments(name: str, x: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Return x minus its mean (float32 or wider), the mean and the biased variance (float64)."""
+def _moments(
+    name: str, x: np.ndarray, dtype: np.dtype
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Return the mean in two parts, see `_split`, and the biased variance, by sums in `dtype`."""
     m = x.size // x.shape[1]
     if m == 1:
         raise ValueError(
             f"{name} has shape {x.shape}, one value per feature; expected at least 2, because one "
             f"value has no variance. Use larger batches, or batch_norm_inference with fixed statistics."
         )
-    c, mean = _center(name, x, np.float32)
-    with np.errstate(over="ignore"):
-        var = _sum_over_batch(c, c) / m
-    if not np.isfinite(var).all():
-        raise _overflow(name, "squares", ~np.isfinite(var), var.dtype)
-    return c, mean, var
+    with np.errstate(over="ignore", invalid="ignore"):
+        mean, sum_c, sum_cc = _sums(name, x, np.result_type(x, dtype))
+        rest = sum_c / m
+        var = np.maximum(sum_cc / m - rest * rest, 0)
+        return *_split(mean, rest, np.result_type(x, np.float32)), var
 
 
-def _along_features(values: np.ndarray, ndim: int, dtype: np.dtype) -> np.ndarray:
-    """Shape (C,) into (1, C, 1, ...) to broadcast against x, in the dtype of the arithmetic."""
-    return values.astype(dtype, copy=False).reshape(1, -1, *(1,) * (ndim - 2))
+def _split(mean: np.ndarray, rest: np.ndarray, dtype: np.dtype) -> tuple[np.ndarray, np.ndarray]:
+    """Split mean + rest into what fits `dtype` and the rest."""
+    coarse = mean.astype(dtype)
+    return coarse, rest + (mean - coarse)
+
+
+def _along_features(x: np.ndarray, dtype: np.dtype, *values: np.ndarray) -> Iterator[np.ndarray]:
+    """Shape values (C,) to broadcast against the blocks of x, in the dtype of the arithmetic."""
+    ndim = x.ndim if x.size <= _BLOCK else min(x.ndim, 3)
+    shape = (-1, *(1,) * (ndim - 2))
+    return (v.astype(dtype, copy=False).reshape(shape) for v in values)
+
+
+def _pair(out: object) -> tuple:
+    if not isinstance(out, tuple) or len(out) != 2:
+        raise TypeError(
+            f"out is a {type(out).__name__}; expected a tuple of two, the arrays for y and x_hat. "
+            f"Pass out=(y, x_hat), with None for one that is to be new."
+        )
+    return out
+
+
+def _result(
+    name: str, out: object, shape: tuple[int, ...], dtype: np.dtype, *inputs: np.ndarray
+) -> np.ndarray:
+    """Return `out` if a result can be written to it, or a new array if it is None."""
+    if out is None:
+        return np.empty(shape, dtype)
+    out = _validate.float_array(name, out)
+    flags = out.flags
+    if (out.shape, out.dtype) != (shape, dtype) or not (flags.c_contiguous and flags.writeable):
+        kind = "" if flags.c_contiguous else ", not C-contiguous"
+        kind += "" if flags.writeable else ", read-only"
+        raise ValueError(
+            f"{name} is {out.dtype} of shape {out.shape}{kind}; expected a writeable, C-contiguous "
+            f"array of {dtype} of shape {shape}. Make one with np.empty({shape}, np.{dtype})."
+        )
+    if any(np.may_share_memory(out, a) for a in inputs):
+        raise ValueError(
+            f"{name} shares memory with an input or with another output; expected an array of its "
+            f"own, because inputs are never written. Make one with np.empty({shape}, np.{dtype})."
+        )
+    return out
+
+
+def _place(out: np.ndarray, dtype: np.dtype) -> np.ndarray | None:
+    """Return `out` if arithmetic in `dtype` can write into it directly."""
+    return out if out.dtype == dtype else None
+
+
+def _written(value: np.ndarray, out: np.ndarray) -> bool:
+    """Round a block into its place; False if it overflowed there or on the way."""
+    if value is not out:
+        out[...] = value
+    return bool(np.isfinite(out).all())
 
 
 def _cast(name: str, value: np.ndarray, dtype: np.dtype) -> np.ndarray:
     """Round to the caller's dtype, and refuse a result that overflowed there or on the way."""
     with np.errstate(over="ignore"):
         rounded = value.astype(dtype, copy=False)
-    lost = ~np.isfinite(rounded)
-    if lost.any():
-        size = float(np.nan_to_num(np.abs(value[lost]), nan=np.inf, posinf=np.inf).max())
-        raise ValueError(
-            f"{name} reaches {size:.3g}, but {np.dtype(dtype)} ends at "
-            f"{float(np.finfo(dtype).max):.3g}; expected values that fit. Pass arrays of a wider "
-            f"dtype, or scale them down."
-        )
+    if not np.isfinite(rounded).all():
+        raise _too_large(name, value, dtype)
     return rounded
 
 
-def _overflow(name: str, what: str, features: np.ndarray, dtype: np.dtype) -> ValueError:
+def _too_large(name: str, value: np.ndarray, dtype: np.dtype) -> ValueError:
+    with np.errstate(over="ignore"):
+        lost = value[~np.isfinite(value.astype(dtype))]
+    size = float(np.nan_to_num(np.abs(lost), nan=np.inf, posinf=np.inf).max())
     return ValueError(
-        f"{name} is so large that {what} overflow {dtype} in feature(s) "
-        f"{np.flatnonzero(features).tolist()}; expected values that can be squared and summed. "
-        f"Scale {name} down first."
+        f"{name} reaches {size:.3g}, but {np.dtype(dtype)} ends at "
+        f"{float(np.finfo(dtype).max):.3g}; expected values that fit. Pass arrays of a wider "
+        f"dtype, or scale them down."
     )
+
+
+def _constant(x: np.ndarray) -> np.ndarray:
+    """Tell which features have one value only."""
+    first = x[(slice(0, 1), slice(None), *(slice(0, 1),) * (x.ndim - 2))]
+    return (x == first).all(axis=(0, *range(2, x.ndim)))
+
+
+def _refuse_overflow(name: str, values: np.ndarray, what: str = "differences") -> None:
+    lost = ~np.isfinite(values).all(axis=(0, *range(2, values.ndim)))
+    if lost.any():
+        raise ValueError(
+            f"{name} is so large that {what} overflow {values.dtype} in feature(s) "
+            f"{np.flatnonzero(lost).tolist()}; expected values that can be squared and summed. "
+            f"Scale {name} down first."
+        )
 
 
 def _refuse_zero(name: str, zero: np.ndarray) -> None:

@@ -696,3 +696,129 @@ def test_large_float32_does_not_overflow_in_its_squares():
     y, cache = batch_norm_forward(x, np.ones(1, np.float32), np.zeros(1, np.float32))
     np.testing.assert_allclose(y, [[-1], [1]], rtol=1e-6)
     assert cache.var_B[0] == pytest.approx(1e60, rel=1e-6)
+
+
+# Speed: blocks, and results in arrays of the caller
+
+LARGE = [(70_001, 3), (300, 1000), (3, 5, 40_001), (70, 16, 9, 9), (2, 70_000)]
+
+
+@pytest.mark.parametrize("shape", LARGE)
+def test_blocks_change_nothing(shape):
+    x, gamma, beta, dy = make(shape)
+    y, cache = batch_norm_forward(x, gamma, beta)
+    expected = torch_batch_norm(x, gamma, beta, dy, 1e-5, 0.1)
+    inferred = batch_norm_inference(x, gamma, beta, cache.mu_B, cache.var_B)
+    for ours, theirs in zip((y, *batch_norm_backward(dy, cache)), expected, strict=False):
+        np.testing.assert_allclose(ours, theirs, rtol=1e-9, atol=1e-10)
+    np.testing.assert_allclose(inferred, y, atol=1e-12)
+    np.testing.assert_allclose(cache.mu_B, x.mean(axes(x)), rtol=1e-12)
+
+
+@pytest.mark.parametrize("shape", [*SHAPES.values(), *LARGE])
+@pytest.mark.parametrize("dtype", [np.float16, np.float32])
+def test_out_receives_the_same_numbers(shape, dtype):
+    x, gamma, beta, dy = make(shape, dtype)
+    y, cache = batch_norm_forward(x, gamma, beta)
+    work = cache.x_hat.dtype
+    out = np.empty(shape, dtype), np.empty(shape, work)
+    y_out, cache_out = batch_norm_forward(x, gamma, beta, out=out)
+    assert y_out is out[0]
+    assert cache_out.x_hat is out[1]
+    dx = np.empty(shape, dtype)
+    gradients = batch_norm_backward(dy, cache_out, out=dx)
+    assert gradients[0] is dx
+    np.testing.assert_array_equal(y_out, y)
+    for a, b in zip(gradients, batch_norm_backward(dy, cache), strict=True):
+        np.testing.assert_array_equal(a, b)
+    fixed = (gamma, beta, beta, gamma)
+    assert batch_norm_inference(x, *fixed, out=out[0]) is out[0]
+    np.testing.assert_array_equal(out[0], batch_norm_inference(x, *fixed))
+
+
+@pytest.mark.parametrize(
+    ("make_out", "error", "match"),
+    [
+        (lambda x: x.tolist(), TypeError, "{} is a list"),
+        (lambda x: np.empty((2, 3)), ValueError, r"{} is float64 of shape \(2, 3\); .*\(4, 3\)"),
+        (lambda x: np.empty((4, 3), "f"), ValueError, "{} is float32 of shape"),
+        (lambda x: np.empty((3, 4)).T, ValueError, "{} .* not C-contiguous"),
+        (lambda x: np.broadcast_to(np.zeros((4, 3)), (4, 3)), ValueError, "{} .*read-only"),
+        (lambda x: x, ValueError, "{} shares memory"),
+        (lambda x: x[::-1][::-1], ValueError, "{} shares memory"),
+    ],
+)
+def test_bad_out(make_out, error, match):
+    x = np.arange(12.0).reshape(4, 3)
+    kept = x.copy()
+    out = make_out(x)
+    _, cache = batch_norm_forward(x, G, B)
+    with pytest.raises(error, match=match.format(r"out\[0\]")):
+        batch_norm_forward(x, G, B, out=(out, None))
+    with pytest.raises(error, match=match.format(r"out\[1\]")):
+        batch_norm_forward(x, G, B, out=(None, out))
+    with pytest.raises(error, match=match.format("out")):
+        batch_norm_backward(x, cache, out=out)
+    with pytest.raises(error, match=match.format("out")):
+        batch_norm_inference(x, G, B, B, G, out=out)
+    np.testing.assert_array_equal(x, kept)
+
+
+def test_outputs_may_not_overlap_each_other_nor_the_cache():
+    x = np.arange(12.0).reshape(4, 3)
+    out = np.empty((4, 3))
+    with pytest.raises(ValueError, match=r"out\[1\] shares memory"):
+        batch_norm_forward(x, G, B, out=(out, out))
+    _, cache = batch_norm_forward(x, G, B)
+    with pytest.raises(ValueError, match="out shares memory"):
+        batch_norm_backward(x, cache, out=cache.x_hat)
+
+
+@pytest.mark.parametrize("out", [np.empty((4, 3)), None, (None,), [None, None]])
+def test_out_of_the_forward_pass_is_a_pair(out):
+    with pytest.raises(TypeError, match=r"out is a \w+; expected a tuple of two"):
+        batch_norm_forward(X, G, B, out=out)
+
+
+def test_out_that_fails_keeps_the_inputs():
+    x = np.array([[1.0], [2.0]], np.float16)
+    with pytest.raises(ValueError, match=r"y reaches 1e\+05"):
+        batch_norm_forward(x, np.full(1, 1e5), np.zeros(1), out=(np.empty_like(x), None))
+    np.testing.assert_array_equal(x, [[1], [2]])
+
+
+# Precision of sums in short runs
+
+
+@pytest.mark.parametrize(
+    "kind", ["two values", "sorted", "one outlier", "lognormal", "first apart"]
+)
+@pytest.mark.parametrize("shape", [(64, 3), (4096, 3), (300_000, 1), (4, 3, 30_000)])
+@pytest.mark.parametrize("mean", [0, 1e6])
+def test_float32_sums_are_accurate_whatever_the_values(kind, shape, mean):
+    rng = np.random.default_rng(0)
+    x = rng.standard_normal(shape)
+    if kind == "two values":  # each square rounds alike, so that errors add up in one direction
+        x = np.where(x > 0, 0.7, -0.7)
+    elif kind == "sorted":
+        x.sort(axis=0)
+    elif kind == "one outlier":
+        x[-1] = 1e3
+    elif kind == "lognormal":
+        x = np.exp(2 * x)
+    elif kind == "first apart":
+        x[: len(x) // 8] += 100
+    x = (mean + x).astype(np.float32)
+    zero = np.zeros(shape[1], np.float32)
+    _, cache = batch_norm_forward(x, zero + 1, zero, eps=1e-12)
+    wide = x.astype(np.float64)
+    exact = (wide - along(wide.mean(axes(x)), x)) / np.sqrt(along(wide.var(axes(x)), x) + 1e-12)
+    error = np.abs(cache.x_hat - exact).max(axes(x))
+    assert (error <= 8 * FLOAT32_U * np.abs(exact).max(axes(x))).all()
+
+
+def test_squares_that_vanish_in_float32_are_summed_in_float64():
+    x = np.array([[1e-25], [3e-25]], np.float32)
+    y, _ = batch_norm_forward(x, np.ones(1, np.float32), np.zeros(1, np.float32), eps=0)
+    np.testing.assert_allclose(y, [[-1], [1]], rtol=1e-6)
+    assert population_statistics([1e3 * x])[1][0] == pytest.approx(2e-44, rel=0.1)
