@@ -29,7 +29,7 @@ TOGETHER = 8  # networks trained in one batched run
 RATES = {
     ("fashion-mnist", 0): {"without": 1.0, "with": 0.3},
     ("mnist-5k", 0): {"without": 3.0, "with": 10.0},
-    ("mnist-5k", 14): {"without": 1.0, "with": 1.0},
+    ("mnist-5k", 14): {"without": 1.0, "with": 3.0},
 }
 """The learning rates that the search found best, by data set and number of deformed copies."""
 
