@@ -316,12 +316,12 @@ def test_a_stored_run_is_that_of_todays_code_at_the_chosen_rate(name):
     assert "changes" not in origin.commit
     again = covariate_shift.drift_run(
         lr=run.lr, norm=covariate_shift.ARMS[arm], label="", init_std=std,
-        steps=40, one_step_at=(0,), seeds=(0,),
+        steps=20, one_step_at=(0,), seeds=(0,),
     )  # fmt: skip
     for field in ("wasserstein", "distance", "unit"):
         now, stored = getattr(again, field), getattr(run, field)
-        np.testing.assert_allclose(now[0], stored[0, :3], rtol=1e-3, atol=1e-6)
-    np.testing.assert_allclose(again.loss[0], run.loss[0, :40], rtol=1e-3)
+        np.testing.assert_allclose(now[0], stored[0, :2], rtol=5e-3, atol=1e-6)
+    np.testing.assert_allclose(again.loss[0], run.loss[0, :20], rtol=5e-3)
     np.testing.assert_allclose(again.scatter[0], run.scatter[0], rtol=1e-3)
     np.testing.assert_allclose(again.one_step_first[0, 0], run.one_step_first[0, 0], rtol=1e-3)
 
