@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.ticker import NullLocator, PercentFormatter
+from matplotlib.ticker import FuncFormatter, MaxNLocator, NullLocator, PercentFormatter
 
 from bnlab.plots import style
 from bnlab.results import FigureOne, ImageRows, RateSearch, Stability, t_interval
@@ -22,6 +22,7 @@ __all__ = [
 
 COLORS = {"without": style.PLAIN, "with": style.NORMALIZED}
 DASHES = {"without": "--", "with": "-"}
+THOUSANDS = FuncFormatter(lambda step, _: f"{step:,.0f}")
 
 
 def rate_search(result: RateSearch, *, ax: Axes | None = None) -> Axes:
@@ -67,7 +68,10 @@ def accuracy_in_training(
                 )  # fmt: skip
             panel.set(ylabel="test accuracy")
         early.set(xlim=(0, zoom), ylim=(0, 1))
+        early.xaxis.set_major_locator(MaxNLocator(5))
+        whole.xaxis.set_major_locator(MaxNLocator(5))
         whole.set(xlim=(0, result.steps[-1]), ylim=(low, None), xlabel="training steps")
+        whole.xaxis.set_major_formatter(THOUSANDS)
         whole.legend(loc="lower right")
         early.set_title(f"the first {zoom:,} steps", loc="left")
         whole.set_title("all steps", loc="left")
@@ -96,6 +100,7 @@ def input_percentiles(
             panel.set(ylabel="input")
             panel.set_title(f"{arm} normalization", loc="left", color=COLORS[arm])
         panel.set(xlim=(0, result.steps[-1]), xlabel="training steps")
+        panel.xaxis.set_major_formatter(THOUSANDS)
     return panels
 
 
@@ -138,7 +143,7 @@ def accuracy_gap(
         For each set of data its looks, shape (looks,), and the paired gaps, shape (seeds, looks).
     """
     colors = (style.GREEN, style.ROSE, style.OLIVE, style.GRAY)
-    with style.axes(ax, size=(6.4, 4.2)) as ax:
+    with style.axes(ax, size=(6.4, 5.0)) as ax:
         ax.axhline(0, color=style.THEORY, ls=":", lw=1.5)
         for (name, (steps, values)), color, dash in zip(
             gaps.items(), colors, ("-", "--", "-.", ":"), strict=False
@@ -154,7 +159,7 @@ def accuracy_gap(
         ax.yaxis.set_minor_locator(NullLocator())
         ax.set_xticks([100, 1000, 10_000, 50_000], ["100", "1,000", "10,000", "50,000"])
         ax.xaxis.set_minor_locator(NullLocator())
-        ax.legend(loc="upper right")
+        ax.legend(loc="lower left", bbox_to_anchor=(0, 1.0))
     return ax
 
 
