@@ -69,7 +69,7 @@ EXPERIMENT = LongExperiment(
     | {
         "seeds": [100, 101, 102],
         "arms": ["plain", "BN", "plain + all, rate x 1", "BN + all, rate x 1"],
-        "rates": [0.02, 0.04, 0.08, 0.16, 0.32, 0.64],
+        "rates": [0.01, 0.02, 0.04, 0.08, 0.16, 0.32],
         "validation": 10_000,
     },
     tasks=_tasks,

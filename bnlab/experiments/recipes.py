@@ -173,10 +173,10 @@ def checkpoints(steps: int) -> np.ndarray:
 
     Examples
     --------
-    >>> checkpoints(1500).tolist()
-    [75, 150, 225, 300, 375, 450, 600, 750, 900, 1050, 1200, 1350, 1500]
+    >>> checkpoints(800).tolist()
+    [50, 100, 150, 200, 300, 400, 500, 600, 700, 800]
     """
-    early, late = np.arange(1, 7) * steps / 20, np.arange(4, 11) * steps / 10
+    early, late = np.arange(1, 5) * steps / 16, np.arange(3, 9) * steps / 8
     return np.unique(np.concatenate([early, late]).round().astype(int).clip(1))
 
 
@@ -252,8 +252,8 @@ class Run:
         *,
         steps: int,
         seed: int,
-        batch_size: int = 64,
-        shard: int = 640,
+        batch_size: int = 32,
+        shard: int = 320,
         channels: Sequence[int] = (8, 16, 32),
         momentum: float = 0.9,
     ) -> None:
