@@ -64,6 +64,7 @@ from bnlab.results.inference_statistics import (
     StatisticsRace,
 )
 from bnlab.results.interval import Interval, t_interval
+from bnlab.results.making_it_fast import ErrorSweep, SpeedTable, Traffic
 from bnlab.results.minibatch_batchnorm import (
     BatchMakeup,
     CompanySpread,
@@ -107,6 +108,7 @@ __all__ = [
     "EigenvalueGap",
     "EnsembleHistory",
     "EpsSweep",
+    "ErrorSweep",
     "ExplosionRates",
     "FigureOne",
     "FoldOffsets",
@@ -148,6 +150,7 @@ __all__ = [
     "ShiftedDigits",
     "ShiftedFit",
     "Spectrum",
+    "SpeedTable",
     "Stability",
     "Stall",
     "StatisticsRace",
@@ -155,6 +158,7 @@ __all__ = [
     "TableDescent",
     "TableOptimizers",
     "TableRounding",
+    "Traffic",
     "WhiteningCost",
     "WhiteningSteps",
     "WidthRates",
