@@ -104,7 +104,7 @@ def test_response_norm_is_torchs_with_its_gradient():
 
 
 def test_test_images_are_standardized_like_the_training_images():
-    train, test = accelerating.images("mnist-5k", 14, "cpu")
+    train, test = accelerating.images("mnist-5k", 14, 5000)
     assert float(train.standardized(train.x).std()) == pytest.approx(1, abs=1e-4)
     assert (test.mean, test.std) == (train.mean, train.std)
     digits = data.load("mnist-5k").x[0].reshape(14, 2, 14, 2).mean(axis=(1, 3))
@@ -123,7 +123,7 @@ def test_two_recipes_of_one_seed_start_from_the_same_convolutions():
 def test_the_rate_decays_as_the_recipe_says():
     run = accelerating.begin(DIGITS, "BN + decay x 6", 0)
     run.advance(19)  # the rate of step 18 of 36: half way
-    assert run.optimizer.param_groups[0]["lr"] == pytest.approx(0.04 / 8)
+    assert run.optimizer.param_groups[0]["lr"] == pytest.approx(0.08 / 8)
     assert run.optimizer.param_groups[0]["weight_decay"] == 5e-4
     assert run.optimizer.param_groups[1].get("weight_decay") == 0
 
@@ -186,7 +186,7 @@ def test_tasks_and_merge_keep_arms_and_seeds_apart():
 
 def test_rates_are_chosen_without_the_test_images():
     train, chosen = accelerating_rates._images("mnist-5k", 14, 500, "cpu")
-    test = accelerating.images("mnist-5k", 14, "cpu")[1]
+    test = accelerating.images("mnist-5k", 14, 5000)[1]
     assert (len(train.y), len(chosen.y)) == (3500, 500)
     seen = {x.numpy().tobytes() for x in torch.cat([train.x, chosen.x])}
     assert sum(x.numpy().tobytes() in seen for x in test.x) <= 5  # a few digits occur twice
@@ -251,7 +251,7 @@ class TestStored:
 
 @pytest.mark.parametrize(
     ("name", "changes"),
-    [("accelerating", {}), ("accelerating_digits", {"data": "mnist-5k", "steps": 800})],
+    [("accelerating", {}), ("accelerating_digits", {"data": "mnist-5k"})],
 )
 def test_the_stored_runs_are_of_todays_configuration(name, changes):
     runs, origin = results.load(STORED / f"{name}.npz")
