@@ -82,6 +82,8 @@ def torch_layer(package, *, compiled: bool = False, kernels: bool = False):
             layer.weight.copy_(gamma)
             layer.bias.copy_(beta)
         frozen = kind[len(shape)](shape[1]).eval()
+        if compiled:
+            torch.compiler.reset()  # or the compiler gives up after a few shapes of one layer
         train = torch.compile(layer, dynamic=False) if compiled else layer
         infer = torch.compile(frozen, dynamic=False) if compiled else frozen
         leaf = x.clone().requires_grad_()
