@@ -69,12 +69,40 @@ def first(value):
 
 
 @compiled
-def finish(call, c, k, sum_d, sum_dd):
-    """Turn the sums of d = x - k and of d * d into the statistics of feature c."""
-    m = call.n * call.s
-    array(call.mean, call.c, F64)[c] = k + sum_d / m
+def statistics(k, sum_d, sum_dd, m):
+    """Return mean and biased variance from the sums of d = x - k and of d * d."""
     var = (sum_dd - sum_d * sum_d / m) / m
-    array(call.var, call.c, F64)[c] = 0.0 if var < 0 else var
+    return k + sum_d / m, 0.0 if var < 0 else var
+
+
+@compiled
+def affine(mean, inv_std, gamma, beta, dtype):
+    """Return the numbers of y = (x - coarse) * scale + shift for one feature."""
+    coarse, scale = dtype(mean), inv_std * gamma
+    fine = mean - coarse if np.isfinite(mean) else 0.0
+    return coarse, dtype(scale), dtype(beta - fine * scale)
+
+
+@compiled
+def gradient(mean, inv_std, gamma, sum_dy, sum_dy_c, m, dtype):
+    """Return the numbers of dx = scale * ((dy - shift) - (x - coarse) * slope) for one feature.
+
+    dx = gamma / s * (dy - mean(dy) - (x - mean) * mean(dy * (x - mean)) / s^2), where what coarse
+    lacks of the mean has gone into the shift.
+    """
+    coarse, slope = dtype(mean), sum_dy_c / m * inv_std * inv_std
+    return coarse, dtype(sum_dy / m - (mean - coarse) * slope), dtype(slope), dtype(inv_std * gamma)
+
+
+@compiled
+def features(address, call, dtype, otherwise):
+    """Return the C values at an address in float64, or one that stands for each if there are none."""
+    values = np.empty(call.c)
+    if address == 0:
+        values[:] = otherwise
+    else:
+        values[:] = array(address, call.c, dtype)
+    return values
 
 
 @compiled
@@ -88,40 +116,3 @@ def move(call, dtype):
     for c in range(call.c):
         running_mean[c] = old * running_mean[c] + new * mean[c]
         running_var[c] = old * running_var[c] + new * (var[c] * (m / (m - 1)))
-
-
-@compiled
-def affine(call, c, dtype):
-    """Return the numbers of y = (x - coarse) * scale + shift for feature c."""
-    mean = array(call.mean, call.c, F64)[c]
-    scale = 1 / np.sqrt(array(call.var, call.c, F64)[c] + call.eps)
-    if call.gamma != 0:
-        scale *= array(call.gamma, call.c, dtype)[c]
-    shift = 0.0
-    if call.beta != 0:
-        shift = F64(array(call.beta, call.c, dtype)[c])
-    coarse = dtype(mean)
-    if np.isfinite(mean):
-        shift -= (mean - coarse) * scale
-    return coarse, dtype(scale), dtype(shift)
-
-
-@compiled
-def finish_gradient(call, c, sum_dy, sum_dy_c, dtype):
-    """Store dgamma and dbeta of feature c from the sums of dy and dy * (x - mean); prepare dx.
-
-    dx = gamma / s * (dy - mean(dy) - (x - mean) * mean(dy * (x - mean)) / s^2). With both means in
-    two parts it is scale * (dy - coarse_dy + rest - (x - coarse) * slope): return these numbers.
-    """
-    m = call.n * call.s
-    mean = array(call.mean, call.c, F64)[c]
-    inv_std = 1 / np.sqrt(array(call.var, call.c, F64)[c] + call.eps)
-    scale = inv_std
-    if call.gamma != 0:
-        scale *= array(call.gamma, call.c, dtype)[c]
-    array(call.dgamma, call.c, dtype)[c] = sum_dy_c * inv_std
-    array(call.dbeta, call.c, dtype)[c] = sum_dy
-    mean_dy, slope = sum_dy / m, sum_dy_c / m * inv_std * inv_std
-    coarse, coarse_dy = dtype(mean), dtype(mean_dy)
-    rest = (coarse_dy - mean_dy) + (mean - coarse) * slope
-    return coarse, coarse_dy, dtype(rest), dtype(slope), dtype(scale)

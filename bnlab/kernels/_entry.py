@@ -52,7 +52,7 @@ def run(kind: str, dtype: type, threads: int, **fields: float) -> None:
         call.steps = sum(steps)
         fork(together, ctypes.byref(call), threads, 0)
     else:
-        work = np.empty((2 * blocks_of.py_func(call.n, call.c) + 5) * call.c)
+        work = np.empty((2 * blocks_of.py_func(call.n, call.c) + 4) * call.c)
         call.work = work.ctypes.data
         for step in steps:
             call.next, call.steps = 0, step

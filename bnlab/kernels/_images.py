@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import numpy as np
+
 from bnlab.kernels._call import (
     F64,
     GRADIENT,
@@ -10,9 +12,10 @@ from bnlab.kernels._call import (
     array,
     compiled,
     compiled_sum,
-    finish,
-    finish_gradient,
+    features,
     first,
+    gradient,
+    statistics,
     take,
 )
 
@@ -43,48 +46,49 @@ def _normalize(x, y, coarse, scale, shift):
 
 
 @compiled
-def _gradient(x, dy, dx, coarse, coarse_dy, rest, slope, scale):
+def _gradient(x, dy, dx, coarse, shift, slope, scale):
     for i in range(x.size):
-        dx[i] = scale * ((dy[i] - coarse_dy) + rest - (x[i] - coarse) * slope)
+        dx[i] = scale * ((dy[i] - shift) - (x[i] - coarse) * slope)
 
 
 @compiled
-def _forward(call, c, x, y, dtype):
-    if call.steps & SUMS:
-        k = first(x[0, c, 0])
-        sum_d = sum_dd = 0.0
-        for n in range(call.n):
-            d, dd = _sums(x[n, c], k)
-            sum_d += d
-            sum_dd += dd
-        finish(call, c, k, sum_d, sum_dd)
-    coarse, scale, shift = affine(call, c, dtype)
-    for n in range(call.n):
-        _normalize(x[n, c], y[n, c], coarse, scale, shift)
-
-
-@compiled
-def _backward(call, c, x, dy, dx, dtype):
-    mean = array(call.mean, call.c, F64)[c]
-    sum_dy = sum_dy_c = 0.0
-    for n in range(call.n):
-        g, gc = _dsums(x[n, c], dy[n, c], mean)
-        sum_dy += g
-        sum_dy_c += gc
-    coarse, coarse_dy, rest, slope, scale = finish_gradient(call, c, sum_dy, sum_dy_c, dtype)
-    for n in range(call.n):
-        _gradient(x[n, c], dy[n, c], dx[n, c], coarse, coarse_dy, rest, slope, scale)
+def _moments(x, c):
+    """Return mean and biased variance of channel c."""
+    k = first(x[0, c, 0])
+    sum_d = sum_dd = 0.0
+    for i in range(len(x)):
+        d, dd = _sums(x[i, c], k)
+        sum_d += d
+        sum_dd += dd
+    return statistics(k, sum_d, sum_dd, len(x) * x.shape[2])
 
 
 @compiled
 def images(call, pointer, dtype):
     """Take channels until none is left, each from its sums to its last value."""
-    shape = (call.n, call.c, call.s)
+    shape, n = (call.n, call.c, call.s), call.n
     x, out = array(call.x, shape, dtype), array(call.out, shape, dtype)
+    mean, var = array(call.mean, call.c, F64), array(call.var, call.c, F64)
+    gamma, beta = features(call.gamma, call, dtype, 1.0), features(call.beta, call, dtype, 0.0)
     c = take(pointer)
     while c < call.c:
+        if call.steps & SUMS:
+            mean[c], var[c] = _moments(x, c)
+        inv_std = 1 / np.sqrt(var[c] + call.eps)
         if call.steps & GRADIENT:
-            _backward(call, c, x, array(call.dy, shape, dtype), out, dtype)
+            dy = array(call.dy, shape, dtype)
+            sum_dy = sum_dy_c = 0.0
+            for i in range(n):
+                g, gc = _dsums(x[i, c], dy[i, c], mean[c])
+                sum_dy += g
+                sum_dy_c += gc
+            array(call.dbeta, call.c, dtype)[c] = sum_dy
+            array(call.dgamma, call.c, dtype)[c] = sum_dy_c * inv_std
+            numbers = gradient(mean[c], inv_std, gamma[c], sum_dy, sum_dy_c, n * call.s, dtype)
+            for i in range(n):
+                _gradient(x[i, c], dy[i, c], out[i, c], *numbers)
         else:
-            _forward(call, c, x, out, dtype)
+            coarse, scale, shift = affine(mean[c], inv_std, gamma[c], beta[c], dtype)
+            for i in range(n):
+                _normalize(x[i, c], out[i, c], coarse, scale, shift)
         c = take(pointer)

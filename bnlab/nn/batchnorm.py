@@ -26,33 +26,35 @@ class _Layer(_BatchNorm):
         if isinstance(input, Proxy):  # torch.fx is tracing: stay one node, as the layers of torch
             tracer = input.tracer
             return tracer.create_proxy("call_module", tracer.path_of_module(self), (input,), {})
-        self._check_input(input)
-        batch = self.training or (self.running_mean is None and self.running_var is None)
-        tracking = self.training and self.track_running_stats
-        running = self.running_mean, self.running_var
-        if self.training and not self.track_running_stats:
-            running = None, None  # kept, if someone set them, but not moved
-        y = batch_norm(
-            input, *running, self.weight, self.bias, batch, self._weight_of_new_batch(), self.eps
-        )
+        mean, var, weight, bias = self.running_mean, self.running_var, self.weight, self.bias
+        self._check_input(input, mean, weight, bias)
+        training = self.training
+        tracking = training and self.track_running_stats
+        batch = training or (mean is None and var is None)
+        if training and not tracking:
+            mean, var = None, None  # kept, if someone set them, but not moved
+        momentum = self.momentum
+        if momentum is None:
+            momentum = self._weight_of_new_batch()
+        y = batch_norm(input, mean, var, weight, bias, batch, momentum, self.eps)
         # Last, so that a batch that was refused does not count.
-        if tracking and self.num_batches_tracked is not None:
-            self.num_batches_tracked.add_(1)
+        if tracking and (count := self.num_batches_tracked) is not None:
+            count.add_(1)
         return y
 
     def _weight_of_new_batch(self) -> float | Tensor:
-        if self.momentum is not None:
-            return self.momentum
         if self.num_batches_tracked is None:
             return 0.0
         # The n-th batch enters the average of all n with weight 1/n. As a tensor it can be compiled.
         return 1 / (self.num_batches_tracked + 1).double()
 
-    def _check_input(self, input: Tensor) -> None:
+    def _check_input(
+        self, input: Tensor, mean: Tensor | None, weight: Tensor | None, bias: Tensor | None
+    ) -> None:
         check_tensor("input", input)
         self._check_input_dim(input)
         # Nothing else would notice: there is no tensor of C values to compare with.
-        nothing = self.weight is None and self.bias is None and self.running_mean is None
+        nothing = weight is None and bias is None and mean is None
         if nothing and input.shape[1] != self.num_features:
             raise RuntimeError(
                 f"input has shape {tuple(input.shape)}, {input.shape[1]} features on axis 1; "
