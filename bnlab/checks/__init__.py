@@ -57,6 +57,12 @@ from bnlab.checks.inference_statistics import (
     keras_momentum,
     pooled_statistics,
 )
+from bnlab.checks.making_it_fast import (
+    attainable_speed,
+    fastest_time,
+    gradient_in_place,
+    merge_moments,
+)
 from bnlab.checks.minibatch_batchnorm import (
     eps_output_std,
     identity_parameters,
@@ -74,6 +80,7 @@ from bnlab.checks.naive_failure import (
 
 __all__ = [
     "Verdict",
+    "attainable_speed",
     "best_step",
     "bias_growth",
     "bias_with_beta",
@@ -85,9 +92,11 @@ __all__ = [
     "eps_output_std",
     "equilibrium_length",
     "factor_for_images",
+    "fastest_time",
     "fold_convolution",
     "fold_pair",
     "frozen_gradient",
+    "gradient_in_place",
     "gradient_through_mean",
     "gradient_through_statistics",
     "growth_per_layer",
@@ -97,6 +106,7 @@ __all__ = [
     "map_counts",
     "maps_backward",
     "mean_over_training",
+    "merge_moments",
     "minibatch_backward",
     "minibatch_forward",
     "most_extreme_batch",

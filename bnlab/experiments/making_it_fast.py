@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tracemalloc
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -10,9 +11,27 @@ import numpy as np
 
 from bnlab.experiments import _traffic
 from bnlab.reference import batch_norm_backward, batch_norm_forward
-from bnlab.results import Traffic
+from bnlab.results import SpeedTable, Traffic, text_table
 
-__all__ = ["FORMS", "Form", "batch", "floor_bytes", "growth_exponent", "intensity", "traffic"]
+__all__ = [
+    "AIMS",
+    "FORMS",
+    "STORED",
+    "Aim",
+    "Form",
+    "aims_table",
+    "batch",
+    "floor_bytes",
+    "floor_ratio",
+    "growth_exponent",
+    "intensity",
+    "peak_memory",
+    "ratio_table",
+    "traffic",
+]
+
+STORED = "making_it_fast_speed.npz"  # written by: python -m benchmarks --save book/results/STORED
+BOTH = "forward + backward"
 
 
 @dataclass(frozen=True)
@@ -188,3 +207,103 @@ def growth_exponent(sizes: np.ndarray, times: np.ndarray) -> float:
     2.0
     """
     return np.polyfit(np.log(sizes), np.log(times), 1)[0]
+
+
+def peak_memory(form: str, *, shape: Sequence[int] = (4096, 256)) -> float:
+    """Return the most memory that a form takes for itself at one time, in arrays of the size of x.
+
+    Examples
+    --------
+    >>> peak_memory("textbook") > peak_memory("in place")
+    True
+    """
+    x, gamma, beta, dy = batch(shape)
+    tracemalloc.start()
+    try:
+        _, saved = FORMS[form].forward(x, gamma, beta)
+        FORMS[form].backward(dy, saved)
+        return tracemalloc.get_traced_memory()[1] / x.nbytes
+    finally:
+        tracemalloc.stop()
+
+
+def floor_ratio(table: SpeedTable, contestant: str, *, threads: int) -> np.ndarray:
+    """Return, for each shape, the share of the time that five array transfers alone would take.
+
+    A transfer is timed by a copy, of an array of the same size and in the same run.
+    """
+    times = table.of(table.milliseconds, contestant, BOTH, threads)
+    speed = table.bandwidth[table.threads.index(threads)]
+    return np.array([1e3 * floor_bytes(s) for s in table.shapes]) / speed / times
+
+
+def ratio_table(
+    table: SpeedTable, names: Sequence[str], *, kind: str = BOTH, threads: int = 1
+) -> str:
+    """Write the ratios of some contestants as text, a column for each shape."""
+    columns = {"": names}
+    for j, shape in enumerate(table.shapes):
+        cells = [table.of(table.ratio, name, kind, threads)[j] for name in names]
+        columns[_size(shape)] = ["–" if np.isnan(v) else f"{v:.2f}" for v in cells]
+    return text_table(columns)
+
+
+@dataclass(frozen=True)
+class Aim:
+    """A ratio to torch native, forward and backward, that was to be reached."""
+
+    contestant: str
+    most: float
+    shapes: Callable[[tuple[int, ...]], bool]
+    where: str
+    mean: bool = False  # the geometric mean over the shapes, instead of each of them
+
+
+def _small(shape: tuple[int, ...]) -> bool:
+    return shape == (60, 100)
+
+
+AIMS = (
+    Aim("bnlab.reference", 0.8, _small, "at 60×100"),
+    Aim("bnlab.reference", 3.0, lambda s: not _small(s), "elsewhere"),
+    Aim("bnlab.nn", 2.0, lambda s: True, "everywhere"),
+    Aim("bnlab.nn, compiled", 0.75, lambda s: len(s) > 2, "for images"),
+    Aim("bnlab.nn, compiled", 2.6, lambda s: len(s) == 2, "elsewhere"),
+    Aim("bnlab.nn, kernels", 1.0, lambda s: True, "everywhere"),
+    Aim("bnlab.nn, kernels", 0.5, lambda s: True, "geometric mean", mean=True),
+)
+
+
+def aims_table(table: SpeedTable) -> tuple[str, int]:
+    """Say of each aim whether it is reached with each number of threads; count those that always are.
+
+    Returns
+    -------
+    (str, int)
+    """
+    columns = {
+        "": [aim.contestant for aim in AIMS],
+        " ": [aim.where for aim in AIMS],
+        "at most": [f"{aim.most:g}" for aim in AIMS],
+    }
+    reached = np.ones(len(AIMS), bool)
+    for threads in table.threads:
+        found = np.array([_value(aim, table, threads) for aim in AIMS])
+        held = found <= [aim.most for aim in AIMS]
+        cells = [
+            f"{v:.2f} {'reached' if h else 'not reached'}" for v, h in zip(found, held, strict=True)
+        ]
+        columns[f"{threads} thread{'s' if threads > 1 else ''}"] = cells
+        reached &= held
+    return text_table(columns), int(reached.sum())
+
+
+def _value(aim: Aim, table: SpeedTable, threads: int) -> float:
+    """Return the largest ratio of the aim's shapes, or their geometric mean."""
+    chosen = [aim.shapes(shape) for shape in table.shapes]
+    ratio = table.of(table.ratio, aim.contestant, BOTH, threads)[chosen]
+    return float(np.exp(np.log(ratio).mean()) if aim.mean else ratio.max())
+
+
+def _size(shape: tuple[int, ...]) -> str:
+    return "×".join(map(str, shape))

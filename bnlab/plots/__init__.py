@@ -72,6 +72,13 @@ from bnlab.plots.inference_statistics import (
     statistics_race,
     tracking_error,
 )
+from bnlab.plots.making_it_fast import (
+    memory_traffic,
+    roofline,
+    speed_growth,
+    speed_ratios,
+    sum_errors,
+)
 from bnlab.plots.minibatch_batchnorm import (
     batch_makeup,
     company_spread,
@@ -122,6 +129,7 @@ __all__ = [
     "jacobians",
     "largest_values",
     "library_twins",
+    "memory_traffic",
     "mode_gradients",
     "naive_bias",
     "naive_scale",
@@ -139,6 +147,7 @@ __all__ = [
     "recipe_curves",
     "recipe_effects",
     "recipe_rates",
+    "roofline",
     "root_of_variance",
     "rounding_error",
     "rounding_sweep",
@@ -148,9 +157,12 @@ __all__ = [
     "shifted_fit",
     "sigmoid_depth",
     "spectrum",
+    "speed_growth",
+    "speed_ratios",
     "stall",
     "statistics_race",
     "steps_and_condition",
+    "sum_errors",
     "table_descent",
     "tracking_error",
     "unit_stability",
