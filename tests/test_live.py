@@ -18,13 +18,14 @@ from bnlab.experiments import cup_game, feature_scaling, gradient_flow, sampling
 BOOK = Path(__file__).parents[1] / "book"
 LIVE = BOOK / "assets" / "live"
 FIGURES = sorted(path.stem for path in LIVE.glob("*.js") if path.stem != "core")
+DATA = sorted(f"data/{path.stem}" for path in LIVE.glob("data/*.js"))
 
 
 @pytest.fixture(scope="module")
 def browser():
     with chromium() as driver:
         driver.get("about:blank")
-        for script in ("core", *FIGURES):
+        for script in ("core", *DATA, *FIGURES):
             driver.execute_script((LIVE / f"{script}.js").read_text(encoding="utf-8"))
         yield driver
 
@@ -490,6 +491,39 @@ def test_batch_variance(compute, source, m):
     assert biased["expected"] == pytest.approx((m - 1) / m)
     counts = np.histogram(z, bins=40, range=(0, 4))[0]
     assert [b["count"] for b in data["bars"]] == counts.tolist()
+
+
+@pytest.mark.parametrize(
+    ("kind", "look", "learned"),
+    [("per map", 15, 8), ("per activation", 40, 72), ("per image and map", 256, 8)],
+)
+def test_shared_mean(compute, kind, look, learned):
+    data = compute("shared-mean", images=3, maps=4, side=3, kind=kind, look=look)
+    x = np.array([cell["x"] for cell in data["cells"]]).reshape(3, 4, 3, 3)
+    chosen = (look - 1) % x.size
+    assert data["chosen"] == chosen
+    n, c, h, w = np.unravel_index(chosen, x.shape)
+    group = {
+        "per map": np.s_[:, c],
+        "per activation": np.s_[:, c, h, w],
+        "per image and map": np.s_[n, c],
+    }[kind]
+    shares = np.zeros(x.shape, dtype=bool)
+    shares[group] = True
+    assert data["shares"] == shares.ravel().tolist()
+    values = x[group].reshape(-1, 1)
+    x_hat = bnlab.batch_norm_forward(values, np.ones(1), np.zeros(1))[0]
+    place = np.flatnonzero(shares).tolist().index(chosen)
+    np.testing.assert_allclose(
+        [data["mean"], data["variance"], data["normalized"]],
+        [values.mean(), values.var(), x_hat[place, 0]],
+        rtol=1e-9,
+    )
+    assert (data["count"], data["means"]) == (values.size, x.size // values.size)
+    assert data["learned"] == learned
+    if kind == "per map":  # the layer's own result
+        y = bnlab.batch_norm_forward(x, np.ones(4), np.zeros(4))[0]
+        assert data["normalized"] == pytest.approx(y.ravel()[chosen])
 
 
 @pytest.mark.parametrize(("power", "speed", "m"), [(-1, 0.01, 16), (-0.5, 0.03, 2), (0, 0.02, 9)])
