@@ -144,6 +144,7 @@ class TestCost:
         points = [(n, d) for sweep in full_whitening.SWEEPS.values() for n, d in sweep]
         np.testing.assert_array_equal(np.array([cost.rows, cost.features]).T, points)
         assert len(cost.full) == origin.config["repeats"] >= 9
+        assert "changes" not in origin.commit
         assert origin.machine
         assert origin.duration > 0
 
