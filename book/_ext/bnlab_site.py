@@ -89,7 +89,7 @@ def fill_chapter_map(app, doctree, docname) -> None:
     for place in doctree.findall(
         lambda node: "chapter-map" in getattr(node, "attributes", {}).get("classes", ())
     ):
-        chapters = nodes.enumerated_list(enumtype="arabic", prefix="", suffix=".")
+        chapters, expected = None, 0
         for name in sorted(filter(CHAPTER.match, app.env.found_docs)):
             question = next(app.env.get_doctree(name).findall(nodes.strong), None)
             if question is None:
@@ -100,8 +100,34 @@ def fill_chapter_map(app, doctree, docname) -> None:
                 "", app.env.titles[name].astext(), refuri=address, internal=True
             )
             text = nodes.paragraph("", "", title, nodes.Text(f". {question.astext()}"))
+            number = int(name[:2])
+            if number != expected:  # after a gap: a chapter that is not written yet
+                chapters = nodes.enumerated_list(enumtype="arabic", prefix="", suffix=".", start=number)
+                place += chapters
             chapters += nodes.list_item("", text)
-        place += chapters
+            expected = number + 1
+
+
+def number_chapters(app, env) -> list[str]:
+    """Number each chapter, its sections and its figures by its file name: 14_name is Chapter 14.
+
+    Sphinx counts the chapters that exist, so that a missing one would shift all that follow.
+    """
+    moved = []
+    for name, numbers in env.toc_secnumbers.items():
+        if not CHAPTER.match(name):
+            continue
+        number, counted = int(name[:2]), numbers[""][0]
+        if number == counted:
+            continue
+        moved.append(name)
+        for table in (numbers, *env.toc_fignumbers.get(name, {}).values()):
+            table.update({anchor: (number, *rest) for anchor, (_, *rest) in table.items()})
+        entries = [env.titles[name], *env.tocs[name].findall(nodes.reference)]
+        for entry in entries:
+            if "secnumber" in entry:
+                entry["secnumber"] = (number, *entry["secnumber"][1:])
+    return moved
 
 
 # ---- pages -----------------------------------------------------------------------------------------------------------
@@ -168,6 +194,7 @@ def setup(app) -> dict:
     app.add_directive("local-commands", LocalCommands)
     app.add_directive("chapter-map", ChapterMap)
     app.connect("config-inited", apply_address)
+    app.connect("env-get-updated", number_chapters, priority=900)  # after Sphinx has counted
     app.connect("env-updated", lambda app, env: [env.config.root_doc])  # its map may have changed
     app.connect("doctree-resolved", fill_chapter_map)
     app.connect("html-page-context", add_live_scripts)
