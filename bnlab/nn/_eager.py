@@ -31,8 +31,9 @@ class Statistics(NamedTuple):
 
     coarse: Tensor
     fine: Tensor
-    var: Tensor
+    sum_cc: Tensor
     inv_std: Tensor
+    scale: Tensor
 
 
 def forward(
@@ -40,18 +41,24 @@ def forward(
 ) -> tuple[Tensor, Statistics]:
     """Return y and the statistics of the batch."""
     x = _plain(input)
-    m = _number(x.numel() // x.shape[1], x.dtype)
-    coarse = _total([_sum(x_s) for (x_s,) in _slices(x)]) / m
-    y = torch.empty_like(x)
-    fine = _total([_sum(torch.sub(x_s, coarse, out=c)) for x_s, c in _slices(x, y)]) / m
-    # An infinite mean is no less infinite for the NaN that it leaves.
-    fine.nan_to_num_(0.0, torch.inf, -torch.inf)
-    var = _total([_sum(c.sub_(fine) * c) for (c,) in _slices(y)]) / m
-    inv_std = _inv_std(var, eps)
-    scale, beta = _scale(inv_std, gamma, x), _aligned(beta, x)
-    for (c,) in _slices(y):
-        _affine(c, scale, beta)
-    return _restored(y, input), Statistics(coarse, fine, var, inv_std)
+    gamma, beta, m = _aligned(gamma, x), _aligned(beta, x), x.numel() // x.shape[1]
+    if _is_small(x):
+        coarse = _sum(x) / _number(m, x.dtype)
+        y = x - coarse
+        fine = _residual(_sum(y), m)
+        y.sub_(fine)
+        batch = _statistics(coarse, fine, _sum(y * y), gamma, m, eps)
+        _affine(y, batch.scale, beta)
+    else:
+        y = torch.empty_like(x)
+        coarse = _total(_sum(x_s) for (x_s,) in _slices(x)) / m
+        sum_c = _total(_sum(torch.sub(x_s, coarse, out=c)) for x_s, c in _slices(x, y))
+        fine = _residual(sum_c, m)
+        sum_cc = _total(_sum(c.sub_(fine) * c) for (c,) in _slices(y))
+        batch = _statistics(coarse, fine, sum_cc, gamma, m, eps)
+        for (c,) in _slices(y):
+            _affine(c, batch.scale, beta)
+    return _restored(y, input), batch
 
 
 def backward(
@@ -59,18 +66,38 @@ def backward(
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Return dx, dgamma and dbeta: dx = gamma / s * (dy - mean(dy) - c * mean(dy * c) / s^2)."""
     x, dy = _plain(input), _plain(dy)
+    coarse, fine, _, inv_std, scale = batch
     m = x.numel() // x.shape[1]
-    coarse, fine, _, inv_std = batch
-    dx = torch.empty_like(x)
-    sums_dy_c = [
-        _sum(torch.sub(x_s, coarse, out=c).sub_(fine) * dy_s) for x_s, dy_s, c in _slices(x, dy, dx)
-    ]
-    dbeta = _total([_sum(dy_s) for (dy_s,) in _slices(dy)])
-    dgamma = _total(sums_dy_c) * inv_std
-    mean_dy, slope, scale = dbeta / _number(m, x.dtype), dgamma * inv_std, _scale(inv_std, gamma, x)
-    for dy_s, c in _slices(dy, dx):
-        torch.addcmul(dy_s, c, slope, value=-1 / m, out=c).sub_(mean_dy).mul_(scale)
+    if _is_small(x):
+        c = (x - coarse).sub_(fine)
+        dbeta, dgamma = _sum(dy), _sum(dy * c) * inv_std
+        slope = dgamma * inv_std
+        mean_dy = dbeta / _number(m, x.dtype)
+        dx = torch.addcmul(dy, c, slope, value=-1 / m, out=c).sub_(mean_dy).mul_(scale)
+    else:
+        dx = torch.empty_like(x)
+        dbeta = _total(_sum(dy_s) for (dy_s,) in _slices(dy))
+        sum_dy_c = _total(
+            _sum(torch.sub(x_s, coarse, out=c).sub_(fine) * dy_s)
+            for x_s, dy_s, c in _slices(x, dy, dx)
+        )
+        dgamma = sum_dy_c * inv_std
+        slope, mean_dy = dgamma * inv_std, dbeta / m
+        for dy_s, c in _slices(dy, dx):
+            torch.addcmul(dy_s, c, slope, value=-1 / m, out=c).sub_(mean_dy).mul_(scale)
     return _restored(dx, input), _flat(dgamma), _flat(dbeta)
+
+
+def _residual(sum_c: Tensor, m: int) -> Tensor:
+    # An infinite mean is no less infinite for the NaN that it leaves.
+    return (sum_c / _number(m, sum_c.dtype)).nan_to_num_(0.0, torch.inf, -torch.inf)
+
+
+def _statistics(
+    coarse: Tensor, fine: Tensor, sum_cc: Tensor, gamma: Tensor | None, m: int, eps: float
+) -> Statistics:
+    inv_std = torch.add(_number(eps, sum_cc.dtype), sum_cc, alpha=1 / m).rsqrt_()
+    return Statistics(coarse, fine, sum_cc, inv_std, inv_std if gamma is None else inv_std * gamma)
 
 
 def move(
@@ -81,17 +108,15 @@ def move(
     momentum: float | Tensor,
 ) -> None:
     """Move the running statistics in place, the variance to the unbiased one."""
-    m = x.numel() // x.shape[1]
-    coarse, fine, var = (_flat(value) for value in batch[:3])
-    simple = (
-        running_mean.dtype == running_var.dtype == var.dtype and running_mean.shape == var.shape
-    )
-    if simple and isinstance(momentum, float):
+    free = x.numel() // x.shape[1] - 1  # degrees of freedom
+    coarse, fine, sum_cc = _flat(batch.coarse), _flat(batch.fine), _flat(batch.sum_cc)
+    dtype = coarse.dtype
+    if type(momentum) is float and running_mean.dtype is running_var.dtype is dtype:
         running_mean.lerp_(coarse, momentum).add_(fine, alpha=momentum)
-        running_var.lerp_(var, momentum).add_(var, alpha=momentum / (m - 1))
+        running_var.mul_(_number(1 - momentum, dtype)).add_(sum_cc, alpha=momentum / free)
     else:
         move_one(running_mean, coarse.double() + fine, momentum)
-        move_one(running_var, var.double() * (m / (m - 1)), momentum)
+        move_one(running_var, sum_cc.double() / free, momentum)
 
 
 def inference(
@@ -112,8 +137,8 @@ def inference_backward(
     """Return dx = gamma / s * dy, dgamma and dbeta for given statistics."""
     x, dy = _plain(input), _plain(dy)
     mean, inv_std = _constants(x, mean, var, eps)
-    dbeta = _total([_sum(dy_s) for (dy_s,) in _slices(dy)])
-    dgamma = _total([_sum((x_s - mean).mul_(dy_s)) for x_s, dy_s in _slices(x, dy)]) * inv_std
+    dbeta = _total(_sum(dy_s) for (dy_s,) in _slices(dy))
+    dgamma = _total(_sum((x_s - mean).mul_(dy_s)) for x_s, dy_s in _slices(x, dy)) * inv_std
     dx = _restored(dy * _scale(inv_std, gamma, x), input)
     return dx, _flat(dgamma), _flat(dbeta)
 
@@ -181,21 +206,22 @@ def _sum(x: Tensor) -> Tensor:
     return x.sum((0, *range(2, x.dim())), keepdim=True)
 
 
-def _total(sums: Sequence[Tensor]) -> Tensor:
-    """Add up, in float64 unless there is nothing to add."""
-    if len(sums) == 1:
-        return sums[0]
-    total = sums[0].double()
-    for value in sums[1:]:
+def _total(sums: Iterable[Tensor]) -> Tensor:
+    """Add up in float64."""
+    first, *rest = sums
+    total = first.double()
+    for value in rest:
         total += value
-    return total.to(sums[0].dtype)
+    return total.to(first.dtype)
+
+
+def _is_small(x: Tensor) -> bool:
+    return x.numel() <= (_SERIAL if x.shape[1] == 1 else _SLICE)
 
 
 def _slices(*tensors: Tensor) -> Iterable[tuple[Tensor, ...]]:
     """Return the batch as slices of rows, the same slices for every number of threads."""
     first = tensors[0]
     most = _SERIAL if first.shape[1] == 1 else _SLICE
-    if first.numel() <= most:
-        return (tensors,)
     rows = max(1, most * len(first) // first.numel())
     return zip(*(t.split(rows) for t in tensors), strict=True)

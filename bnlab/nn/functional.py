@@ -140,7 +140,10 @@ def _compute(
     eps: float,
 ) -> Tensor:
     """Do what batch_norm does, in :mod:`_eager` or :mod:`_fused`."""
-    gamma, beta = (v if v is None or v.dim() == 1 else v.reshape(-1) for v in (gamma, beta))
+    if gamma is not None and gamma.dim() != 1:
+        gamma = gamma.reshape(-1)
+    if beta is not None and beta.dim() != 1:
+        beta = beta.reshape(-1)
     x = _general.dense(x, like=x)
     if not training:
         return _DirectInference.apply(x, gamma, beta, *_copies(running_mean, running_var), eps)
