@@ -84,13 +84,22 @@ class TestWorth:
     def test_independent_values_would_count_in_full(self):
         rng = np.random.default_rng(0)
         maps = rng.normal(size=(400, 2, 50))
-        positions, rho, theory, measured = experiments._worth(
-            maps, rng.integers(400, size=(4000, 20))
-        )
+        chosen = rng.integers(400, size=(4000, 20))
+        positions, rho, pattern, theory, measured = experiments._worth(maps, chosen)
         assert positions == 50
         assert rho == pytest.approx(1 / 50, rel=0.2)
+        assert pattern < 0.01
         assert theory == pytest.approx(20 * 50, rel=0.2)
         assert measured == pytest.approx(theory, rel=0.1)
+
+    def test_a_pattern_that_all_images_share_makes_values_worth_more(self):
+        rng = np.random.default_rng(0)
+        noise, pattern = rng.normal(size=(400, 2, 50)), 2 * rng.normal(size=(1, 1, 50))
+        chosen = rng.integers(400, size=(4000, 20))
+        alone, both = (experiments._worth(x, chosen) for x in (noise, noise + pattern))
+        share = (pattern.var() + 1 / 400) / (pattern.var() + 1)  # the mean of the noise remains
+        assert both[2] == pytest.approx(share, rel=0.02)
+        assert both[4] == pytest.approx(alone[4] * (1 + pattern.var()), rel=0.05)
 
 
 class TestTwins:

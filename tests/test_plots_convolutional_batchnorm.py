@@ -33,6 +33,7 @@ WORTH = results.EffectiveBatch(
     images=10,
     positions=np.array([16, 4]),
     intraclass=np.full((2, 2), 0.1),
+    pattern=np.full((2, 2), 0.2),
     theory=np.full((2, 2), 100.0),
     measured=np.array([[40.0, 90.0], [90.0, 40.0]]),
 )

@@ -259,12 +259,13 @@ def effective_batch(
         model = models.convnet(channels=channels, norm=bnlab.nn.BatchNorm2d, seed=seed)
         chosen = np.random.default_rng(seed).integers(len(x), size=(draws, images))
         rows.append([_worth(maps, chosen) for maps in _inputs_of_norms(model, x)])
-    positions, intraclass, theory, measured = np.array(rows).transpose(2, 0, 1)
+    positions, intraclass, pattern, theory, measured = np.array(rows).transpose(2, 0, 1)
     return EffectiveBatch(
         layers=tuple(f"norm{k}" for k, _ in enumerate(channels, start=1)),
         images=images,
         positions=positions[0].astype(int),
         intraclass=intraclass,
+        pattern=pattern,
         theory=theory,
         measured=measured,
     )
@@ -281,12 +282,13 @@ def _inputs_of_norms(model: nn.Sequential, x: Tensor) -> list[np.ndarray]:
     return found
 
 
-def _worth(maps: np.ndarray, chosen: np.ndarray) -> tuple[float, float, float, float]:
+def _worth(maps: np.ndarray, chosen: np.ndarray) -> tuple[float, ...]:
     means, total = maps.mean(axis=2), maps.var(axis=(0, 2))
     rho = means.var(axis=0) / total
+    pattern = maps.mean(axis=0).var(axis=1) / total
     measured = total / means[chosen].mean(axis=1).var(axis=0)
     theory, measured = (np.exp(np.log(v).mean()) for v in (chosen.shape[1] / rho, measured))
-    return maps.shape[2], rho.mean(), theory, measured
+    return maps.shape[2], rho.mean(), pattern.mean(), theory, measured
 
 
 def library_twins(

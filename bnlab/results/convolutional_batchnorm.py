@@ -39,6 +39,7 @@ class EffectiveBatch:
     images: int  # N, a batch
     positions: np.ndarray  # (layers,): p q
     intraclass: np.ndarray  # (seeds, layers): share of the variance between images
+    pattern: np.ndarray  # (seeds, layers): share between positions, the same in all images
     theory: np.ndarray  # (seeds, layers): N over that share, geometric mean over the maps
     measured: np.ndarray  # (seeds, layers): variance of a value over variance of the batch mean
 

@@ -13,7 +13,7 @@
     controls: [
       { id: "images", label: "Images, N", min: 1, max: 4, step: 1, value: 3 },
       { id: "maps", label: "Maps, C", min: 1, max: 4, step: 1, value: 3 },
-      { id: "side", label: "Side of a map, p = q", min: 1, max: 4, step: 1, value: 3 },
+      { id: "side", label: "Side, p = q", min: 1, max: 4, step: 1, value: 3 },
       { id: "kind", label: "One mean", options: Object.keys(kinds), value: "per map" },
       { id: "look", label: "Look at value", min: 1, max: 256, step: 1, value: 15 },
     ],
