@@ -384,6 +384,8 @@ def test_a_stopped_run_goes_on_from_where_it_was(out, number):
         run(out, log=str(log))
     assert caught.value.signal == number
     assert not out.exists()
+    assert _parts.Parts(out, {}).begun() == {1}
+    assert not (parts_of(out) / "task-0000.state.npz").exists()  # done: nothing to go on with
     toy.hook = None
     assert signal.getsignal(number) == before
     run(out, log=str(log), resume=True)
@@ -444,7 +446,7 @@ def wait_for(condition, what, seconds=30):
 def command(*words):
     return subprocess.Popen(
         [sys.executable, "-m", "bnlab", "run", TOY, *words],
-        cwd=HERE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+        cwd=HERE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True,
     )  # fmt: skip
 
 
@@ -482,6 +484,16 @@ def test_a_killed_run_resumes_to_the_same_bits(out):
     assert all(t > 0 for t in before.values())
 
 
+def test_no_process_outlives_the_one_that_started_it(out):
+    log = out.with_suffix(".log")
+    process = command("--out", str(out), "--jobs", "2", "--set", f"log={log}", "--set", "sleep=60")
+    wait_for(lambda: log.exists() and log.read_text().count("\n") == 2, "two tasks at work")
+    process.kill()
+    process.communicate()
+    pids = [int(line.split()[2]) for line in log.read_text().splitlines()]
+    wait_for(lambda: not any(map(alive, pids)), "processes that are asleep to leave", 20)
+
+
 def _steps_in(states):
     found = {}
     for path in states:
@@ -494,7 +506,7 @@ def _steps_in(states):
 def test_the_command_says_how_to_go_on(out, number, code):
     process = command("--out", str(out), "--jobs", "2", *SLOW)
     wait_for(lambda: list(parts_of(out).glob("*.state.npz")), "a snapshot")
-    process.send_signal(number)
+    os.killpg(process.pid, number)  # as a terminal does: to the workers as well
     said, errors = process.communicate(timeout=30)
     assert process.returncode == code, errors
     assert "Traceback" not in errors

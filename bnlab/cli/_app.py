@@ -59,7 +59,7 @@ def _clearly(command: Callable[..., None]) -> Callable[..., None]:
         except Elsewhere as error:
             _end(str(error) if _leads() else "", 1)
         except (TaskFailed, Lost) as error:
-            _end(f"{error} All other work is kept; go on with: {_again()}", 1)
+            _end(f"{str(error).rstrip('.')}. All work is kept; go on with: {_again()}", 1)
         except (ValueError, TypeError, OSError, ImportError) as error:
             if os.environ.get("BNLAB_TRACEBACK"):
                 raise

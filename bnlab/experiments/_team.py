@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import sys
 import threading
 import time
 from collections.abc import Callable
@@ -91,6 +92,8 @@ class Ranks(Alone):
 
         self._dist = dist
         store, self.rank, self.size = next(dist.rendezvous("env://"))
+        attempt = int(os.environ.get("TORCHELASTIC_RESTART_COUNT", 0))
+        store = dist.PrefixStore(f"attempt {attempt}", store)  # the store may outlive a restart
         gpus = device.partition(":")[0] == "cuda" and dist.is_nccl_available()
         dist.init_process_group(
             "cpu:gloo,cuda:nccl" if gpus else "gloo",
@@ -102,8 +105,20 @@ class Ranks(Alone):
         self._store = dist.PrefixStore("bnlab", store)
         self._local = int(os.environ.get("LOCAL_RANK", 0))
         self.leads, self.leads_machine = self.rank == 0, self._local == 0
-        self.restarted = int(os.environ.get("TORCHELASTIC_RESTART_COUNT", 0)) > 0
+        self.restarted = attempt > 0
         self._left = threading.Event()
+        self._trouble: str | None = None
+        self._last_beat: float | None = None
+
+    @property
+    def trouble(self) -> str | None:
+        if self._trouble is None and self._cut_off() > PATIENCE:
+            self._trouble = f"process {self.rank} of {self.size} cannot reach the others"
+        return self._trouble
+
+    def _cut_off(self) -> float:
+        """Return for how many seconds a sign of life has not come through."""
+        return 0.0 if self._last_beat is None else time.monotonic() - self._last_beat
 
     def jobs(self) -> int:
         return max(default_jobs() // int(os.environ.get("LOCAL_WORLD_SIZE", 1)), 1)
@@ -152,7 +167,16 @@ class Ranks(Alone):
         return claim
 
     def listen(self, told: dict[int, float], hear: Callable[[int, float], None]) -> None:
+        self._last_beat = time.monotonic()
         threading.Thread(target=self._beat, args=(told, hear), daemon=True).start()
+        threading.Thread(target=self._watch, daemon=True).start()
+
+    def _watch(self) -> None:
+        """End this process if it waits for the others in vain, in a call that nothing else can end."""
+        while not self._left.wait(1.0):
+            if self._cut_off() > 2 * PATIENCE:
+                print(f"bnlab: {self.trouble}; what is stored can be resumed", file=sys.stderr)
+                os._exit(1)
 
     def _beat(self, told: dict[int, float], hear: Callable[[int, float], None]) -> None:
         """Show signs of life, and watch for those of the others."""
@@ -167,16 +191,17 @@ class Ranks(Alone):
                     if self._store.check([f"end {rank}"]):
                         self._note_end(rank)
                     elif now - since > PATIENCE:
-                        self.trouble = f"process {rank} of {self.size} gave no sign of life for {PATIENCE:.0f} s"
+                        self._trouble = f"process {rank} of {self.size} gave no sign of life for {PATIENCE:.0f} s"
                     if self._store.check([f"life {rank}"]):
                         new = self._store.get(f"life {rank}").decode()
                         if new != text:
                             heard[rank] = new, now
                             for task, fraction in json.loads(new)[1]:
                                 hear(task, fraction)
+                self._last_beat = time.monotonic()
             except Exception as error:  # whatever the store raises, it is out of reach
                 if not self._left.is_set():
-                    self.trouble = (
+                    self._trouble = (
                         f"the processes cannot reach each other any more ({_line(error)})"
                     )
                 return
@@ -184,11 +209,12 @@ class Ranks(Alone):
     def _note_end(self, rank: int) -> None:
         failure = self._store.get(f"end {rank}").decode()
         if failure:
-            self.trouble = f"process {rank} of {self.size}: {failure}"
+            self._trouble = f"process {rank} of {self.size}: {failure}"
 
     def end(self, failure: str | None, stopping: Callable[[], bool]) -> None:
-        with contextlib.suppress(Exception):  # if the store is gone, the loop below finds out
-            self._store.set(f"end {self.rank}", failure or "")
+        if self._cut_off() < PATIENCE:
+            with contextlib.suppress(Exception):  # if the store is gone, the loop below finds out
+                self._store.set(f"end {self.rank}", failure or "")
         if failure is not None:
             return
         keys = [f"end {rank}" for rank in range(self.size)]
@@ -227,6 +253,8 @@ class Ranks(Alone):
 
     def leave(self) -> None:
         self._left.set()
+        if self._trouble is not None:  # then a farewell might wait for ever
+            return
         with contextlib.suppress(Exception):  # the others may be gone: what counts is stored
             self._dist.destroy_process_group()
 
