@@ -3,6 +3,7 @@
 import copy
 import io
 import itertools
+import os
 import pickle
 import shutil
 
@@ -11,9 +12,19 @@ import torch
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.utils import parametrize
 
-from bnlab import inference, nn
+from bnlab import inference, kernels, nn
 
 pytestmark = pytest.mark.filterwarnings("ignore:.torch.jit.script:DeprecationWarning")
+
+
+@pytest.fixture(params=["eager", "kernels"])
+def arithmetic(request):
+    """Run a test with the kernels, too."""
+    if request.param == "kernels" and not kernels.available():
+        pytest.skip('the kernels need numba: pip install "bnlab[fast]"')
+    with kernels.enable(request.param == "kernels"):
+        yield
+
 
 KINDS = {
     "1d": ("BatchNorm1d", (6, 3)),
@@ -60,6 +71,7 @@ def buffers_equal(mine, right, **tolerance):
 # ---- the product of options ---------------------------------------------------------------------
 
 
+@pytest.mark.usefixtures("arithmetic")
 @pytest.mark.parametrize(("kind", "shape"), KINDS.values(), ids=KINDS.keys())
 @pytest.mark.parametrize("options", OPTIONS, ids=name_of)
 @pytest.mark.parametrize("dtype", [torch.float64, torch.float32], ids=["float64", "float32"])
@@ -98,6 +110,7 @@ def test_half_precision(kind, shape, dtype, parameters, training):
     buffers_equal(mine, right, **tolerance)
 
 
+@pytest.mark.usefixtures("arithmetic")
 @pytest.mark.parametrize("shape", [(0, 3), (4, 3, 0)])
 @pytest.mark.parametrize("options", OPTIONS[::5] + OPTIONS[4::5], ids=name_of)
 @pytest.mark.parametrize("training", [True, False])
@@ -160,6 +173,7 @@ def test_state_dicts_load_both_ways(kind, options):
     assert mine.__dict__.keys() == right.__dict__.keys()
 
 
+@pytest.mark.usefixtures("arithmetic")
 def test_num_batches_tracked_is_counted_stored_and_used():
     layer = nn.BatchNorm1d(1, momentum=None)
     for value in (0.0, 2.0, 7.0):
@@ -222,6 +236,7 @@ def test_copies_behave_alike(copy_of):
     assert torch.equal(twin.eval()(x), layer.eval()(x))
 
 
+@pytest.mark.usefixtures("arithmetic")
 def test_hooks_see_inputs_outputs_and_gradients():
     layer, seen = nn.BatchNorm1d(3), []
     layer.register_forward_pre_hook(lambda m, args: seen.append("pre"))
@@ -233,6 +248,7 @@ def test_hooks_see_inputs_outputs_and_gradients():
     assert seen == ["pre", "forward", (6, 3)]
 
 
+@pytest.mark.usefixtures("arithmetic")
 def test_parametrized_weights():
     layer = nn.BatchNorm1d(3).double()
 
@@ -248,6 +264,7 @@ def test_parametrized_weights():
     assert layer.parametrizations.weight.original.grad is not None
 
 
+@pytest.mark.usefixtures("arithmetic")
 def test_the_output_may_be_changed_in_place():
     results = []
     for layer in pair("BatchNorm1d", 3):
@@ -258,6 +275,7 @@ def test_the_output_may_be_changed_in_place():
     torch.testing.assert_close(*results)
 
 
+@pytest.mark.usefixtures("arithmetic")
 def test_the_bias_may_change_before_the_backward_pass_as_in_torch():
     for training in (True, False):
         results = []
@@ -270,6 +288,7 @@ def test_the_bias_may_change_before_the_backward_pass_as_in_torch():
         torch.testing.assert_close(*results)
 
 
+@pytest.mark.usefixtures("arithmetic")
 def test_statistics_are_detached_buffers_changed_in_place():
     layer = nn.BatchNorm1d(3)
     buffers = {name: b.data_ptr() for name, b in layer.named_buffers()}
@@ -279,6 +298,7 @@ def test_statistics_are_detached_buffers_changed_in_place():
     assert {name for name, _ in layer.named_parameters()} == {"weight", "bias"}
 
 
+@pytest.mark.usefixtures("arithmetic")
 def test_mode_comes_from_training_not_from_grad_mode():
     layer = nn.BatchNorm1d(3)
     with torch.no_grad():
@@ -301,6 +321,7 @@ def test_meta_device_and_materialization(training, momentum):
     assert layer(torch.randn(2, 3, 4, 5)).isfinite().all()
 
 
+@pytest.mark.usefixtures("arithmetic")
 @pytest.mark.parametrize("training", [True, False])
 def test_replaced_and_missing_buffers_as_in_torch(training):
     x = normal(6, 3)
@@ -319,6 +340,7 @@ def test_replaced_and_missing_buffers_as_in_torch(training):
         torch.testing.assert_close(*results)
 
 
+@pytest.mark.usefixtures("arithmetic")
 @pytest.mark.parametrize("training", [True, False])
 @pytest.mark.parametrize("reentrant", [True, False])
 def test_activation_checkpointing(training, reentrant):
@@ -333,6 +355,7 @@ def test_activation_checkpointing(training, reentrant):
     torch.testing.assert_close(*results)
 
 
+@pytest.mark.usefixtures("arithmetic")
 def test_recomputing_a_last_layer_only_as_far_as_needed_moves_its_statistics_once():
     layer, _ = pair("BatchNorm1d", 3)
     once = copy.deepcopy(layer)
@@ -452,6 +475,10 @@ def test_traces_to_one_graph(momentum, training):
     not any(map(shutil.which, ("g++", "clang++", "c++"))),
     reason="torch.compile needs a C++ compiler on the path: install g++ or clang++",
 )
+@pytest.mark.skipif(
+    os.environ.get("ATEN_CPU_CAPABILITY") == "default",
+    reason="with ATEN_CPU_CAPABILITY=default torch writes C++ that does not compile: unset it",
+)
 def test_compiles_to_one_graph():
     compiled_equals_eager(nn.BatchNorm2d(3), (4, 3, 5, 5), "inductor")
 
@@ -494,6 +521,7 @@ def test_inference_tools_work_on_them():
     assert model[1].num_batches_tracked == 1
 
 
+@pytest.mark.usefixtures("arithmetic")
 def test_training_a_network_follows_torch_step_by_step():
     losses = []
     for module in (nn, torch.nn):
@@ -587,6 +615,7 @@ def test_bad_arguments_of_the_constructor_raise_what_torch_raises(args, options)
         ),
     ],
 )
+@pytest.mark.usefixtures("arithmetic")
 @pytest.mark.parametrize("training", [True, False])
 def test_where_torch_is_unclear_or_silent_we_are_not(layer, input, error, message, training):
     with pytest.raises(error, match=message):

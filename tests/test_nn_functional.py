@@ -9,13 +9,24 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch.autograd import gradcheck, gradgradcheck
 
-from bnlab import reference
+from bnlab import kernels, reference
 from bnlab.nn import functional as ours
 
 # Forward-mode derivatives of torch script some of its own decompositions at first use.
 pytestmark = pytest.mark.filterwarnings("ignore:.torch.jit.script:DeprecationWarning")
 
 theirs = torch.nn.functional
+
+
+@pytest.fixture(params=["eager", "kernels"], autouse=True, scope="module")
+def arithmetic(request):
+    """Run every test with the kernels, too."""
+    if request.param == "kernels" and not kernels.available():
+        pytest.skip('the kernels need numba: pip install "bnlab[fast]"')
+    with kernels.enable(request.param == "kernels"):
+        yield
+
+
 U32 = 2.0**-23
 
 SHAPES = {

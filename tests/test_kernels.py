@@ -1,0 +1,278 @@
+"""The fused kernels against the NumPy reference and float64, and the switch that turns them on."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from bnlab import kernels, nn, reference
+
+pytestmark = pytest.mark.skipif(
+    not kernels.available(), reason='the kernels need numba: pip install "bnlab[fast]"'
+)
+
+U = {np.float32: 2.0**-23, np.float64: 2.0**-48}  # float64 sums in float64: a few digits less
+SHAPES = [(2, 3), (60, 100), (1000, 1), (5000, 7), (4, 3, 5), (1, 2, 9), (8, 3, 20, 10), (70000, 3)]
+
+
+def data(shape, dtype=np.float64, seed=0, mean=5.0):
+    rng = np.random.default_rng(seed)
+    x, dy = rng.normal(mean, 2, shape).astype(dtype), rng.normal(size=shape).astype(dtype)
+    gamma, beta = rng.normal(size=(2, shape[1])).astype(dtype)
+    return x, dy, gamma, beta
+
+
+def wide(*arrays):
+    return [a.astype(np.float64) for a in arrays]
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("shape", SHAPES, ids=str)
+@pytest.mark.parametrize("affine", [True, False], ids=["affine", "plain"])
+def test_forward_and_backward_equal_the_reference(shape, dtype, affine):
+    x, dy, gamma, beta = data(shape, dtype)
+    if not affine:
+        gamma, beta = np.ones_like(gamma), np.zeros_like(beta)
+    y, cache = reference.batch_norm_forward(*wide(x, gamma, beta))
+    expected = reference.batch_norm_backward(dy.astype(np.float64), cache)
+    pair = (gamma, beta) if affine else (None, None)
+    mine, mean, var = kernels.forward(x, *pair)
+    axes = (0, *range(2, x.ndim))
+    np.testing.assert_allclose(mean, x.mean(axes, np.float64), rtol=1e-12)
+    np.testing.assert_allclose(var, x.astype(np.float64).var(axes), rtol=1e-10)
+    np.testing.assert_allclose(mine, y, rtol=0, atol=8 * U[dtype] * abs(y).max())
+    grads = kernels.backward(dy, x, pair[0], mean, var)
+    for a, b in zip(grads, expected, strict=True):
+        assert a.dtype == dtype
+        np.testing.assert_allclose(
+            a, b, rtol=0, atol=64 * U[dtype] * abs(b).max() + 1e-5 * U[dtype]
+        )
+    assert np.array_equal(kernels.inference(x, *pair, mean, var), mine)
+
+
+@settings(max_examples=30)
+@given(st.integers(2, 70), st.integers(1, 40), st.integers(0, 6), st.integers(0, 99))
+def test_any_shape_equals_the_reference(n, channels, length, seed):
+    shape = (n, channels, length) if length else (n, channels)
+    x, dy, gamma, beta = data(shape, seed=seed)
+    y, cache = reference.batch_norm_forward(x, gamma, beta)
+    mine, mean, var = kernels.forward(x, gamma, beta)
+    np.testing.assert_allclose(mine, y, rtol=1e-9, atol=1e-9)
+    expected = reference.batch_norm_backward(dy, cache)
+    for a, b in zip(kernels.backward(dy, x, gamma, mean, var), expected, strict=True):
+        np.testing.assert_allclose(a, b, rtol=1e-6, atol=1e-8)
+
+
+@pytest.mark.parametrize(
+    "shape", [(60, 100), (3000, 50), (5000, 7), (8, 3, 70, 90), (4, 40, 30, 30)]
+)
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_every_number_of_threads_gives_the_same_bits(shape, dtype):
+    x, dy, gamma, beta = data(shape, dtype)
+    results = []
+    for threads in (1, 2, 3, 2):
+        y, mean, var = kernels.forward(x, gamma, beta, threads=threads)
+        results.append((y, mean, var, *kernels.backward(dy, x, gamma, mean, var, threads=threads)))
+        results[-1] += (kernels.inference(x, gamma, beta, mean, var, threads=threads),)
+    for other in results[1:]:
+        for a, b in zip(results[0], other, strict=True):
+            assert np.array_equal(a, b)
+
+
+def test_threads_are_those_of_torch():
+    from bnlab.kernels._entry import parallel
+
+    if sys.platform == "linux" and "OpenMP" in torch.__config__.parallel_info():
+        assert parallel() is not None
+
+
+@pytest.mark.parametrize("first", [1e4, -1e6, 3e8])
+@pytest.mark.parametrize("shape", [(50_000, 3), (50, 3, 1000)])
+def test_a_first_value_far_from_all_others_costs_no_digits(first, shape):
+    x = data(shape, np.float32, mean=1e3)[0]
+    x[0, :, ...] = first
+    exact = x.astype(np.float64)
+    axes = (0, *range(2, x.ndim))
+    keep = exact - exact.mean(axes, keepdims=True)
+    x_hat = keep / np.sqrt((keep**2).mean(axes, keepdims=True) + 1e-5)
+    y, _, _ = kernels.forward(x)
+    assert abs(y - x_hat).max() <= 8 * U[np.float32] * abs(x_hat).max()
+
+
+def test_results_go_where_they_are_told_and_inputs_stay():
+    x, dy, gamma, beta = data((6, 3, 4), np.float32)
+    kept = [a.copy() for a in (x, dy, gamma, beta)]
+    y, dx = np.empty_like(x), np.empty_like(x)
+    result, mean, var = kernels.forward(x, gamma, beta, out=y)
+    assert result is y
+    assert kernels.backward(dy, x, gamma, mean, var, out=dx)[0] is dx
+    for a, b in zip((x, dy, gamma, beta), kept, strict=True):
+        assert np.array_equal(a, b)
+
+
+X = np.ones((4, 3), np.float32)
+
+
+@pytest.mark.parametrize(
+    ("call", "error", "message"),
+    [
+        (lambda: kernels.forward([[1.0]]), TypeError, r"x is a list; expected a NumPy array"),
+        (lambda: kernels.forward(X.astype(int)), TypeError, r"int64; expected.*np.asarray"),
+        (lambda: kernels.forward(X.T), ValueError, r"contiguous. Use np.ascontiguousarray"),
+        (lambda: kernels.forward(X[:0]), ValueError, r"shape \(0, 3\).*not empty"),
+        (lambda: kernels.forward(X[0]), ValueError, r"shape \(3,\).*expected \(N, C\)"),
+        (
+            lambda: kernels.forward(X, np.ones(2)),
+            ValueError,
+            r"gamma has shape \(2,\); expected \(3",
+        ),
+        (lambda: kernels.forward(X, out=X[:2]), ValueError, r"out is float32 of shape \(2, 3\)"),
+        (
+            lambda: kernels.backward(X.astype(float), X, None, np.ones(3), np.ones(3)),
+            ValueError,
+            r"dy is float64 of shape \(4, 3\); expected contiguous float32",
+        ),
+        (
+            lambda: kernels.inference(X, None, None, np.ones(3), np.ones(1)),
+            ValueError,
+            r"var has shape \(1,\)",
+        ),
+    ],
+)
+def test_bad_arrays_are_refused(call, error, message):
+    with pytest.raises(error, match=message):
+        call()
+
+
+# ---- the switch ---------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def calls(monkeypatch):
+    """Record which kernels run."""
+    run, seen = kernels.runner(), []
+
+    def watched(kind, *args, **fields):
+        seen.append(kind)
+        run(kind, *args, **fields)
+
+    monkeypatch.setattr(kernels, "runner", lambda: watched)
+    return seen
+
+
+def test_the_switch_works_as_a_call_and_as_a_block():
+    assert not kernels.enabled()  # off unless asked for, so that results do not depend on numba
+    kernels.enable()
+    assert kernels.enabled()
+    with kernels.enable(False):
+        assert not kernels.enabled()
+    assert kernels.enabled()
+    kernels.enable(False)
+    assert not kernels.enabled()
+
+
+def test_a_layer_runs_the_kernels_only_when_enabled(calls):
+    layer, x = nn.BatchNorm1d(3), torch.randn(6, 3, requires_grad=True)
+    layer(x).sum().backward()
+    assert calls == []
+    with kernels.enable():
+        layer(x).sum().backward()
+        layer.eval()(x)
+    assert calls == ["forward", "move", "backward", "inference"]
+
+
+def test_a_graph_keeps_its_kernels_when_they_are_switched_off_before_its_backward_pass(calls):
+    with kernels.enable():
+        y = nn.BatchNorm1d(3)(torch.randn(6, 3, requires_grad=True))
+    y.pow(2).sum().backward()
+    assert calls == ["forward", "move", "backward"]
+
+
+@pytest.mark.parametrize(
+    "use",
+    [
+        lambda layer, x: torch.vmap(layer)(torch.stack([x, x])),
+        lambda layer, x: torch.func.grad(lambda x: layer(x).pow(2).sum())(x),
+        lambda layer, x: torch.func.jvp(layer, (x,), (x,)),
+        lambda layer, x: torch.jit.trace(layer, x, check_trace=False),
+        lambda layer, x: torch.export.export(layer, (x,)).module()(x),
+        lambda layer, x: torch.compile(layer, fullgraph=True, backend="aot_eager")(x),
+        lambda layer, x: layer.to(torch.bfloat16)(x.bfloat16()),
+        lambda layer, x: layer(x[:0]),
+        lambda layer, x: layer.to("meta")(x.to("meta")),
+    ],
+    ids=["vmap", "grad", "jvp", "trace", "export", "compile", "bfloat16", "empty", "meta"],
+)
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")
+@pytest.mark.filterwarnings("ignore::torch.jit.TracerWarning")
+def test_other_uses_fall_back(use, calls):
+    with kernels.enable():
+        use(nn.BatchNorm1d(3, affine=False, track_running_stats=False), torch.randn(6, 3))
+    assert calls == []
+
+
+def test_second_derivatives_fall_back(calls):
+    x = torch.randn(6, 3, dtype=torch.float64, requires_grad=True)
+    with kernels.enable():
+        y = nn.BatchNorm1d(3, dtype=torch.float64)(x)
+        (dx,) = torch.autograd.grad(y.pow(3).sum(), x, create_graph=True)
+    assert calls == ["forward", "move"]
+    assert dx.grad_fn is not None
+
+
+def test_running_statistics_that_changed_are_noticed_by_autograd():
+    layer, x = nn.BatchNorm1d(3), torch.randn(6, 3)
+    w = torch.randn(3, requires_grad=True)
+    loss = (w * layer.running_mean).sum()
+    with kernels.enable():
+        layer(x)
+    with pytest.raises(RuntimeError, match="modified by an inplace operation"):
+        loss.backward()
+
+
+def test_values_with_a_pending_minus_sign_are_read_with_it():
+    x = torch.view_as_complex(torch.randn(6, 3, 2)).conj().imag
+    assert x.is_neg()
+    layer = nn.BatchNorm1d(3)
+    with kernels.enable():
+        torch.testing.assert_close(layer(x), layer(x.clone()))
+
+
+def python(code, **environment):
+    # A numba that cannot be imported, whatever is installed, is None in sys.modules.
+    return subprocess.run(
+        [sys.executable, "-c", code], check=False, capture_output=True, text=True,
+        env={**os.environ, **environment},
+    )  # fmt: skip
+
+
+def test_the_environment_switches_them_on():
+    code = "from bnlab import kernels; print(kernels.enabled())"
+    assert python(code, BNLAB_KERNELS="1").stdout == "True\n"
+    assert python(code, BNLAB_KERNELS="0").stdout == "False\n"
+
+
+def test_without_numba_all_works_but_the_switch_which_says_what_to_install():
+    hidden = "import sys; sys.modules['numba'] = None; "
+    code = hidden + "import torch; from bnlab import nn; nn.BatchNorm1d(2)(torch.randn(3, 2))"
+    assert python(code).stderr == ""
+    code = hidden + "from bnlab import kernels; kernels.enable()"
+    assert "ImportError: numba is not" in python(code).stderr
+    assert 'pip install "bnlab[fast]"' in python(code).stderr
+
+
+def test_importing_them_loads_neither_numba_nor_torch():
+    code = "import sys; from bnlab import kernels; print({'numba', 'torch'} & set(sys.modules))"
+    assert python(code).stdout == "set()\n"
+
+
+def test_compiled_code_is_kept_in_caches_only():
+    folder = Path(kernels.__file__).parent
+    kernels.forward(X)
+    assert {path.suffix for path in folder.iterdir() if path.name != "__pycache__"} == {".py"}
