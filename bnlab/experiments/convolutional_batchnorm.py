@@ -384,7 +384,7 @@ def _run(norm, nudge: bool, dtype, channels, batch_size, lr, kinks: bool, seed):
 
 
 def folded_nets(
-    *, batch_sizes: Sequence[int] = (1, 32), repeats: int = 40, width: int = 32
+    *, batch_sizes: Sequence[int] = (1, 32), repeats: int = 150, width: int = 32
 ) -> FoldedNets:
     """Fold three kinds of networks, and time a call before and after, in turns.
 
