@@ -13,7 +13,14 @@ from _browser import chromium
 
 import bnlab
 from bnlab import graph, inference, naive, scaling, whitening
-from bnlab.experiments import cup_game, feature_scaling, gradient_flow, sampling, signal_depth
+from bnlab.experiments import (
+    cup_game,
+    feature_scaling,
+    gradient_flow,
+    making_it_fast,
+    sampling,
+    signal_depth,
+)
 
 BOOK = Path(__file__).parents[1] / "book"
 LIVE = BOOK / "assets" / "live"
@@ -588,3 +595,22 @@ def test_batch_spectrum(js, compute, features, power, seed):
     assert data["perFeature"] == pytest.approx(np.sqrt(np.mean((scale - 1) ** 2)), rel=1e-9)
     q = math.sqrt(features / m)
     assert [data["low"], data["high"]] == pytest.approx([(1 - q) ** 2, (1 + q) ** 2])
+
+
+@pytest.mark.parametrize("type_", ["float64", "float32", "float16"])
+@pytest.mark.parametrize(("rows", "features", "bandwidth"), [(12, 10, 20), (0, 13, 400), (16, 4, 5)])
+def test_roofline(compute, type_, rows, features, bandwidth):
+    size, shape = np.dtype(type_).itemsize, (2**rows, 2**features)
+    sliders = {"type": type_, "rows": rows, "features": features, "bandwidth": bandwidth}
+    layer = compute("roofline", layer="batch normalization", **sliders)
+    form = making_it_fast.traffic("fewer passes", shape=(1024, 32), cache=1)
+    assert layer["flops"] == form.flops / (1024 * 32) * np.prod(shape)
+    assert layer["moved"] == making_it_fast.floor_bytes(shape, itemsize=size)
+    linear = compute("roofline", layer="linear", **sliders)
+    expected = making_it_fast.intensity(shape[0], shape[1], shape[1], itemsize=size)
+    assert linear["intensity"] == pytest.approx(expected)
+    for data in (layer, linear):
+        slope = bandwidth * 1e9 * data["flops"] / data["moved"]
+        assert data["speed"] == pytest.approx(min(data["peak"], slope))
+        assert data["seconds"] == pytest.approx(max(data["flops"] / 200e9, data["moved"] / bandwidth / 1e9))
+        assert data["memoryBound"] == (slope < data["peak"])

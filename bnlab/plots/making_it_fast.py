@@ -36,7 +36,7 @@ def sum_errors(result: ErrorSweep, *, field: str = "x_hat", ax: Axes | None = No
 
 def memory_traffic(results: Sequence[Traffic], *, ax: Axes | None = None) -> Axes:
     """Draw what each form moves to and from memory, in arrays of the size of x, and the floor of 5."""
-    with style.axes(ax, size=(6.4, 3.0)) as ax:
+    with style.axes(ax, size=(6.4, 4.0)) as ax:
         names = [r.form for r in results]
         for key, color, label in (
             ("touched", "0.8", "read and written"),
@@ -48,7 +48,7 @@ def memory_traffic(results: Sequence[Traffic], *, ax: Axes | None = None) -> Axe
         ax.axvline(5, color=style.THEORY, ls="--", lw=1.5, label="the floor: 5")
         ax.invert_yaxis()
         ax.set(xlabel="arrays of the size of x")
-        ax.legend(loc="lower right")
+        ax.legend(loc="lower center", bbox_to_anchor=(0.4, 1.0), ncols=1)
     return ax
 
 
@@ -76,7 +76,7 @@ def roofline(
     t, s = table.threads.index(threads), table.shapes.index(shape)
     speed, peak = table.bandwidth[t, s], table.peak[t]
     values = int(np.prod(shape))
-    with style.axes(ax, size=(6.4, 4.8)) as ax:
+    with style.axes(ax, size=(6.4, 5.2)) as ax:
         x = np.geomspace(0.03, 100, 200)
         ax.plot(x, np.minimum(peak, speed * x) / 1e9, color=style.THEORY, lw=2)
         ax.axvline(work / 20, color=style.THEORY, ls=":", lw=1.2)
@@ -89,7 +89,7 @@ def roofline(
         ax.set(xlabel="useful flop per byte moved", ylabel="useful Gflop/s")
         ax.annotate("memory", (0.35, 0.35 * speed / 1e9 * 1.25), rotation=38, ha="center")
         ax.annotate("arithmetic", (30, peak / 1e9 * 0.6), ha="center")
-        ax.legend(loc="lower right", fontsize=10)
+        ax.legend(loc="lower center", bbox_to_anchor=(0.5, 1.0), ncols=2)
         for axis in (ax.xaxis, ax.yaxis):
             axis.set_major_formatter(FuncFormatter(lambda v, _: f"{v:g}"))
             axis.set_minor_formatter(NullFormatter())

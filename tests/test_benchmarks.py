@@ -1,0 +1,122 @@
+"""The benchmarks measure in pairs, refuse bad options, and print what they found. No time is asserted."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from test_experiments_making_it_fast import handmade
+
+ROOT = Path(__file__).resolve().parents[1]
+sys.path.insert(0, str(ROOT))
+
+from benchmarks import __main__ as command  # noqa: E402
+from benchmarks import contestants, process, timing  # noqa: E402
+from benchmarks.report import report  # noqa: E402
+from bnlab.results import load  # noqa: E402
+
+
+def test_every_round_runs_every_function_in_a_new_order():
+    calls = []
+    runs = {name: (lambda name=name: calls.append(name)) for name in "abc"}
+    times = timing.interleave(runs, rounds=20, seconds=0)
+    assert {name: len(t) for name, t in times.items()} == {"a": 20, "b": 20, "c": 20}
+    rounds = [tuple(calls[i : i + 3]) for i in range(6, len(calls), 3)]
+    assert len(rounds) == 20
+    assert {tuple(sorted(r)) for r in rounds} == {("a", "b", "c")}
+    assert len(set(rounds)) > 3
+
+
+def test_pairs_are_of_one_round():
+    # The machine slows down: medians of times would say 10 / 2, pairs say that they are equal.
+    slow = np.array([1.0, 1.0, 10.0, 10.0, 10.0])
+    ratio = timing.paired({"base": slow, "other": slow * 2}, "base")["other"]
+    assert (ratio.low, ratio.median, ratio.high) == (2, 2, 2)
+
+
+def test_bad_arguments_of_the_harness():
+    with pytest.raises(ValueError, match="rounds is 0; expected at least 1"):
+        timing.interleave({"a": int}, rounds=0)
+    with pytest.raises(ValueError, match="base is 'c'; expected one of a, b"):
+        timing.paired({"a": np.ones(1), "b": np.ones(1)}, "c")
+
+
+def test_the_environment_holds_memory_and_threads_fixed():
+    kept, fresh = process.environment(2), process.environment(2, fresh_memory=True)
+    assert kept["OMP_NUM_THREADS"] == kept["OPENBLAS_NUM_THREADS"] == "2"
+    assert kept["MALLOC_MMAP_MAX_"] == "0"
+    assert "MALLOC_MMAP_MAX_" not in fresh
+    assert fresh["MALLOC_MMAP_THRESHOLD_"] == fresh["MALLOC_TRIM_THRESHOLD_"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["--threads", "two"], "--threads is 'two'; expected whole numbers"),
+        (["--threads", "0"], "expected different numbers from 1 to"),
+        (["--threads", "1,1"], "expected different numbers"),
+        (["--threads", "100000"], "the cores"),
+        (["--shapes", "60x100"], "--shapes is '60x100'; expected shapes by semicolons"),
+        (["--shapes", "60"], "--shapes has (60,); expected (N, C)"),
+        (["--shapes", "1,100"], "not one value"),
+        (["--shapes", "0,100"], "expected (N, C)"),
+        (["--rounds", "0"], "--rounds is 0; expected at least 1"),
+        (["--rounds", "many"], "invalid int value"),
+        (["--save", "table.txt"], "ends in .npz"),
+        (["--save", "no/such/folder/table.npz"], "in a folder that exists"),
+        (["--fast"], "unrecognized arguments"),
+    ],
+)
+def test_bad_options_end_with_a_sentence(arguments, words, capsys):
+    with pytest.raises(SystemExit) as stop:
+        command.options(arguments)
+    assert stop.value.code == 2
+    assert words in capsys.readouterr().err
+
+
+def test_options():
+    o = command.options(["--shapes", "60,100;2,3,4,5", "--threads", "1", "--quick"])
+    assert o.shapes == ((60, 100), (2, 3, 4, 5))
+    assert (o.threads, o.rounds) == ((1,), 5)
+    names = command.chosen(command.options(["--no-peers", "--no-compile"]))
+    assert "bnlab.nn" in names
+    assert not set(names) & {"bnlab.nn, compiled", *contestants.PEERS}
+
+
+def test_the_report_shows_every_ratio_with_its_quartiles():
+    text = report(handmade(2.0))
+    assert "forward + backward, 2 thread(s)" in text
+    assert text.count("bnlab.nn, kernels") == 4  # two passes, two numbers of threads
+    assert "2.00 [2.00, 2.00]" in text
+    assert "memory floor" in text
+    assert "folding" in text
+
+
+@pytest.mark.parametrize("shape", [(6, 5), (3, 5, 4, 4)])
+@pytest.mark.parametrize("name", [n for n in contestants.OURS if "compiled" not in n])
+def test_contestants_run(name, shape):
+    try:
+        runs = contestants.OURS[name](shape)
+    except ImportError:
+        pytest.skip(f"{name} needs what is not installed")
+    assert set(runs) <= set(contestants.PASSES)
+    for run in runs.values():
+        run()
+
+
+def test_one_small_run_prints_and_stores(tmp_path):
+    path = tmp_path / "table.npz"
+    arguments = "--quick --rounds 1 --threads 1 --shapes 60,100 --no-peers --no-compile --save"
+    run = subprocess.run(
+        [sys.executable, "-m", "benchmarks", *arguments.split(), str(path)],
+        cwd=ROOT, env=os.environ, capture_output=True, text=True,
+    )  # fmt: skip
+    assert run.returncode == 0, run.stderr
+    assert "NumPy textbook" in run.stdout
+    table, origin = load(path)
+    assert table.shapes == ((60, 100),)
+    assert np.isfinite(table.of(table.ratio, "bnlab.reference", "forward + backward", 1)).all()
+    assert (table.of(table.ratio, "torch native", "inference", 1) == 1).all()
+    assert origin.config["rounds"] == 1
