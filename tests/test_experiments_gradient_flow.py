@@ -276,6 +276,13 @@ def test_largest_stable_is_where_the_loss_first_crosses_the_limit():
     close(gradient_flow.largest_stable(sweep), [2, 16, np.nan, 1])
 
 
+def test_training_runs_in_float64():
+    loss = gradient_flow.rate_sweep("", lrs=(0.5,), steps=1, last=1, seeds=(0,)).loss
+    ratio = gradient_flow.gradient_ratio(lr=0.1, checkpoints=(0,), depth=3, seeds=(0,))
+    for number in (loss, ratio):
+        assert number.astype(np.float32) != number
+
+
 def test_the_criterion_is_the_one_that_is_documented():
     settings = {"lrs": (0.5, 64.0), "steps": 40, "seeds": (50,)}
     usual, lax = (gradient_flow.rate_sweep("", below=b, **settings) for b in (0.5, 1e6))
