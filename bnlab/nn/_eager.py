@@ -50,14 +50,18 @@ def forward(
         batch = _statistics(coarse, fine, _sum(y * y), gamma, m, eps)
         _affine(y, batch.scale, beta)
     else:
-        y = torch.empty_like(x)
+        y, sums = torch.empty_like(x), []
         coarse = _total(_sum(x_s) for (x_s,) in _slices(x)) / m
-        sum_c = _total(_sum(torch.sub(x_s, coarse, out=c)) for x_s, c in _slices(x, y))
+        for x_s, c in _slices(x, y):
+            torch.sub(x_s, coarse, out=c)
+            sums.append((_sum(c), _sum(c * c)))
+        sum_c, sum_cc = map(_total, zip(*sums, strict=True))
         fine = _residual(sum_c, m)
-        sum_cc = _total(_sum(c.sub_(fine) * c) for (c,) in _slices(y))
+        # The sum of (c - fine)^2, before that is known: the slices are in the cache only once.
+        sum_cc = (sum_cc - m * fine.double() ** 2).clamp_(min=0).to(x.dtype)
         batch = _statistics(coarse, fine, sum_cc, gamma, m, eps)
         for (c,) in _slices(y):
-            _affine(c, batch.scale, beta)
+            _affine(c.sub_(fine), batch.scale, beta)
     return _restored(y, input), batch
 
 
@@ -75,16 +79,16 @@ def backward(
         mean_dy = dbeta / _number(m, x.dtype)
         dx = torch.addcmul(dy, c, slope, value=-1 / m, out=c).sub_(mean_dy).mul_(scale)
     else:
-        dx = torch.empty_like(x)
-        dbeta = _total(_sum(dy_s) for (dy_s,) in _slices(dy))
-        sum_dy_c = _total(
-            _sum(torch.sub(x_s, coarse, out=c).sub_(fine) * dy_s)
-            for x_s, dy_s, c in _slices(x, dy, dx)
-        )
-        dgamma = sum_dy_c * inv_std
-        slope, mean_dy = dgamma * inv_std, dbeta / m
+        dx, sums = torch.empty_like(x), []
+        for x_s, dy_s, c in _slices(x, dy, dx):
+            torch.sub(x_s, coarse, out=c)
+            sums.append((_sum(dy_s), _sum(c * dy_s)))
+        dbeta, sum_dy_c = map(_total, zip(*sums, strict=True))
+        dgamma = (sum_dy_c - fine * dbeta) * inv_std
+        slope = dgamma * inv_std / m
+        mean_dy = dbeta / m - fine * slope  # c still has its mean, fine
         for dy_s, c in _slices(dy, dx):
-            torch.addcmul(dy_s, c, slope, value=-1 / m, out=c).sub_(mean_dy).mul_(scale)
+            torch.addcmul(dy_s, c, slope, value=-1, out=c).sub_(mean_dy).mul_(scale)
     return _restored(dx, input), _flat(dgamma), _flat(dbeta)
 
 
@@ -181,7 +185,7 @@ def _typed(value: Tensor, dtype: torch.dtype) -> Tensor:
 @lru_cache
 def _number(value: float, dtype: torch.dtype) -> Tensor:
     with torch.inference_mode(False):
-        return torch.tensor(value, dtype=dtype)
+        return torch.tensor(value, dtype=dtype, device="cpu")
 
 
 def _inv_std(var: Tensor, eps: float) -> Tensor:
