@@ -18,7 +18,7 @@ from bnlab.inference import recalibrate
 from bnlab.models import convnet, mlp
 from bnlab.nn import DetachedBatchNorm1d
 from bnlab.probes import observe
-from bnlab.training import Ensemble, Member, runs, train_ensemble
+from bnlab.training import Ensemble, Member, _products, runs, train_ensemble
 from bnlab.training._percentiles import Recorder, percentiles
 
 NORMS = {
@@ -113,6 +113,33 @@ def require_parity(data, build, momentum, weight_decay):
         model, losses = alone(build, data, member, steps=steps, **rule)
         np.testing.assert_allclose(ensemble.loss[i], losses, rtol=0, atol=tolerance)
         assert largest_difference(ensemble.model(i), model) < tolerance
+
+
+@pytest.mark.parametrize("momentum", [0.0, 0.9])
+@pytest.mark.parametrize("norm", ["none", "torch"])
+@pytest.mark.parametrize("library", ["onednn", "bmm"])
+def test_wide_layers_are_multiplied_right_by_either_library(
+    digits, norm, momentum, library, monkeypatch
+):
+    """A first layer of 784 inputs goes to oneDNN, network by network, where torch has it."""
+    if library == "bmm":
+        monkeypatch.setattr(_products, "_linear", None)
+    elif _products._linear is None:
+        pytest.skip("this build of torch has no oneDNN")
+    build = builder(norm, dtype=torch.float32, sizes=(784, 60, 20, 10))
+    assert _products.by_member(build(0).linear1.weight.T[None]) == (library == "onednn")
+    rule = {"batch_size": 60, "momentum": momentum, "weight_decay": 0.01}
+    ensemble = Ensemble(build, digits[0], members=MEMBERS, **rule)
+    ensemble.advance(30)
+    for i, member in enumerate(MEMBERS):
+        model, losses = alone(build, digits[0], member, steps=30, **rule)
+        np.testing.assert_allclose(ensemble.loss[i], losses, rtol=0, atol=1e-4)
+        assert largest_difference(ensemble.model(i), model) < 1e-4
+    again = Ensemble.from_state(saved(ensemble.state()), build, digits[0])
+    again.advance(5)
+    ensemble.advance(5)
+    assert np.array_equal(again.loss, ensemble.loss)
+    assert torch.equal(again.model(2).linear1.weight, ensemble.model(2).linear1.weight)
 
 
 def test_it_is_what_train_does(data):

@@ -12,6 +12,8 @@ from collections.abc import Iterator
 import torch
 from torch import Tensor, nn
 
+from bnlab.training._products import add_product, laid_out, multiply
+
 aten = torch.ops.aten
 
 
@@ -31,7 +33,7 @@ class Parameter:
     """One parameter of every member, stacked, and its velocity if there is momentum."""
 
     def __init__(self, values: list[Tensor], rule: Descent):
-        self.value, self.rule = torch.stack(values).contiguous(), rule
+        self.value, self.rule = laid_out(torch.stack(values)), rule
         self.velocity = torch.zeros_like(self.value) if rule.momentum else None
 
     def step(self, gradient: Tensor) -> None:
@@ -44,12 +46,12 @@ class Parameter:
             self._follow()
 
     def step_product(self, x: Tensor, dz: Tensor) -> None:
-        """Descend along the product of x transposed and dz, added by the multiplication itself."""
+        """Descend along the product of x transposed and dz; dz is overwritten."""
         if self.velocity is None:
             self._decay(self.value, self.rule.keep)
-            self.value.baddbmm_(x.mT, dz.mul_(self.rule.minus_lr))
+            add_product(self.value, x, dz.mul_(self.rule.minus_lr))
         else:
-            self.velocity.baddbmm_(x.mT, dz, beta=self.rule.momentum)
+            add_product(self.velocity, x, dz, keep=self.rule.momentum)
             self._follow()
 
     def _follow(self) -> None:
@@ -79,9 +81,8 @@ class Linear:
 
     def forward(self, x: Tensor) -> Tensor:
         self.x = x
-        if self.bias is None:
-            return torch.bmm(x, self.weight.value, out=self.z)
-        return torch.baddbmm(self.bias.value, x, self.weight.value, out=self.z)
+        bias = None if self.bias is None else self.bias.value
+        return multiply(x, self.weight.value, bias, out=self.z)
 
     def backward(self, dz: Tensor) -> Tensor | None:
         if not self.first:

@@ -197,7 +197,7 @@ class Ensemble:
                 if name == self.watch:
                     self._recorder.add(self.step, h)
                 h = layer.forward(h)
-            losses[t] = self._loss_function.forward(h, self._y[rows].view(shape))
+            losses[t] = self._loss_function.forward(h, self._y.index_select(0, rows).view(shape))
             d = self._loss_function.backward()
             for layer in reversed(self._layers.values()):
                 d = layer.backward(d)
