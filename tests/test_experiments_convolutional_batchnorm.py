@@ -195,5 +195,6 @@ def test_stored_folding_says_what_the_chapter_says():
     assert result.folded.tolist() == [2, 10, 13]
     assert result.left.tolist() == [0, 3, 0]
     assert (result.error < 1e-5).all()
-    ratio = np.median(result.seconds[..., 1] / result.seconds[..., 0], axis=0)
-    assert (ratio < 1.1).all()
+    ratio = t_interval(result.seconds[..., 1] / result.seconds[..., 0], geometric=True)
+    assert (ratio.high[:, 0] < 1).all()  # one image a call
+    assert ratio.high[2, 1] < 1  # 32 images, the mobile network
