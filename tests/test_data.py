@@ -7,6 +7,7 @@ import http.server
 import os
 import shutil
 import threading
+import tracemalloc
 from pathlib import Path
 
 import numpy as np
@@ -277,8 +278,12 @@ def test_what_is_no_idx_is_refused_by_name(content, message):
 
 def test_no_more_is_unpacked_than_the_file_may_hold():
     bomb = gzip.compress(b"\0" * 10_000_000)
+    tracemalloc.start()
     with pytest.raises(ValueError, match=r"f\.gz unpacks to more than 16 bytes"):
         idx.unpack(bomb, size=16, name="f.gz")
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 1_000_000
 
 
 @pytest.mark.parametrize(

@@ -443,10 +443,30 @@ def wait_for(condition, what, seconds=30):
         time.sleep(0.02)
 
 
+STARTED = []
+
+
+@pytest.fixture(autouse=True)
+def _end_what_was_started():
+    yield
+    while STARTED:
+        process = STARTED.pop()
+        process.kill()
+        process.communicate()
+
+
+def start(words, **options):
+    process = subprocess.Popen(
+        words, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, **options
+    )
+    STARTED.append(process)
+    return process
+
+
 def command(*words):
-    return subprocess.Popen(
+    return start(
         [sys.executable, "-m", "bnlab", "run", TOY, *words],
-        cwd=HERE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True,
+        cwd=HERE, start_new_session=True,
     )  # fmt: skip
 
 
@@ -528,48 +548,88 @@ def test_a_task_that_is_begun_goes_to_a_process_that_sees_its_snapshot():
     assert _team._holders([(set(), {1}), ({1}, set())], {1}) == {}
 
 
-def torchrun(out, *words):
+def free_port():
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    return subprocess.Popen(
-        [
-            sys.executable, "-m", "torch.distributed.run", "--nproc-per-node=2",
-            "--master-addr=127.0.0.1", f"--master-port={port}", "-m", "bnlab",
-            "run", TOY, "--out", str(out), "--seeds", "5", *SLOW, *words,
-        ],
-        cwd=HERE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
-        env=os.environ | {"GLOO_SOCKET_IFNAME": "lo"},
-    )  # fmt: skip
+        return probe.getsockname()[1]
 
 
 def test_torchrun_shares_the_tasks_out_and_survives_the_death_of_a_rank(out):
     log = out.with_suffix(".log")
-    process = torchrun(out, "--set", f"log={log}")
-    wait_for(
-        lambda: _parts.Parts(out, {}).done() and len(_parts.Parts(out, {}).begun()) == 2,
-        "one task done and two at work", 60,
+    process = start(
+        [
+            sys.executable, "-m", "torch.distributed.run", "--nproc-per-node=2", "--max-restarts=1",
+            "--master-addr=127.0.0.1", f"--master-port={free_port()}", "-m", "bnlab",
+            "run", TOY, "--out", str(out), "--seeds", "5", *SLOW, "--set", f"log={log}",
+        ],
+        cwd=HERE,
+        env=os.environ | {"GLOO_SOCKET_IFNAME": "lo"},
     )  # fmt: skip
-    begun = {int(line.split()[0]): int(line.split()[2]) for line in log.read_text().splitlines()}
-    victim = begun[max(begun)]
-    os.kill(victim, signal.SIGKILL)
-    _, errors = process.communicate(timeout=60)
-    assert process.returncode != 0
+    kept = _parts.Parts(out, {})
+    wait_for(lambda: kept.done() and len(kept.begun()) == 2, "one task done and two at work", 60)
+    before = log.read_text()
+    begun = {int(line.split()[0]): int(line.split()[2]) for line in before.splitlines()}
+    os.kill(begun[max(begun)], signal.SIGKILL)
+    said, errors = process.communicate(timeout=90)
     assert re.search(
         r"bnlab: process [01] of 2 stopped by SIGTERM, which torchrun sends when another process has died.*"
         r"all work is kept\. Go on with: torchrun \.\.\. -m bnlab run .* --resume",
         errors,
     ), errors
-    assert not out.exists()
-    kept = log.read_text()
-    process = torchrun(out, "--set", f"log={log}", "--resume")
-    said, errors = process.communicate(timeout=60)
-    assert process.returncode == 0, errors
+    assert process.returncode == 0, errors  # torchrun has started both again
     assert said.count("The result is in") == 1
     assert_is_the_result(out, seeds=5, steps=120)
-    lines = [line.split() for line in log.read_text().removeprefix(kept).splitlines()]
+    lines = [line.split() for line in log.read_text().removeprefix(before).splitlines()]
     assert len({pid for _, _, pid in lines}) == 2  # both took part
     assert (
         len({seed for seed, _, _ in lines}) == len(lines) < 5
     )  # nothing twice, and nothing that was done
     assert any(int(t) > 0 for _, t, _ in lines)
+
+
+class Machine:
+    """A process of a run on a "machine" of its own: with a folder that no other one sees."""
+
+    def __init__(self, rank, port, folder):
+        folder.mkdir(exist_ok=True)
+        self.folder = folder
+        code = (
+            "import sys; from bnlab.experiments import _team; _team.PATIENCE = 2.0; "
+            "from bnlab.cli import main; sys.exit(main())"
+        )
+        self.process = start(
+            [sys.executable, "-c", code, "run", TOY, "--seeds", "4", "--out", "toy.npz", "--resume", *SLOW],
+            cwd=folder,
+            env=os.environ | {
+                "RANK": str(rank), "WORLD_SIZE": "2", "LOCAL_RANK": "0", "LOCAL_WORLD_SIZE": "2",
+                "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port), "GLOO_SOCKET_IFNAME": "lo",
+                "PYTHONPATH": f"{HERE}{os.pathsep}{HERE.parent}",
+            },
+        )  # fmt: skip
+
+    @property
+    def begun(self):
+        return _parts.Parts(self.folder / "toy.npz", {}).begun()
+
+
+def test_machines_without_a_common_disk_notice_silence_and_go_on(tmp_path):
+    port = free_port()
+    first, second = (Machine(rank, port, tmp_path / str(rank)) for rank in (0, 1))
+    wait_for(lambda: first.begun and second.begun, "a snapshot on each machine", 60)
+    first.process.send_signal(signal.SIGSTOP)  # silent, though its connections are open
+    said, errors = second.process.communicate(timeout=60)
+    assert second.process.returncode == 1
+    assert re.search(
+        r"bnlab: .*(cannot reach|no sign of life|gone).* is kept; go on with.*--resume", errors
+    ), errors
+    first.process.kill()
+    first.process.communicate()
+    assert all(list(m.folder.glob("toy.npz.parts/task-*.npz")) for m in (first, second))
+    port = free_port()
+    first, second = (Machine(rank, port, tmp_path / str(rank)) for rank in (0, 1))
+    for machine in (first, second):
+        said, errors = machine.process.communicate(timeout=60)
+        assert machine.process.returncode == 0, errors
+        assert ("The result is in" in said) == (machine is first)
+    assert_is_the_result(first.folder / "toy.npz", seeds=4, steps=120)
+    assert list(second.folder.iterdir()) == []

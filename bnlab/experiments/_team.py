@@ -175,7 +175,8 @@ class Ranks(Alone):
         """End this process if it waits for the others in vain, in a call that nothing else can end."""
         while not self._left.wait(1.0):
             if self._cut_off() > 2 * PATIENCE:
-                print(f"bnlab: {self.trouble}; what is stored can be resumed", file=sys.stderr)
+                again = "What is stored is kept; go on with the same command and --resume"
+                print(f"bnlab: {self.trouble}. {again}", file=sys.stderr, flush=True)
                 os._exit(1)
 
     def _beat(self, told: dict[int, float], hear: Callable[[int, float], None]) -> None:
