@@ -58,7 +58,7 @@ class Ensemble:
     ----------
     build : callable
         ``build(seed)`` returns a new :func:`bnlab.models.mlp`: linear layers, sigmoid, tanh, ReLU or
-        linear nonlinearities, and ``BatchNorm1d`` of :mod:`torch.nn` or :mod:`bnlab.nn` or no
+        linear nonlinearities, and ``BatchNorm1d`` of ``torch.nn`` or ``bnlab.nn`` or no
         normalization. Its dtype, float32 or float64, is that of the run.
     data : bnlab.data.Dataset
         What to train on.
