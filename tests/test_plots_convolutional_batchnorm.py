@@ -87,7 +87,7 @@ def test_library_twins_draws_geometric_means():
             np.testing.assert_allclose(drawn[f"{precision}, {how}"], expected)
 
 
-def test_folded_nets_draws_medians():
+def test_folded_nets_draws_ratios():
     ax = plots.folded_nets(FOLDED)
     heights = [[bar.get_height() for bar in group.patches] for group in _bars(ax)]
     np.testing.assert_allclose(heights, [[0.5, 1.0], [0.75, 0.8]])

@@ -80,16 +80,17 @@ def library_twins(result: LibraryTwins, *, ax: Axes | None = None) -> Axes:
 
 
 def folded_nets(result: FoldedNets, *, ax: Axes | None = None) -> Axes:
-    """Draw how long a call takes after folding over before: median and middle half of the repeats."""
+    """Draw how long a call takes after folding over before: geometric means with 95% intervals."""
     with style.axes(ax) as ax:
         ratio = result.seconds[..., 1] / result.seconds[..., 0]
-        low, mid, high = np.percentile(ratio, (25, 50, 75), axis=0)
+        interval = t_interval(ratio, geometric=True)
+        low, mid, high = interval.low, interval.mean, interval.high
         width = 0.8 / len(result.batch_sizes)
         for k, size in enumerate(result.batch_sizes):
             place = (
                 np.arange(len(result.networks)) + (k - (len(result.batch_sizes) - 1) / 2) * width
             )
-            half = [mid[:, k] - low[:, k], high[:, k] - mid[:, k]]
+            half = np.abs([mid[:, k] - low[:, k], high[:, k] - mid[:, k]])
             ax.bar(
                 place, mid[:, k], 0.9 * width, yerr=half, capsize=4, color=style.CYCLE[k],
                 label=f"{size} image{'s' if size > 1 else ''} a call",
