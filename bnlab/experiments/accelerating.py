@@ -18,6 +18,7 @@ from bnlab.results import PaperTable, RecipeRuns
 __all__ = [
     "ARMS",
     "EXPERIMENT",
+    "ON_DIGITS",
     "begin",
     "best",
     "effect",
@@ -64,6 +65,13 @@ def _arms() -> dict[str, Callable[[float], Recipe]]:
 ARMS = _arms()
 """From the name of an arm to its recipe, given the baseline's learning rate: "plain" is the baseline, "BN" the
 same with normalization, "BN + no LRN" with one change, "BN + all" with all seven."""
+
+
+ON_DIGITS = [
+    *("plain", "plain + no Dropout", "plain + L2 / 5"),
+    *("BN", "BN + no Dropout", "BN + L2 / 5", "BN + all"),
+]
+"""The arms that the chapter repeats on the bundled digits, as its setting "arms"."""
 
 
 def recipe(arm: str, *, lr: float) -> Recipe:

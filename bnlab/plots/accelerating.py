@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 from matplotlib.axes import Axes
+from matplotlib.lines import Line2D
 from matplotlib.ticker import FuncFormatter, NullLocator
 
 from bnlab.plots import style
@@ -131,7 +132,7 @@ def recipe_curves(
     runs: RecipeRuns,
     arms: Mapping[str, str],
     *,
-    ylim: tuple[float, float] = (0.6, 0.92),
+    ylim: tuple[float, float] = (0.5, 0.85),
     ax: Axes | None = None,
 ) -> Axes:
     """Draw the accuracy of some arms over the steps, with the range of the seeds.
@@ -199,7 +200,7 @@ def recipe_effects(
             for k, change in enumerate(changes):
                 there = runs.accuracy[runs.arms.index(f"{net} + {change}")].max(axis=-1)
                 found = t_interval(100 * (there - base))
-                look = {"color": COLORS[net], "label": NAMES[net] if k == 0 else None}
+                look = {"color": COLORS[net]}
                 y, mean = shift - k, float(found.mean)
                 if limit is not None and abs(mean) > limit:
                     side = np.sign(mean)
@@ -223,7 +224,13 @@ def recipe_effects(
         if limit is not None:
             ax.set_xlim(-limit, limit)
         ax.grid(axis="y", visible=False)
-        ax.legend(loc="best")
+        ax.legend(
+            handles=[
+                Line2D([], [], color=COLORS[net], marker=MARKERS[net], label=NAMES[net])
+                for net in ("plain", "BN")
+            ],
+            loc="lower center", bbox_to_anchor=(0.5, 1), ncols=2,
+        )  # fmt: skip
     return ax
 
 
@@ -258,5 +265,5 @@ def sigmoid_depth(result: DepthRates, *, ax: Axes | None = None) -> Axes:
         ax.axhline(0.1, color=style.THEORY, ls=":", lw=1.5)
         ax.set_xticks(result.depths)
         ax.set(xlabel="hidden layers", ylabel="accuracy, held-out digits", ylim=(0, 1))
-        ax.legend(loc="lower left")
+        ax.legend(loc="center right")
     return ax
