@@ -14,14 +14,14 @@ the results, and in place: Chapter 14 shows what each of these steps saves.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import NamedTuple
 
 import numpy as np
 
 from bnlab import _validate
 
-_BLOCK = 2**16  # values in a block: 256 KiB in float32
+_BLOCK = 2**17  # values in a block: 512 KiB in float32
 _RUN = 64  # values added up before their sum goes on in float64
 
 
@@ -113,28 +113,35 @@ def batch_norm_forward(
     eps = _validate.number("eps", eps, low=0)
     y = _result("out[0]", _pair(out)[0], x.shape, x.dtype, x, gamma, beta)
     x_hat = _result("out[1]", out[1], x.shape, np.result_type(x, np.float32), x, gamma, beta, y)
+    mu_B, var_B, inv_std = _in_slices(
+        x,
+        lambda f: _normalize(x[:, f], gamma[f], beta[f], eps, y[:, f], x_hat[:, f]),
+    )
+    m = x.size // x.shape[1]
+    return y, BatchNormCache(x_hat, gamma.copy(), mu_B, var_B, inv_std, eps, m, x.dtype)
+
+
+def _normalize(
+    x: np.ndarray, gamma: np.ndarray, beta: np.ndarray, eps: float, y: np.ndarray, x_hat: np.ndarray
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Fill y and x_hat; return mu_B, var_B and 1 / sqrt(var_B + eps)."""
     # Squares of less than 1e-38 vanish in float32; beside a larger eps they do not count.
-    coarse, rest, var_B = _moments("x", x, x_hat.dtype if eps > 1e-20 else np.float64)
+    mean, rest, var_B = _moments("x", x, x_hat, wide=eps < 1e-20)
     if eps == 0:
         _refuse_zero("the batch variance", (var_B == 0) | _constant(x))
-    with np.errstate(over="ignore", invalid="ignore"):  # _written notices what overflows
+    with np.errstate(over="ignore", invalid="ignore"):  # _finite notices what overflows
         inv_std = 1 / np.sqrt(var_B + eps)
-        values = (coarse, rest, inv_std, gamma, beta)
-        mean, rest_of_mean, scale, g, b = _along_features(x, x_hat.dtype, *values)
+        shift, scale, g, b = _along_features(x, x_hat.dtype, rest, inv_std, gamma, beta)
         rest_counts = (np.abs(rest) * inv_std).max() > np.finfo(x_hat.dtype).eps / 8
-        for x_i, x_hat_i, y_i in _blocks(x, x_hat, y):
-            c = np.subtract(x_i, mean, out=x_hat_i)
+        for x_hat_i, y_i in _blocks(x_hat, y):  # x_hat holds x - mean so far
             if rest_counts:
-                c -= rest_of_mean
-            c *= scale
-            value = np.multiply(c, g, out=_place(y_i, c.dtype))
+                x_hat_i -= shift
+            x_hat_i *= scale
+            value = np.multiply(x_hat_i, g, out=_place(y_i, x_hat.dtype))
             value += b
-            if not _written(value, y_i):
-                _refuse_overflow("x", x_i - mean)
+            if not _finite(value, y_i):
                 raise _too_large("y", value, y.dtype)
-    m = x.size // x.shape[1]
-    cache = BatchNormCache(x_hat, gamma.copy(), coarse + rest, var_B, inv_std, eps, m, x.dtype)
-    return y, cache
+    return mean + rest, var_B, inv_std
 
 
 def batch_norm_backward(
@@ -187,13 +194,27 @@ def batch_norm_backward(
     [ 0.229 -0.344  0.115] [-1.069] [1.]
     """
     _require_cache(cache)
-    x_hat, m = cache.x_hat, cache.m
+    x_hat = cache.x_hat
     dy = _validate.float_array("dy", dy)
     if dy.shape != x_hat.shape:
         raise ValueError(
             f"dy has shape {dy.shape}; expected {x_hat.shape}, the shape of x and y. "
             f"Pass the cache that the same forward pass returned."
         )
+    dx = _result("out", out, dy.shape, cache.dtype, dy, x_hat, cache.gamma)
+    scale = cache.gamma * cache.inv_std
+    dgamma, dbeta = _in_slices(dy, lambda f: _gradient(dy[:, f], x_hat[:, f], scale[f], dx[:, f]))
+    return (
+        dx,
+        _cast("dgamma", dgamma, cache.gamma.dtype),
+        _cast("dbeta", dbeta, cache.gamma.dtype),
+    )
+
+
+def _gradient(
+    dy: np.ndarray, x_hat: np.ndarray, scale: np.ndarray, dx: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """Fill dx; return dgamma and dbeta."""
     # The paper's chain rule, with s = sqrt(var_B + eps) and sums over the batch:
     #   dx_hat = dy * gamma
     #   dvar_B = sum(dx_hat * (x - mu_B)) * -1/2 / s^3
@@ -205,27 +226,20 @@ def batch_norm_backward(
     #   dx     = gamma / s * (dy - mean(dy) - x_hat * mean(dy * x_hat))
     # As sum(x_hat) = 0, centering dy first does not change dgamma, and keeps digits if dy has a
     # large mean.
-    dx = _result("out", out, dy.shape, cache.dtype, dy, x_hat, cache.gamma)
-    work = np.result_type(dy, x_hat)
-    with np.errstate(over="ignore", invalid="ignore"):  # _written and _cast notice what overflows
-        mean, sum_c, dgamma = _sums("dy", dy, work, x_hat)
-        dbeta = m * mean.astype(sum_c.dtype) + sum_c
-        coarse, rest = _split(mean, sum_c / m, work)
-        values = (coarse, rest, dgamma / m, cache.gamma * cache.inv_std)
-        mean_dy, rest_of_mean, mean_dy_x_hat, scale = _along_features(dy, work, *values)
-        for dy_i, x_hat_i, dx_i in _blocks(dy, x_hat, dx):
-            value = np.subtract(dy_i, mean_dy, out=_place(dx_i, work))
+    m, work = dy.size // dy.shape[1], np.result_type(dy, x_hat)
+    c = dx if dx.dtype == work else np.empty(dy.shape, work)
+    with np.errstate(over="ignore", invalid="ignore"):  # _finite and _cast notice what overflows
+        mean, sum_c, dgamma = _center("dy", dy, c, x_hat)
+        values = _along_features(dy, work, sum_c / m, dgamma / m, scale)
+        rest, mean_dy_x_hat, scale = values
+        for c_i, x_hat_i, dx_i in _blocks(c, x_hat, dx):
             projection = x_hat_i * mean_dy_x_hat
-            projection += rest_of_mean
-            value -= projection
-            value *= scale
-            if not _written(value, dx_i):
-                raise _too_large("dx", value, dx.dtype)
-    return (
-        dx,
-        _cast("dgamma", dgamma, cache.gamma.dtype),
-        _cast("dbeta", dbeta, cache.gamma.dtype),
-    )
+            projection += rest
+            c_i -= projection
+            c_i *= scale
+            if not _finite(c_i, c_i if c is dx else dx_i):
+                raise _too_large("dx", c_i, dx.dtype)
+    return dgamma, m * mean.astype(sum_c.dtype) + sum_c
 
 
 def batch_norm_inference(
@@ -294,14 +308,14 @@ def batch_norm_inference(
     # Subtract the mean first, in the wider dtype of the two: folding it into the shift instead
     # would lose the digits of x when the mean is large.
     work = np.result_type(x, mean, np.float32)
-    with np.errstate(over="ignore", invalid="ignore"):  # _written notices what overflows
+    with np.errstate(over="ignore", invalid="ignore"):  # _finite notices what overflows
         values = (mean, gamma / np.sqrt(var.astype(np.float64) + eps), beta)
         center, scale, shift = _along_features(x, work, *values)
         for x_i, y_i in _blocks(x, y):
             value = np.subtract(x_i, center, out=_place(y_i, work))
             value *= scale
             value += shift
-            if not _written(value, y_i):
+            if not _finite(value, y_i):
                 _validate.finite("x", x)
                 raise _too_large("y", value, y.dtype)
     return y
@@ -369,7 +383,8 @@ def population_statistics(batches: Iterable[np.ndarray]) -> tuple[np.ndarray, np
                 f"{name} has shape {batch.shape}; expected {weighted_mean.size} features on axis 1, "
                 f"like the batches before it. Take all batches from one layer."
             )
-        coarse, rest, var_B = _moments(name, batch, np.float64)
+        work = np.result_type(batch, np.float32)
+        coarse, rest, var_B = _moments(name, batch, np.empty(batch.shape, work), wide=True)
         m = batch.size // batch.shape[1]
         count, degrees = count + m, degrees + m - 1
         weighted_mean = weighted_mean + m * (coarse + rest)
@@ -449,6 +464,25 @@ def update_running_statistics(
     )
 
 
+def _in_slices(
+    x: np.ndarray, work: Callable[[slice], tuple[np.ndarray, ...]]
+) -> tuple[np.ndarray, ...]:
+    """Work on slices of the features, and join what is returned for each feature.
+
+    A few feature maps of all images fit a cache, from their first sum to their last result. Rows do
+    not: their features lie side by side in memory, so they stay together.
+    """
+    m = x.size // x.shape[1]
+    if x.size <= _BLOCK or m < 64 * len(x):
+        return work(slice(None))
+    step = max(1, _BLOCK // m)
+    try:
+        parts = [work(slice(i, i + step)) for i in range(0, x.shape[1], step)]
+    except ValueError:  # say it again, of the whole array
+        parts = [work(slice(None))]
+    return tuple(map(np.concatenate, zip(*parts, strict=True)))
+
+
 def _blocks(*arrays: np.ndarray) -> Iterator[tuple[np.ndarray, ...]]:
     """Cut arrays of one shape into matching blocks, each (n, C) or (n, C, positions)."""
     n, channels = arrays[0].shape[:2]
@@ -482,38 +516,38 @@ def _sum(v: np.ndarray, dtype: np.dtype) -> np.ndarray:
     return total + np.add.reduce(v[whole:], axis=0, dtype=dtype)
 
 
-def _sums(
-    name: str, v: np.ndarray, dtype: np.dtype, w: np.ndarray | None = None
+def _center(
+    name: str, v: np.ndarray, c: np.ndarray, w: np.ndarray | None = None, *, wide: bool = False
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Return the mean rounded to `dtype`, and the sums of c = v - mean and of c * w, or c * c.
+    """Write v minus its rounded mean into c; return that mean, sum(c), and sum(c * w) or sum(c * c).
 
     One subtraction is not enough: a mean of 1e6 rounds to float32 with an error of up to 0.03. But
     what it leaves is small, so its sum tells the rest exactly.
     """
-    sum_v, sum_c, sum_cw = np.zeros((3, v.shape[1]), np.result_type(dtype, np.float64))
+    dtype = np.result_type(c, np.float64) if wide else c.dtype
+    sum_v, sum_c, sum_cw = np.zeros((3, v.shape[1]), np.result_type(c, np.float64))
     for (v_i,) in _blocks(v):
         sum_v += _sum(v_i, dtype)
-    mean = (sum_v * (v.shape[1] / v.size)).astype(dtype)
-    (mean_0,) = _along_features(v, dtype, mean)
-    for v_i, w_i in _blocks(v, v if w is None else w):
-        c = np.subtract(v_i, mean_0, dtype=dtype)
-        sum_c += _sum(c, dtype)
-        c *= c if w is None else w_i
-        sum_cw += _sum(c, dtype)
+    mean = (sum_v * (v.shape[1] / v.size)).astype(c.dtype)
+    (mean_0,) = _along_features(v, c.dtype, mean)
+    for v_i, c_i, w_i in _blocks(v, c, c if w is None else w):
+        np.subtract(v_i, mean_0, out=c_i)
+        sum_c += _sum(c_i, dtype)
+        sum_cw += _sum(np.multiply(c_i, w_i, dtype=dtype), dtype)
     # One NaN or Inf in v makes its sum one too, so a whole pass to look for them is rarely needed.
     if not np.isfinite(sum_cw).all():
         _validate.finite(name, v)
         if dtype == np.float32:
-            return _sums(name, v, np.float64, w)
-        _refuse_overflow(name, sum_c[None])
-        _refuse_overflow(name, sum_cw[None], "squares")
+            return _center(name, v, c, w, wide=True)
+        _refuse_overflow(name, "differences", sum_c, c.dtype)
+        _refuse_overflow(name, "squares", sum_cw, dtype)
     return mean, sum_c, sum_cw
 
 
 def _moments(
-    name: str, x: np.ndarray, dtype: np.dtype
+    name: str, x: np.ndarray, c: np.ndarray, *, wide: bool
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Return the mean in two parts, see `_split`, and the biased variance, by sums in `dtype`."""
+    """Write x minus its rounded mean into c; return that mean, the rest of it and the variance."""
     m = x.size // x.shape[1]
     if m == 1:
         raise ValueError(
@@ -521,16 +555,9 @@ def _moments(
             f"value has no variance. Use larger batches, or batch_norm_inference with fixed statistics."
         )
     with np.errstate(over="ignore", invalid="ignore"):
-        mean, sum_c, sum_cc = _sums(name, x, np.result_type(x, dtype))
-        rest = sum_c / m
-        var = np.maximum(sum_cc / m - rest * rest, 0)
-        return *_split(mean, rest, np.result_type(x, np.float32)), var
-
-
-def _split(mean: np.ndarray, rest: np.ndarray, dtype: np.dtype) -> tuple[np.ndarray, np.ndarray]:
-    """Split mean + rest into what fits `dtype` and the rest."""
-    coarse = mean.astype(dtype)
-    return coarse, rest + (mean - coarse)
+        mean, sum_c, sum_cc = _center(name, x, c, wide=wide)
+    rest = sum_c / m
+    return mean, rest, np.maximum(sum_cc / m - rest * rest, 0)
 
 
 def _along_features(x: np.ndarray, dtype: np.dtype, *values: np.ndarray) -> Iterator[np.ndarray]:
@@ -577,7 +604,7 @@ def _place(out: np.ndarray, dtype: np.dtype) -> np.ndarray | None:
     return out if out.dtype == dtype else None
 
 
-def _written(value: np.ndarray, out: np.ndarray) -> bool:
+def _finite(value: np.ndarray, out: np.ndarray) -> bool:
     """Round a block into its place; False if it overflowed there or on the way."""
     if value is not out:
         out[...] = value
@@ -610,11 +637,11 @@ def _constant(x: np.ndarray) -> np.ndarray:
     return (x == first).all(axis=(0, *range(2, x.ndim)))
 
 
-def _refuse_overflow(name: str, values: np.ndarray, what: str = "differences") -> None:
-    lost = ~np.isfinite(values).all(axis=(0, *range(2, values.ndim)))
+def _refuse_overflow(name: str, what: str, sums: np.ndarray, dtype: np.dtype) -> None:
+    lost = ~np.isfinite(sums)
     if lost.any():
         raise ValueError(
-            f"{name} is so large that {what} overflow {values.dtype} in feature(s) "
+            f"{name} is so large that {what} overflow {dtype} in feature(s) "
             f"{np.flatnonzero(lost).tolist()}; expected values that can be squared and summed. "
             f"Scale {name} down first."
         )

@@ -132,7 +132,7 @@ def batch(shape: Sequence[int], *, seed: int = 0) -> tuple[np.ndarray, ...]:
     return x, gamma, rng.standard_normal(shape[1], dtype=np.float32), dy
 
 
-def traffic(form: str, *, shape: Sequence[int] = (4096, 1024), cache: int = 2**20) -> Traffic:
+def traffic(form: str, *, shape: Sequence[int] = (4096, 1024), cache: int = 2**21) -> Traffic:
     """Run a form on arrays that count what is done to them.
 
     Parameters
