@@ -15,7 +15,7 @@ import bnlab
 from bnlab import results
 from bnlab.cli import _app, _progress, _show
 from bnlab.experiments import _registry
-from bnlab.experiments._runner import Progress
+from bnlab.experiments._meter import Progress
 
 HERE = Path(__file__).parent
 TOY = "_toy_experiment:EXPERIMENT"

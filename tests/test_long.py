@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 
 from bnlab import data, results
-from bnlab.experiments import _parts, _runner, _team
+from bnlab.experiments import _parts, _plan, _team
 from bnlab.experiments._long import seeds_of
 from bnlab.experiments._registry import find
 from bnlab.experiments._runner import Interrupted, run_long
@@ -164,23 +164,23 @@ def test_another_configuration_is_not_resumed(out, options, what):
 def test_another_version_or_other_code_is_not_resumed(out, monkeypatch):
     interrupted(out)
     with monkeypatch.context() as patch:
-        patch.setattr(_runner, "versions", lambda: {"numpy": "1.0"})
+        patch.setattr(_plan, "versions", lambda: {"numpy": "1.0"})
         with pytest.raises(ValueError, match=r'versions\.numpy was "[\d.]+" and is "1\.0"'):
             run(out, resume=True)
-    monkeypatch.setattr(_runner, "_code", lambda experiment: "other")
+    monkeypatch.setattr(_plan, "code_of", lambda experiment: "other")
     with pytest.raises(ValueError, match="begun otherwise: code was"):
         run(out, resume=True)
 
 
 def test_the_code_of_an_experiment_is_the_package_and_its_own_file(tmp_path, monkeypatch):
-    before = _runner._code(toy.EXPERIMENT)
+    before = _plan.code_of(toy.EXPERIMENT)
     own = tmp_path / "own_experiment.py"
     text = (HERE / "_toy_experiment.py").read_text()
     own.write_text(text)
     monkeypatch.syspath_prepend(tmp_path)
-    first = _runner._code(find("own_experiment:EXPERIMENT"))
+    first = _plan.code_of(find("own_experiment:EXPERIMENT"))
     own.write_text(text + "# another line\n")
-    second = _runner._code(find("own_experiment:EXPERIMENT"))
+    second = _plan.code_of(find("own_experiment:EXPERIMENT"))
     assert len({before, first, second}) == 3
 
 

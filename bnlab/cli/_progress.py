@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 from rich.console import Console
 from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn
 
-from bnlab.experiments import _runner
+from bnlab.experiments._meter import Progress as RunProgress
 
 PLAIN_EVERY = 10.0
 """Seconds between two lines where there is no terminal."""
@@ -31,7 +31,7 @@ def duration(seconds: float) -> str:
 
 
 @contextlib.contextmanager
-def of_run(name: str) -> Iterator[Callable[[_runner.Progress], None]]:
+def of_run(name: str) -> Iterator[Callable[[RunProgress], None]]:
     """Show how far a run is, on stderr."""
     console = Console(stderr=True)
     if not console.is_terminal:
@@ -41,17 +41,17 @@ def of_run(name: str) -> Iterator[Callable[[_runner.Progress], None]]:
     with Progress(*columns, console=console, transient=False) as progress:
         bar = progress.add_task(name, total=1.0, text="")
 
-        def show(at: _runner.Progress) -> None:
+        def show(at: RunProgress) -> None:
             progress.update(bar, completed=at.fraction, text=_text(at))
 
         yield show
 
 
-def _plain_run(name: str, console: Console) -> Callable[[_runner.Progress], None]:
+def _plain_run(name: str, console: Console) -> Callable[[RunProgress], None]:
     said = -PLAIN_EVERY
     done = 0
 
-    def show(at: _runner.Progress) -> None:
+    def show(at: RunProgress) -> None:
         nonlocal said, done
         now = time.monotonic()
         if now - said >= PLAIN_EVERY or (at.done == at.tasks != done):
@@ -61,7 +61,7 @@ def _plain_run(name: str, console: Console) -> Callable[[_runner.Progress], None
     return show
 
 
-def _text(at: _runner.Progress) -> str:
+def _text(at: RunProgress) -> str:
     known = at.seconds_left is not None and at.done < at.tasks
     left = f", {duration(at.seconds_left)} left" if known else ""
     return f"{int(100 * at.fraction)}%, {at.done} of {at.tasks} tasks done{left}"

@@ -3,27 +3,20 @@
 from __future__ import annotations
 
 import contextlib
-import hashlib
-import inspect
 import signal
 import sys
 import threading
-import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
-from bnlab import data, results
-from bnlab.experiments._long import Config, LongExperiment, seeds_of
+from bnlab import results
+from bnlab.experiments._long import Config, seeds_of
+from bnlab.experiments._meter import Meter, Progress
 from bnlab.experiments._parts import Parts, differences
+from bnlab.experiments._plan import check_device, plan_of, target
 from bnlab.experiments._registry import find
 from bnlab.experiments._team import Alone, Lost, join
 from bnlab.experiments._workers import Job, Stopped, TaskFailed, work
-from bnlab.results._store import versions
-
-WITHOUT_NUMBERS = ("plots", "checks", "cli", "derivation", "__main__.py")
-"""Parts of the package on which no result of an experiment can depend."""
 
 
 class Interrupted(Exception):
@@ -32,16 +25,6 @@ class Interrupted(Exception):
     def __init__(self, message: str, number: int) -> None:
         super().__init__(message)
         self.signal = number
-
-
-@dataclass(frozen=True)
-class Progress:
-    """How far a run is."""
-
-    done: int
-    tasks: int
-    fraction: float
-    seconds_left: float | None
 
 
 def run_long(
@@ -81,7 +64,7 @@ def run_long(
         raise ValueError(
             f"jobs is {jobs}; expected at least 1. Leave it out for one per processor."
         )
-    _check_device(device)
+    check_device(device)
     team = join(device)
     try:
         with _signals(team.size > 1) as came:
@@ -101,8 +84,8 @@ def _job(
     """Settle everything that can be refused before the work."""
     experiment = find(name)
     config = experiment.configure(changes)
-    plan = _plan(name, experiment, config, device)
-    return Job(name, config, experiment.plan(config), own_device, _target(out), plan, save_every)
+    plan = plan_of(name, experiment, config, device)
+    return Job(name, config, experiment.plan(config), own_device, target(out), plan, save_every)
 
 
 def _run_job(
@@ -193,56 +176,6 @@ def _stopped(job: Job, parts: Parts, team: Alone, number: int) -> str:
     return f"process {team.rank} of {team.size} stopped by {name}{why}; {done} and all work is kept"
 
 
-class Meter:
-    """Keeps the time of a run and shows how far it is."""
-
-    def __init__(self, job: Job, parts: Parts, show: Callable[[Progress], None] | None) -> None:
-        self._parts, self._show = parts, show
-        stored = [  # read here, so that what is damaged is refused before the work and not after
-            parts.load(task, state=False) or parts.load(task, state=True)
-            for task in range(len(job.tasks))
-        ]
-        self._at = [part.fraction if part else 0.0 for part in stored]
-        self.told: dict[int, float] = {}
-        self._start, self._before = time.monotonic(), parts.seconds
-        self._at_start = self._fraction
-        self._noted = self._start
-        self._save_every = job.save_every
-        self.hear(0, self._at[0])
-
-    @property
-    def _fraction(self) -> float:
-        return sum(self._at) / len(self._at)
-
-    def tell(self, task: int, fraction: float) -> None:
-        """Take in how far a task of this process is."""
-        self.told = {**self.told, task: fraction}
-        self.hear(task, fraction)
-        if time.monotonic() - self._noted >= self._save_every:
-            self.note()
-
-    def hear(self, task: int, fraction: float) -> None:
-        """Take in how far a task is, here or elsewhere, and show how far all are."""
-        self._at[task] = max(self._at[task], fraction)
-        if self._show is None:
-            return
-        gained = self._fraction - self._at_start
-        spent = time.monotonic() - self._start
-        left = spent * (1 - self._fraction) / gained if gained > 0 else None
-        self._show(Progress(self._at.count(1.0), len(self._at), self._fraction, left))
-
-    def finish(self) -> None:
-        """Show that all is done, also what other processes had no time to say."""
-        for task in range(len(self._at)):
-            self.hear(task, 1.0)
-
-    def note(self) -> None:
-        """Store how long the run has taken, with all that came before."""
-        self._noted = time.monotonic()
-        if self._show is not None:
-            self._parts.seconds = self._before + self._noted - self._start
-
-
 def _store(job: Job, parts: Parts) -> None:
     loaded = [parts.load(task, state=False) for task in range(len(job.tasks))]
     result = find(job.name).merge(job.config, job.tasks, tuple(part.content for part in loaded))
@@ -275,71 +208,6 @@ def _finished(job: Job, resume: bool) -> bool:
         )
     job.parts().remove()  # there are some if the run was killed between its last two steps
     return True
-
-
-def _target(out: str | Path) -> Path:
-    out = Path(out)
-    if out.suffix != ".npz":
-        raise ValueError(
-            f"out is {str(out)!r}; expected a name that ends in .npz. Rename the target."
-        )
-    return out
-
-
-def _plan(name: str, experiment: LongExperiment, config: Config, device: str) -> dict[str, Any]:
-    """Return what must be the same for a run to be resumed."""
-    source = config.get("data")
-    used = {}
-    if source in data.names():
-        data.verify(source)  # now, not after an hour
-        used = data.checksums(source)
-    return {
-        "experiment": name,
-        "config": config,
-        "device": device,
-        "data": used,
-        "versions": versions(),
-        "code": _code(experiment),
-    }
-
-
-def _code(experiment: LongExperiment) -> str:
-    """Return a checksum of the source that the numbers depend on."""
-    package = Path(__file__).parents[1]
-    files = [
-        path
-        for path in sorted(package.rglob("*.py"))
-        if path.relative_to(package).parts[0] not in WITHOUT_NUMBERS
-    ]
-    own = inspect.getsourcefile(experiment.run)
-    if own is not None and not Path(own).is_relative_to(package):
-        files.append(Path(own))
-    digest = hashlib.sha256()
-    for path in files:
-        digest.update(path.name.encode() + b"\0" + path.read_bytes())
-    return digest.hexdigest()
-
-
-def _check_device(device: str) -> None:
-    """Refuse a device that is not here; nothing falls back to another one by itself."""
-    if device == "cpu":
-        return
-    import torch
-
-    kind, _, index = device.partition(":")
-    count = {
-        "cuda": torch.cuda.device_count() if torch.cuda.is_available() else 0,
-        "mps": int(torch.backends.mps.is_available()),
-    }.get(kind)
-    if count is None or (index and not index.isdigit()):
-        raise ValueError(
-            f"device is {device!r}; expected cpu, cuda, cuda:0 (or another number) or mps. Choose one."
-        )
-    if int(index or 0) >= count:
-        raise ValueError(
-            f"device {device!r} is not available: torch {torch.__version__} finds {count} {kind} device(s) on "
-            f"this machine. Leave --device out to use the processor."
-        )
 
 
 @contextlib.contextmanager
