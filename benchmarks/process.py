@@ -7,7 +7,7 @@ allocator of a training loop does, for every contestant alike; `fresh_memory=Tru
 case, also with a fixed threshold.
 
 Threads. Pools of waiting threads that spin on the same cores cost milliseconds a call. Every library
-is told the same number of threads, and waits without spinning where it can be told so.
+is told the same number of threads, and each number is measured in a process of its own.
 """
 
 from __future__ import annotations
@@ -29,7 +29,9 @@ def environment(threads: int, *, fresh_memory: bool = False) -> dict[str, str]:
         else {"MALLOC_MMAP_MAX_": "0", "MALLOC_TRIM_THRESHOLD_": str(2**40)}
         | {"MALLOC_TOP_PAD_": str(2**28), "MALLOC_ARENA_MAX": "1"}
     )
-    xla = "--xla_cpu_multi_thread_eigen=false intra_op_parallelism_threads=1" if threads == 1 else ""
+    xla = (
+        "--xla_cpu_multi_thread_eigen=false intra_op_parallelism_threads=1" if threads == 1 else ""
+    )
     return memory | {
         "OMP_NUM_THREADS": count,
         "OPENBLAS_NUM_THREADS": count,
