@@ -10,8 +10,8 @@
     controls: [
       { id: "layer", label: "Layer", options: ["batch normalization", "linear"], value: "batch normalization" },
       { id: "type", label: "Numbers", options: ["float64", "float32", "float16"], value: "float32" },
-      { id: "rows", label: "N, rows", min: 0, max: 16, step: 1, value: 12, format: (v) => format(2 ** v, 5) },
-      { id: "features", label: "C, features", min: 4, max: 13, step: 1, value: 10, format: (v) => format(2 ** v, 4) },
+      { id: "rows", label: "N, rows", min: 0, max: 16, step: 1, value: 12, format: (v) => String(2 ** v) },
+      { id: "features", label: "C, features", min: 4, max: 13, step: 1, value: 10, format: (v) => String(2 ** v) },
       { id: "bandwidth", label: "Memory bandwidth", min: 5, max: 400, step: 5, value: 20, unit: "GB/s" },
     ],
     compute({ layer, type, rows, features, bandwidth }) {
@@ -43,7 +43,7 @@
     },
     readout({ intensity, ridge, seconds, memoryBound }) {
       const bound = memoryBound ? "memory decides" : "arithmetic decides";
-      return `${format(intensity, 3)} flop per byte against ${format(ridge, 3)} of the machine: ${bound}. ` +
+      return `${format(intensity, 2)} flop per byte against ${format(ridge, 1)} of the machine: ${bound}. ` +
         `At least ${format(seconds * 1e3, 3)} ms.`;
     },
   });
