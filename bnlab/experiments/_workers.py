@@ -144,18 +144,18 @@ def _work_in_processes(
                     continue
                 if kind == "at":
                     tell(task, value)
-                    following = task if value < 1 else claim() if not told_to_stop else None
-                    if value == 1 and following is not None and failure is None:
+                    if value < 1:
+                        continue
+                    ending = told_to_stop or failure is not None
+                    following = None if ending else claim()
+                    _say(pipe, following)
+                    if following is not None:
                         workers[pipe] = process, following
-                        pipe.send(following)
-                    elif value == 1:
-                        _say(pipe, None)
-                        del workers[pipe]
-                        process.join()
-                else:  # stopped or failed
-                    failure = failure or (value if kind == "failed" else None)
-                    del workers[pipe]
-                    process.join()
+                        continue
+                elif kind == "failed":
+                    failure = failure or value
+                del workers[pipe]  # it has no more to do, was stopped, or has failed
+                process.join()
             if not told_to_stop and (failure is not None or stopping()):
                 told_to_stop = True
                 for pipe in workers:
