@@ -12,11 +12,15 @@ from torch import Tensor
 
 
 def moments(x: Tensor) -> tuple[Tensor, Tensor]:
-    """Return the mean and the biased variance of each feature, float64 of shape (C,)."""
-    m = _count(x)
-    mean = _sum(x) / m
-    c = _center(x, mean)
-    return mean, _sum(c * c) / m
+    """Return the mean and the biased variance of each feature, float64 of shape (C,).
+
+    One pass: sums of d = x - k and of d * d, with k the first value of the feature. Any k is right;
+    with this one (k - mean)^2 <= (m - 1) var, so that the difference of the two keeps its digits.
+    """
+    m, k = _count(x), _first(x)
+    d = x.double() - k.reshape(_shape(x))
+    mean_d = _sum(d) / m
+    return k + mean_d, (_sum(d * d) / m - mean_d * mean_d).clamp(min=0)
 
 
 def normalize(x: Tensor, mean: Tensor, inv_std: Tensor) -> Tensor:
@@ -43,11 +47,10 @@ def project(v: Tensor, x: Tensor, mean: Tensor, inv_std: Tensor) -> tuple[Tensor
     Returns sum(v) and sum(v * x_hat), float64 of shape (C,), and the rest.
     """
     m = _count(x)
-    sum_v = _sum(v)
     x_hat = normalize(x, mean, inv_std)
-    c = _center(v, sum_v / m)
-    sum_v_x_hat = _sum(c * x_hat)  # the mean of v does not count, as sum(x_hat) = 0
-    return sum_v, sum_v_x_hat, c - x_hat * _align(x, sum_v_x_hat / m)
+    sum_v, sum_v_x_hat = _sum(v), _sum(v * x_hat)
+    rest = _center(v, sum_v / m) - x_hat * _align(x, sum_v_x_hat / m)
+    return sum_v, sum_v_x_hat, rest
 
 
 def training_backward(
@@ -135,10 +138,20 @@ def _sum(x: Tensor) -> Tensor:
     return x.sum([axis for axis in range(x.dim()) if axis != 1], dtype=torch.float64)
 
 
+def _first(x: Tensor) -> Tensor:
+    """Return the first value of each feature, float64 of shape (C,); 0 if it is not a finite one."""
+    k = x.detach()[(slice(0, 1), slice(None), *(slice(0, 1),) * (x.dim() - 2))]
+    return _sum(torch.where(k - k == 0, k, 0.0))
+
+
 def _count(x: Tensor) -> int:
     return max(x.numel() // x.shape[1], 1)  # an empty batch has sums of 0, and no 0/0
 
 
 def _align(x: Tensor, value: Tensor) -> Tensor:
     """Shape (C,) into (C, 1, ...), in the type of the arithmetic, to broadcast against x."""
-    return value.to(arithmetic(x)).reshape(-1, *(1,) * (x.dim() - 2))
+    return value.to(arithmetic(x)).reshape(_shape(x))
+
+
+def _shape(x: Tensor) -> tuple[int, ...]:
+    return -1, *(1,) * (x.dim() - 2)
