@@ -450,9 +450,10 @@ STARTED = []
 def _end_what_was_started():
     yield
     while STARTED:
-        process = STARTED.pop()
-        process.kill()
-        process.communicate()
+        with (
+            STARTED.pop() as process
+        ):  # not communicate(): what it left behind might hold the pipes
+            process.kill()
 
 
 def start(words, **options):
@@ -488,7 +489,7 @@ def test_a_killed_run_resumes_to_the_same_bits(out):
     states = [parts_of(out) / f"task-000{i}.state.npz" for i in (0, 1)]
     wait_for(lambda: all(path.exists() for path in states), "snapshots of two tasks")
     process.kill()
-    process.communicate()
+    process.wait()
     pids = {int(line.split()[2]) for line in log.read_text().splitlines()}
     assert process.pid not in pids
     wait_for(
@@ -509,9 +510,13 @@ def test_no_process_outlives_the_one_that_started_it(out):
     process = command("--out", str(out), "--jobs", "2", "--set", f"log={log}", "--set", "sleep=60")
     wait_for(lambda: log.exists() and log.read_text().count("\n") == 2, "two tasks at work")
     process.kill()
-    process.communicate()
+    process.wait()
     pids = [int(line.split()[2]) for line in log.read_text().splitlines()]
-    wait_for(lambda: not any(map(alive, pids)), "processes that are asleep to leave", 20)
+    try:
+        wait_for(lambda: not any(map(alive, pids)), "processes that are asleep to leave", 20)
+    finally:
+        for pid in filter(alive, pids):
+            os.kill(pid, signal.SIGKILL)
 
 
 def _steps_in(states):
@@ -623,7 +628,7 @@ def test_machines_without_a_common_disk_notice_silence_and_go_on(tmp_path):
         r"bnlab: .*(cannot reach|no sign of life|gone).* is kept; go on with.*--resume", errors
     ), errors
     first.process.kill()
-    first.process.communicate()
+    first.process.wait()
     assert all(list(m.folder.glob("toy.npz.parts/task-*.npz")) for m in (first, second))
     port = free_port()
     first, second = (Machine(rank, port, tmp_path / str(rank)) for rank in (0, 1))
