@@ -12,8 +12,9 @@ import pytest
 from _browser import chromium
 
 import bnlab
-from bnlab import graph, inference, naive, scaling, whitening
+from bnlab import graph, inference, naive, results, scaling, whitening
 from bnlab.experiments import (
+    accelerating,
     cup_game,
     feature_scaling,
     gradient_flow,
@@ -614,3 +615,21 @@ def test_roofline(compute, type_, rows, features, bandwidth):
         assert data["speed"] == pytest.approx(min(data["peak"], slope))
         assert data["seconds"] == pytest.approx(max(data["flops"] / 200e9, data["moved"] / bandwidth / 1e9))
         assert data["memoryBound"] == (slope < data["peak"])
+
+
+@pytest.mark.parametrize(
+    ("target", "change"), [(0.7, "all, rate x 1"), (0.8, "no LRN"), (0.84, "rate x 5"), (0.9, "all")]
+)
+def test_recipe_race(compute, target, change):
+    runs, _ = results.load(BOOK / "results" / "accelerating.npz")
+    arms = compute("recipe-race", target=target, change=change)["arms"]
+    assert [a["arm"] for a in arms] == ["plain", f"plain + {change}", "BN", f"BN + {change}"]
+    for arm in arms:
+        curves = runs.accuracy[runs.arms.index(arm["arm"])]
+        steps = accelerating.steps_to(curves, runs.at, target - 1e-9)
+        assert arm["reached"] == np.isfinite(steps).sum()
+        assert arm["seeds"] == len(runs.seeds)
+        middle = np.median(steps)
+        assert arm["steps"] == (middle if np.isfinite(middle) else None)
+        np.testing.assert_allclose([p["accuracy"] for p in arm["points"]], curves.mean(axis=0), atol=1e-6)
+        assert [p["t"] for p in arm["points"]] == runs.at.tolist()
