@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from bnlab.experiments import making_it_fast, one_pass
+from bnlab.experiments import _traffic, making_it_fast, one_pass
 from bnlab.experiments.making_it_fast import AIMS, FORMS
 from bnlab.results import SpeedTable, load
 
@@ -46,6 +46,16 @@ def test_a_larger_cache_moves_less_and_none_moves_all():
     assert moved[0] == touched
     assert moved == sorted(moved, reverse=True)
     assert moved[-1] < 7 * 4 * 4096 * 64  # x, dy once; y, x_hat, dx back
+
+
+def test_what_was_thrown_away_is_not_written_back():
+    with _traffic.counting(10**5, small=4) as count:
+        x = count.watch(np.ones((100, 10)))
+        for _ in range(50):
+            x * 2
+        kept = x * 3
+    assert count.calls == 51
+    assert count.moved == x.nbytes + kept.nbytes
 
 
 def test_blocks_move_half_of_what_whole_arrays_do_and_more_than_the_floor():

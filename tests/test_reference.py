@@ -787,6 +787,24 @@ def test_out_that_fails_keeps_the_inputs():
     np.testing.assert_array_equal(x, [[1], [2]])
 
 
+def test_errors_in_large_images_name_the_feature_and_the_place():
+    x = np.random.default_rng(0).standard_normal((4, 6, 200, 200))
+    one, zero = np.ones(6), np.zeros(6)
+    constant, infinite, huge = x.copy(), x.copy(), x.copy()
+    constant[:, [2, 5]] = 0.1
+    infinite[1, 4, 2, 3] = np.inf
+    huge[:, 3] *= 1e200
+    with pytest.raises(ValueError, match=r"feature\(s\) \[2, 5\] \(constant\)"):
+        batch_norm_forward(constant, one, zero, eps=0)
+    with pytest.raises(ValueError, match=r"x contains 1 NaN or Inf .*\(1, 4, 2, 3\)"):
+        batch_norm_forward(infinite, one, zero)
+    with pytest.raises(ValueError, match=r"squares overflow float64 in feature\(s\) \[3\]"):
+        batch_norm_forward(huge, one, zero)
+    _, cache = batch_norm_forward(x, one, zero)
+    with pytest.raises(ValueError, match=r"dy contains 1 NaN or Inf .*\(1, 4, 2, 3\)"):
+        batch_norm_backward(infinite, cache)
+
+
 # Precision of sums in short runs
 
 
