@@ -452,7 +452,9 @@ def test_each_dependency_has_its_reason():
     names = {re.match(r"[\w-]+", d).group() for d in wanted} - {"bnlab"}
     text = (ROOT / ".github" / "CONTRIBUTING.md").read_text()
     assert [
-        n for n in sorted(names) if not re.search(rf"^\| `{n}` \| .{{15,}} \|", text, flags=re.M)
+        n
+        for n in sorted(names)
+        if not re.search(rf"^\| [^|]*`{n}`[^|]* \| .{{15,}} \|", text, flags=re.M)
     ] == []
 
 
