@@ -562,10 +562,12 @@ FAULTS = {
 def test_a_bad_download_leaves_nothing(server, tmp_path, fault, monkeypatch):
     monkeypatch.setattr(_fetch, "LARGEST", 2**20)
     server.faults["train-labels-idx1-ubyte.gz"] = fault
-    with pytest.raises(
-        OSError, match=rf"train-labels.*could not be had.*{FAULTS[fault]}"
-    ) as caught:
-        data.fetch("mnist", mirrors=[server.url], timeout=0.3)
+    sizes = [0]
+    with pytest.raises(OSError, match=rf"train-labels.*not be had.*{FAULTS[fault]}") as caught:
+        data.fetch(
+            "mnist", mirrors=[server.url], timeout=0.3, show=lambda file, n, size: sizes.append(n)
+        )
+    assert max(sizes) <= 2**20 + 2**16
     assert server.url in str(caught.value)
     assert everything(tmp_path / "cache") == ["bnlab/mnist/train-images-idx3-ubyte.gz"]
 
