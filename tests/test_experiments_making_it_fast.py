@@ -49,13 +49,14 @@ def test_a_larger_cache_moves_less_and_none_moves_all():
 
 
 def test_what_was_thrown_away_is_not_written_back():
-    with _traffic.counting(10**5, small=4) as count:
-        x = count.watch(np.ones((100, 10)))
-        for _ in range(50):
-            x * 2
+    with _traffic.counting(10**5, small=20) as count:
+        x, z = (count.watch(np.ones((n, 10))) for n in (100, 1000))
+        thrown = [x * i for i in range(5)]
+        del thrown
+        np.add.reduce(z, axis=0)  # pushes most of them out of the cache
         kept = x * 3
-    assert count.calls == 51
-    assert count.moved == x.nbytes + kept.nbytes
+    assert count.calls == 7
+    assert count.moved == x.nbytes + z.nbytes + kept.nbytes
 
 
 def test_blocks_move_half_of_what_whole_arrays_do_and_more_than_the_floor():

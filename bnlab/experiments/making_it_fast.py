@@ -203,10 +203,10 @@ def growth_exponent(sizes: np.ndarray, times: np.ndarray) -> float:
 
     Examples
     --------
-    >>> growth_exponent(np.array([1, 2, 4]), np.array([3.0, 12.0, 48.0])).round(6)
+    >>> round(growth_exponent(np.array([1, 2, 4]), np.array([3.0, 12.0, 48.0])), 6)
     2.0
     """
-    return np.polyfit(np.log(sizes), np.log(times), 1)[0]
+    return float(np.polyfit(np.log(sizes), np.log(times), 1)[0])
 
 
 def peak_memory(form: str, *, shape: Sequence[int] = (4096, 256)) -> float:
