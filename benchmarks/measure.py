@@ -120,7 +120,7 @@ def measure(
     arrays["folding"] = folding(rounds)
     if threads == 1:
         say("  growth with N and C")
-        sizes = (64, 256, 1024) if quick else (64, 256, 1024, 4096, 16384)
+        sizes = (64, 128, 256) if quick else (64, 256, 1024, 4096, 16384)
         known = [name for name in GROWTH if name in names]
         arrays["growth_sizes"] = np.array(sizes)
         arrays["rows"] = growth(known, sizes, rows=True, rounds=rounds)
