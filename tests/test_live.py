@@ -17,6 +17,7 @@ from bnlab.experiments import (
     accelerating,
     cup_game,
     feature_scaling,
+    figure_one_measures,
     gradient_flow,
     making_it_fast,
     sampling,
@@ -532,6 +533,26 @@ def test_shared_mean(compute, kind, look, learned):
     if kind == "per map":  # the layer's own result
         y = bnlab.batch_norm_forward(x, np.ones(4), np.zeros(4))[0]
         assert data["normalized"] == pytest.approx(y.ravel()[chosen])
+
+
+@pytest.mark.parametrize(("time", "unit"), [(0, 0), (6, 17), (31, 99)])
+def test_figure_one_shows_the_stored_run(compute, time, unit):
+    stored, _ = results.load(BOOK / "results" / "figure_one_fashion.npz")
+    found = compute("figure-one", time=time, unit=unit)
+    wander = figure_one_measures.stability(stored).wander
+    assert found["step"] == stored.watched[time]
+    assert [look["arm"] for look in found["arms"]] == ["without", "with"]
+    for look in found["arms"]:
+        setting = stored.setting(look["arm"])
+        q = stored.percentiles[setting, 0, :, :, unit].astype(float)
+        series = [[point[name] for name in ("low", "middle", "high")] for point in look["series"]]
+        np.testing.assert_allclose(series, q, atol=0.0051)
+        assert look["now"] == look["series"][time]
+        assert look["wander"] == pytest.approx(wander[setting, 0, unit], rel=0.02)
+        counts = stored.histogram[setting, time, unit]
+        shares = [bar["share"] for bar in look["bars"]]
+        np.testing.assert_allclose(shares, counts / counts.sum(), atol=0.01)
+        np.testing.assert_allclose([bar["x0"] for bar in look["bars"]], stored.edges[:-1])
 
 
 @pytest.mark.parametrize(("power", "speed", "m"), [(-1, 0.01, 16), (-0.5, 0.03, 2), (0, 0.02, 9)])
