@@ -154,8 +154,12 @@ def test_a_run_keeps_out_of_the_global_random_state():
     torch.manual_seed(5)
     first = torch.rand(1)
     torch.manual_seed(5)
-    accelerating.begin(DIGITS, "plain", 0).advance(2)
+    one, two = (accelerating.begin(DIGITS, "plain", 0) for _ in range(2))
+    one.advance(2)
     assert torch.rand(1) == first
+    two.advance(2)  # from another global state
+    assert torch.equal(one.model.linear.weight, two.model.linear.weight)
+    assert one.total == two.total
 
 
 def test_a_run_that_blows_up_says_so_and_stops():
