@@ -68,10 +68,10 @@ def accuracy_in_training(
                 )  # fmt: skip
             panel.set(ylabel="test accuracy")
         early.set(xlim=(0, zoom), ylim=(0, 1))
-        early.xaxis.set_major_locator(MaxNLocator(5))
-        whole.xaxis.set_major_locator(MaxNLocator(5))
+        for panel in (early, whole):
+            panel.xaxis.set_major_locator(MaxNLocator(5))
+            panel.xaxis.set_major_formatter(THOUSANDS)
         whole.set(xlim=(0, result.steps[-1]), ylim=(low, None), xlabel="training steps")
-        whole.xaxis.set_major_formatter(THOUSANDS)
         whole.legend(loc="lower right")
         early.set_title(f"the first {zoom:,} steps", loc="left")
         whole.set_title("all steps", loc="left")
@@ -127,6 +127,7 @@ def unit_stability(
                 )  # fmt: skip
         ax.set(xscale="log", ylim=(0, 1), ylabel="share of units below")
         ax.set(xlabel="range of the median / mean spread")
+        ax.xaxis.set_major_formatter("{x:g}")
         ax.yaxis.set_major_formatter(PercentFormatter(1))
         ax.legend(loc="lower left", bbox_to_anchor=(0, 1.0))
     return ax
