@@ -1,6 +1,7 @@
 """Folding a whole model: every kind of pair, real architectures, and everything that must stay."""
 
 import copy
+import dataclasses
 import io
 import itertools
 import pickle
@@ -9,7 +10,7 @@ import pytest
 import torch
 from torch import nn
 from torch.nn import functional as F
-from torch.nn.utils import parametrizations
+from torch.nn.utils import parametrizations, prune
 
 import bnlab.nn
 from bnlab import inference
@@ -240,6 +241,13 @@ STAY = {
         nn.Sequential(nn.Conv1d(3, 3, 3, padding=1), nn.BatchNorm1d(5)), (3, 5),
         {"1": "0 returns a tensor of 2 axes"},
     ),
+    "inside a module that stays whole": (
+        nn.Sequential(nn.DataParallel(nn.Sequential(conv(), nn.BatchNorm2d(3))), nn.ReLU()), IMAGE,
+        {"0.module.1": "is inside 0, a DataParallel, which torch.fx does not look into"},
+    ),
+    "after nothing at all": (
+        nn.Sequential(conv(), nn.Identity(), nn.BatchNorm2d(3)), IMAGE, {"2": "follows 1, an Identity"},
+    ),
     "a function": (
         Net(lambda m, x: F.batch_norm(m.conv(x), m.mean, m.mean + 1), conv=conv(), mean=nn.Buffer(torch.ones(3))),
         IMAGE, {"batch_norm": "is a call of a function"},
@@ -383,6 +391,124 @@ def test_half_precision(dtype):
     assert 0 < result.max_error < 4 * torch.finfo(dtype).eps * result.max_output
 
 
+def test_neither_the_example_nor_the_state_of_the_model_changes():
+    class Restless(Net):
+        calls = 0
+
+        def forward(self, x):
+            self.calls += 1
+            self.seen.add_(1)
+            return self.bn(self.conv(x.sub_(0.5)))
+
+    model = settled(
+        Restless(None, conv=conv(), bn=nn.BatchNorm2d(3), seen=nn.Buffer(torch.zeros(())))
+    )
+    x = normal(*IMAGE)
+    result = inference.fold(model, x)
+    assert result.folded == (("conv", "bn"),)
+    assert (model.calls, model.seen.item()) == (0, 0)
+    assert torch.equal(x, normal(*IMAGE))
+
+
+class Optional(nn.Module):
+    """Has arguments that may be left out, and decide what is computed."""
+
+    def __init__(self):
+        super().__init__()
+        self.conv, self.bn = conv(), nn.BatchNorm2d(3)
+
+    def forward(self, x, mask=None, mask_1=None, both=False, scale=2.0, *, name="x", **others):
+        y = self.bn(self.conv(x)) * scale
+        y = y if mask is None else y * mask
+        y = y if mask_1 is None else y + mask_1
+        return (y, x) if both or name == "both" else y
+
+
+@pytest.mark.parametrize(
+    ("arguments", "taken"),
+    [
+        ([], []),
+        ([torch.full((5,), 3.0)], [0]),
+        ([None, torch.full((5,), 3.0)], [1]),
+        ([None, None, True], []),
+        ([None, torch.full((5,), 3.0), False, 3.0], [1]),
+    ],
+    ids=["none", "mask", "second mask", "flag", "all"],
+)
+@pytest.mark.parametrize("way", ["call", "pickle", "compile", "export"])
+def test_arguments_that_decide_are_fixed(arguments, taken, way):
+    model, x = settled(Optional()), normal(*IMAGE)
+    result = inference.fold(model, (x, *arguments))
+    assert result.folded == (("conv", "bn"),)
+    expected, inputs = model(x, *arguments), (x, *(arguments[i] for i in taken))
+    twin = {
+        "call": lambda m: m,
+        "pickle": lambda m: pickle.loads(pickle.dumps(m)),
+        "compile": lambda m: torch.compile(m, fullgraph=True, backend="eager"),
+        "export": lambda m: torch.export.export(m, inputs).module(),
+    }[way](result.model)
+    torch.testing.assert_close(twin(*inputs), expected)
+
+
+def test_any_number_of_arguments():
+    class Rest(Net):
+        def forward(self, *inputs, **others):
+            return self.bn(self.fc(inputs[0])) + inputs[1]
+
+    model = settled(Rest(None, fc=nn.Linear(3, 3), bn=nn.BatchNorm1d(3)))
+    inputs = normal(*ROWS), normal(*ROWS, seed=1)
+    result = inference.fold(model, inputs)
+    assert result.folded == (("fc", "bn"),)
+    torch.testing.assert_close(result.model(*inputs), model(*inputs))
+
+
+def test_a_number_stays_an_argument_as_long_as_nothing_depends_on_it():
+    net = Net(None, fc=nn.Linear(3, 3), bn=nn.BatchNorm1d(3))
+    kind = type(
+        "Scaled", (Net,), {"forward": lambda self, x, scale=2.0: self.bn(self.fc(x)) * scale}
+    )
+    net.__class__ = kind
+    model, x = settled(net), normal(*ROWS)
+    folded = inference.fold(model, x).model
+    torch.testing.assert_close(folded(x), model(x))
+    torch.testing.assert_close(folded(x, scale=5.0), model(x, scale=5.0))
+
+
+def test_heads_that_the_pass_does_not_reach_are_dropped():
+    model = Net(
+        lambda m, x: m.bn(m.conv(x)), conv=conv(), bn=nn.BatchNorm2d(3), aux=nn.BatchNorm2d(3)
+    )
+    result = inference.fold(settled(model), normal(*IMAGE))
+    assert (result.folded, result.left) == ((("conv", "bn"),), ())
+    assert not hasattr(result.model, "aux")
+
+
+@dataclasses.dataclass
+class Output:
+    y: torch.Tensor
+    rest: tuple = ()
+
+
+@pytest.mark.parametrize("wrap", [Output, lambda y: {"out": [Output(1.5, (y,))]}])
+def test_outputs_in_dataclasses_are_compared(wrap):
+    model = settled(Net(lambda m, x: wrap(m.bn(m.fc(x))), fc=nn.Linear(3, 3), bn=nn.BatchNorm1d(3)))
+    largest = model.bn(model.fc(normal(*ROWS))).abs().max().item()
+    assert inference.fold(model, normal(*ROWS)).max_output == largest
+
+
+def test_complex_outputs_are_compared_with_their_imaginary_part():
+    model = settled(Net(lambda m, x: m.bn(m.fc(x)) * 1j, fc=nn.Linear(3, 3), bn=nn.BatchNorm1d(3)))
+    result = inference.fold(model, normal(*ROWS))
+    assert result.max_output == model(normal(*ROWS)).abs().max().item() > 0
+
+
+def test_the_order_in_memory_is_kept():
+    model = settled(nn.Sequential(conv(), nn.BatchNorm2d(3))).to(memory_format=torch.channels_last)
+    result = inference.fold(model, normal(*IMAGE))
+    assert result.model.get_submodule("0").weight.is_contiguous(memory_format=torch.channels_last)
+    assert result.model(normal(*IMAGE)).is_contiguous(memory_format=torch.channels_last)
+
+
 # ---- refused ------------------------------------------------------------------------------------
 
 
@@ -440,3 +566,49 @@ def test_an_error_of_the_model_itself_is_its_own():
 def test_one_pair_refuses_a_norm_with_more_in_it(fold, norm):
     with pytest.raises(TypeError, match="whose forward pass is its own"):
         fold(conv(), norm.eval())
+
+
+def test_what_holds_no_numbers_is_refused():
+    with torch.device("meta"):
+        model, x = nn.Sequential(conv(), nn.BatchNorm2d(3)).eval(), torch.empty(*IMAGE)
+    with pytest.raises(ValueError, match=r"0\.weight of model is on the meta device.*to_empty"):
+        inference.fold(model, x)
+    with pytest.raises(ValueError, match="weight of bn is on the meta device"):
+        inference.fold_conv(conv(), model[1])
+    with pytest.raises(ValueError, match="weight of conv is on the meta device"):
+        inference.fold_conv(model[0], nn.BatchNorm2d(3).eval())
+
+
+@pytest.mark.parametrize("forward", [lambda m, x: None, lambda m, x: m.bn(m.fc(x[:0]))])
+def test_nothing_to_compare_is_refused(forward):
+    model = settled(Net(forward, fc=nn.Linear(3, 3), bn=nn.BatchNorm1d(3)))
+    with pytest.raises(ValueError, match=r"without a number in it.*example_input empty"):
+        inference.fold(model, normal(*ROWS))
+
+
+@pytest.mark.parametrize(
+    "wrap",
+    [lambda m: torch.jit.script(m), lambda m: torch.compile(m, backend="eager"), nn.DataParallel],
+    ids=["script", "compile", "DataParallel"],
+)
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")
+def test_wrapped_models_are_refused_with_advice(wrap):
+    model = wrap(settled(nn.Sequential(conv(), nn.BatchNorm2d(3)))).eval()
+    with pytest.raises(ValueError, match=r"not wrapped yet: fold before torch\.compile"):
+        inference.fold(model, normal(*IMAGE))
+
+
+def test_a_model_that_cannot_be_copied_is_refused_with_advice():
+    layer = conv()
+    prune.l1_unstructured(layer, "weight", 0.5)
+    model = settled(nn.Sequential(layer, nn.BatchNorm2d(3)))
+    with pytest.raises(ValueError, match=r"cannot be copied.*prune\.remove"):
+        inference.fold(model, normal(*IMAGE))
+    prune.remove(layer, "weight")
+    assert inference.fold(model, normal(*IMAGE)).folded == (("0", "1"),)
+
+
+def test_a_hook_of_the_model_itself_is_noticed():
+    model = hooked(settled(nn.Sequential(conv(), nn.BatchNorm2d(3))))
+    with pytest.raises(ValueError, match="hooks of the model itself"):
+        inference.fold(model, normal(*IMAGE))

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import copy
 from collections import Counter
-from dataclasses import dataclass
+from collections.abc import Iterator
+from dataclasses import dataclass, is_dataclass
 from typing import Any
 
 import torch
 from torch import nn
-from torch.fx import GraphModule, Interpreter, Node, Tracer
+from torch.fx import GraphModule, Interpreter, Node
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.utils import _pytree as pytree
 
@@ -19,7 +19,10 @@ from bnlab.inference.folding import (
     fold_linear,
     kind_of,
     normalizes_plainly,
+    require_values,
+    widened,
 )
+from bnlab.inference.tracing import copied, copy_of, described, trace
 
 
 @dataclass(frozen=True)
@@ -61,7 +64,8 @@ def fold(model: nn.Module, example_input: Any) -> Folded:
     linear layer or a convolution, transposed or not, that nothing else reads; every other one is
     left in place with a reason: nothing to fold into (it follows a nonlinearity, a pooling, a sum),
     a layer that is called twice, a linear layer on (N, L, C), whose features the normalization does
-    not find on axis 1, no running statistics, hooks, or a call of a function instead of a layer.
+    not find on axis 1, no running statistics, hooks, a call of a function instead of a layer, or a
+    module around it that torch.fx does not look into.
 
     Parameters
     ----------
@@ -69,21 +73,24 @@ def fold(model: nn.Module, example_input: Any) -> Folded:
         In evaluation mode. It is left as it is: the folded model is a copy.
     example_input : torch.Tensor or tuple
         What the model is called with; a tuple holds several arguments. It shows the shape of each
-        normalization's input, and on it the outputs before and after are compared.
+        normalization's input, and on it the outputs before and after are compared. Arguments that
+        are None or left out with a default of None, and numbers and strings if the control flow
+        depends on one of them, are fixed as they are here: the folded model does not take them.
 
     Returns
     -------
     Folded
-        ``.model``, a :class:`torch.fx.GraphModule`, ``.folded``, ``.left`` and ``.max_error``.
+        ``.model``, a :class:`torch.fx.GraphModule`, ``.folded``, ``.left`` and ``.max_error``. Layers
+        that the forward pass does not reach, such as heads for training, are not in the model.
 
     Raises
     ------
     TypeError
         If `model` is not a module.
     ValueError
-        If a part of the model is in training mode, torch.fx cannot trace it, for example because its
-        control flow depends on values, an output on the example is NaN or Inf, or the folded model
-        does not reproduce the outputs.
+        If a part of the model is in training mode or on the meta device, it cannot be copied,
+        torch.fx cannot trace it, for example because its control flow depends on values, the outputs
+        on the example hold NaN, Inf or no number at all, or the folded model does not reproduce them.
 
     Notes
     -----
@@ -97,12 +104,14 @@ def fold(model: nn.Module, example_input: Any) -> Folded:
     ((('0', '1'),), (('3', 'follows 2, a ReLU'),))
     """
     _require_evaluation(model)
+    require_values("model", model)
     arguments = example_input if isinstance(example_input, tuple) else (example_input,)
+    root = copy_of(model)
     with torch.no_grad():
-        expected = model(*arguments)
-        traced = _trace(model)
+        expected = root(*copied(arguments))
+        traced, arguments = trace(root, arguments)
         ranks = _Ranks(traced)
-        ranks.run(*arguments)
+        ranks.run(*copied(arguments))
     folded, left = [], {}
     for node in [node for node in traced.graph.nodes if _normalizes(traced, node)]:
         name = node.target if node.op == "call_module" else node.name
@@ -111,20 +120,13 @@ def fold(model: nn.Module, example_input: Any) -> Folded:
             folded.append((_fold(traced, node), name))
         else:
             left[name] = reason
+    left |= _inside_others(traced)
     traced.delete_all_unused_submodules()
     traced.recompile()
     traced.eval()  # torch.fx makes the containers anew
     with torch.no_grad():
-        error, size = _compare(expected, traced(*arguments))
+        error, size = _compare(expected, traced(*copied(arguments)))
     return Folded(traced, tuple(folded), tuple(left.items()), error, size)
-
-
-class LeafTracer(Tracer):
-    """Keeps every Batch Normalization layer one node, whoever wrote its class."""
-
-    def is_leaf_module(self, m: nn.Module, module_qualified_name: str) -> bool:
-        """Say whether the tracer stops at module `m`."""
-        return isinstance(m, _BatchNorm) or super().is_leaf_module(m, module_qualified_name)
 
 
 class _Ranks(Interpreter):
@@ -152,21 +154,6 @@ def _require_evaluation(model: nn.Module) -> None:
             f"{training[0]} is in training mode, where outputs depend on the other examples, so no "
             f"folded model equals it; expected evaluation mode. Call model.eval() first."
         )
-
-
-def _trace(model: nn.Module) -> GraphModule:
-    """Copy a model as a graph."""
-    root = copy.deepcopy(model)
-    if isinstance(root, _BatchNorm):  # the tracer keeps layers whole, but looks into the root
-        root = nn.Sequential(root).eval()
-    try:
-        return GraphModule(root, LeafTracer().trace(root))
-    except Exception as error:  # the forward pass ran, so it is the proxies that it cannot take
-        raise ValueError(
-            f"torch.fx cannot trace the model, a {type(model).__name__} ({error}); expected a forward "
-            f"pass whose control flow does not depend on values or shapes of tensors. Fold the parts "
-            f"that can be traced, or pair by pair with fold_conv and fold_linear."
-        ) from error
 
 
 def _normalizes(traced: GraphModule, node: Node) -> bool:
@@ -200,7 +187,7 @@ def _why_not_into(traced: GraphModule, source: Node, calls: Counter, rank: int) 
     name, layer = source.target, traced.get_submodule(source.target)
     kind = kind_of(layer, (nn.Linear, *CONVOLUTIONS))
     if kind is None:
-        return f"follows {name}, a {type(layer).__name__}"
+        return f"follows {name}, {described(layer)}"
     if calls[name] > 1:
         return f"the layer before it, {name}, is shared: it is called {calls[name]} times"
     if len(source.users) > 1:
@@ -226,6 +213,21 @@ def _fold(traced: GraphModule, node: Node) -> str:
     return source.target
 
 
+def _inside_others(traced: GraphModule) -> dict[str, str]:
+    """Name the normalizations that no node of the graph shows, because it keeps their owner whole."""
+    owners = {
+        n.target: traced.get_submodule(n.target)
+        for n in traced.graph.nodes
+        if n.op == "call_module"
+    }
+    return {
+        f"{owner}.{name}": f"is inside {owner}, {described(module)}, which torch.fx does not look into"
+        for owner, module in owners.items()
+        for name, part in module.named_modules()
+        if name and isinstance(part, _BatchNorm)
+    }
+
+
 def _input(node: Node) -> Node:
     return node.args[0] if node.args else node.kwargs["input"]
 
@@ -241,24 +243,38 @@ def _hooked(layer: nn.Module) -> bool:
 def _compare(expected: Any, given: Any) -> tuple[float, float]:
     """Return the largest error and the largest value of the outputs; refuse more than rounding."""
     error = size = 0.0
-    tolerance = 0.01
-    for a, b in zip(pytree.tree_leaves(expected), pytree.tree_leaves(given), strict=True):
-        if not isinstance(a, torch.Tensor) or a.numel() == 0:
-            continue
+    tolerance, compared = 0.01, False
+    for a, b in zip(_tensors(expected), _tensors(given), strict=True):
         if a.is_floating_point():
             tolerance = max(tolerance, 16 * torch.finfo(a.dtype).eps)
-        a, b = a.double(), b.double()
+        a, b = widened(a), widened(b)
         error = max(error, (a - b).abs().max().item())
         size = max(size, a.abs().max().item())
+        compared = True
         if not a.isfinite().all():
             raise ValueError(
                 "an output on example_input is NaN or Inf, so nothing can be compared; expected "
                 "finite numbers. Look for them in example_input and in the model's parameters."
             )
+    if not compared:
+        raise ValueError(
+            f"the model returned a {type(expected).__name__} without a number in it, so nothing can be "
+            f"compared; expected tensors, alone or in tuples, lists, dicts and dataclasses. Is "
+            f"example_input empty?"
+        )
     if not error <= tolerance * size:
         raise ValueError(
             f"the folded model differs by {error:.1e} from outputs up to {size:.1e}, which is more "
             f"than rounding; expected a model that computes a fixed function of its input. Look for "
-            f"random numbers or changing state in its forward pass."
+            f"random numbers or changing state in its forward pass, and for hooks of the model itself."
         )
     return error, size
+
+
+def _tensors(output: Any) -> Iterator[torch.Tensor]:
+    """Find the tensors of an output that hold numbers, also in dataclasses."""
+    for leaf in pytree.tree_leaves(output):
+        if isinstance(leaf, torch.Tensor) and leaf.numel():
+            yield leaf
+        elif is_dataclass(leaf) and not isinstance(leaf, type):
+            yield from _tensors(list(vars(leaf).values()))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from typing import Any
 
 import torch
@@ -52,11 +53,11 @@ def fold_linear(linear: nn.Linear, bn: nn.Module) -> nn.Linear:
     True
     """
     _require_kind("linear", linear, (nn.Linear,), "For convolutions use fold_conv.")
-    scale, shift = _affine_map("linear", linear.out_features, linear.bias, bn, rank=1)
+    scale, shift = _affine_map("linear", linear, linear.out_features, bn, rank=1)
     folded = nn.utils.skip_init(
         nn.Linear, linear.in_features, linear.out_features, bias=True, **_factory(linear.weight)
     )
-    return _fill(folded, linear, linear.weight.detach().double() * scale[:, None], shift)
+    return _fill(folded, linear, widened(linear.weight) * scale[:, None], shift)
 
 
 def fold_conv(conv: nn.Module, bn: nn.Module) -> nn.Module:
@@ -103,8 +104,8 @@ def fold_conv(conv: nn.Module, bn: nn.Module) -> nn.Module:
     True
     """
     kind = _require_kind("conv", conv, CONVOLUTIONS, "For linear layers use fold_linear.")
-    scale, shift = _affine_map("conv", conv.out_channels, conv.bias, bn, rank=len(conv.kernel_size))
-    weight = conv.weight.detach().double()
+    scale, shift = _affine_map("conv", conv, conv.out_channels, bn, rank=len(conv.kernel_size))
+    weight = widened(conv.weight)
     options = {name: getattr(conv, name) for name in _CONVOLUTION_OPTIONS}
     if (
         conv.transposed
@@ -146,6 +147,22 @@ def normalizes_plainly(bn: nn.Module) -> bool:
     return type(bn).forward in _NORMALIZATIONS and "forward" not in vars(bn)
 
 
+def widened(values: torch.Tensor) -> torch.Tensor:
+    """Return values in double precision, on the processor, as not every device has it."""
+    dtype = torch.complex128 if values.is_complex() else torch.float64
+    return values.detach().to("cpu", dtype)
+
+
+def require_values(name: str, model: nn.Module) -> None:
+    """Refuse a model whose tensors have shapes and no numbers."""
+    for key, value in itertools.chain(model.named_parameters(), model.named_buffers()):
+        if value.is_meta:
+            raise ValueError(
+                f"{key} of {name} is on the meta device, which holds no numbers; expected a model with "
+                f"its weights. Call model.to_empty(device='cpu') and load a state_dict first."
+            )
+
+
 def _require_kind(name: str, layer: nn.Module, kinds: tuple[type, ...], hint: str) -> type:
     kind = kind_of(layer, kinds)
     if kind is None:
@@ -157,7 +174,7 @@ def _require_kind(name: str, layer: nn.Module, kinds: tuple[type, ...], hint: st
 
 
 def _affine_map(
-    name: str, channels: int, bias: torch.Tensor | None, bn: nn.Module, rank: int
+    name: str, layer: nn.Module, channels: int, bn: nn.Module, rank: int
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """Return what `bn` does to an output without its bias: scale and shift, float64 (C,)."""
     if not isinstance(bn, _BatchNorm):
@@ -187,23 +204,26 @@ def _affine_map(
             "bn is in training mode, where its output depends on the other examples, so no fixed layer "
             "equals it; expected evaluation mode. Call model.eval() first."
         )
+    require_values("bn", bn)
+    require_values(name, layer)
     if bn.num_features != channels:
         raise ValueError(
             f"bn has {bn.num_features} features; expected {channels}, the outputs of {name}. Pass the "
             f"layer that directly follows it."
         )
-    mean, var = bn.running_mean.double(), bn.running_var.double()
+    mean, var = widened(bn.running_mean), widened(bn.running_var)
     scale = torch.rsqrt(var + bn.eps)
     if bn.weight is not None:
-        scale = scale * bn.weight.detach().double()
-    shift = ((0 if bias is None else bias.detach().double()) - mean) * scale
+        scale = scale * widened(bn.weight)
+    shift = ((0 if layer.bias is None else widened(layer.bias)) - mean) * scale
     if bn.bias is not None:
-        shift = shift + bn.bias.detach().double()
+        shift = shift + widened(bn.bias)
     return scale, shift
 
 
 def _fill(folded: nn.Module, source: nn.Module, weight: torch.Tensor, bias: torch.Tensor):
     with torch.no_grad():
+        folded.weight = nn.Parameter(torch.empty_like(source.weight))  # keeps the order in memory
         folded.weight.copy_(weight)
         folded.bias.copy_(bias)
     if not (folded.weight.isfinite().all() and folded.bias.isfinite().all()):
