@@ -296,9 +296,10 @@ def test_the_baselines_rate_is_the_best_of_the_stored_sweep():
     mean = sweep.accuracy[sweep.arms.index("plain")].mean(axis=0)
     assert sweep.lr[mean.argmax()] == accelerating.EXPERIMENT.defaults["lr"]
     assert 0 < mean.argmax() < len(mean) - 1
-    same = set(origin.config) - {"seeds", "arms", "rates", "validation"}
+    assert origin.config == accelerating_rates.EXPERIMENT.configure({})
+    shared = set(origin.config) & set(accelerating.EXPERIMENT.defaults) - {"seeds", "arms"}
     defaults = accelerating.EXPERIMENT.defaults
-    assert {k: origin.config[k] for k in same} == {k: defaults[k] for k in same}
+    assert {k: origin.config[k] for k in shared} == {k: defaults[k] for k in shared}
     assert not set(origin.seeds) & set(accelerating.EXPERIMENT.defaults["seeds"])
 
 
