@@ -612,3 +612,12 @@ def test_a_hook_of_the_model_itself_is_noticed():
     model = hooked(settled(nn.Sequential(conv(), nn.BatchNorm2d(3))))
     with pytest.raises(ValueError, match="hooks of the model itself"):
         inference.fold(model, normal(*IMAGE))
+
+
+def test_a_pair_without_numbers_is_named():
+    model = settled(
+        nn.Sequential(conv(), nn.BatchNorm2d(3), nn.Sequential(conv(), nn.BatchNorm2d(3)))
+    )
+    model[2][1].running_mean[1] = torch.nan
+    with pytest.raises(ValueError, match=r"folding 2\.1 into 2\.0: the folded layer holds NaN"):
+        inference.fold(model, normal(*IMAGE))

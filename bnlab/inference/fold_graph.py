@@ -207,7 +207,10 @@ def _fold(traced: GraphModule, node: Node) -> str:
     source = _input(node)
     layer, bn = traced.get_submodule(source.target), traced.get_submodule(node.target)
     fold_pair = fold_linear if isinstance(layer, nn.Linear) else fold_conv
-    traced.set_submodule(source.target, fold_pair(layer, bn))
+    try:
+        traced.set_submodule(source.target, fold_pair(layer, bn))
+    except ValueError as error:
+        raise ValueError(f"folding {node.target} into {source.target}: {error}") from error
     node.replace_all_uses_with(source)
     traced.graph.erase_node(node)
     return source.target
