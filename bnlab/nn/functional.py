@@ -1,9 +1,9 @@
 r"""Batch Normalization as one function for PyTorch, with the gradient derived by hand.
 
 There are two transforms: that of training, whose statistics depend on x, and that of inference, whose
-statistics are constants. Both have their derivatives in :mod:`bnlab.nn._general`, which reads like
+statistics are constants. Both have their derivatives in ``bnlab.nn._general``, which reads like
 the paper and serves every use that torch has for a function: ``torch.compile``, ``torch.func``,
-second derivatives, forward mode. An ordinary call takes :mod:`bnlab.nn._eager` instead, the same
+second derivatives, forward mode. An ordinary call takes ``bnlab.nn._eager`` instead, the same
 in few operations, or :mod:`bnlab.kernels` where those are enabled.
 """
 
