@@ -310,7 +310,7 @@ def test_live_data_refuse_what_does_not_fit():
 
 # ---- the stored results ----------------------------------------------------------------------------
 
-SETS = ("deformed", "digits", "fashion")
+SETS = ("deformed", "digits", "fashion", "gray")
 RUNS = [f"figure_one_{name}" for name in SETS]
 SEARCHES = [f"figure_one_rates_{name}" for name in ("deformed", "digits", "fashion")]
 
@@ -328,7 +328,7 @@ def test_every_result_of_the_chapter_is_stored_and_no_other():
 def test_a_stored_run_is_of_full_length_and_of_all_its_seeds(name):
     result, origin = stored(name)
     assert origin.experiment == "figure-one"
-    assert origin.config["steps"] == result.steps[-1] >= 20_000
+    assert origin.config["steps"] == result.steps[-1] >= (50_000 if "fashion" in name else 20_000)
     assert origin.config["batch_size"] == 60
     assert origin.config["held_out"] == 0
     assert result.seeds == origin.seeds == tuple(range(8))
@@ -346,6 +346,13 @@ def test_the_rates_are_those_that_the_search_found_best(name):
     assert {arm: run.rates[run.setting(arm)] for arm in figure_one.ARMS} == best
     for rate in best.values():
         assert search.rates[0] < rate < search.rates[-1], "a best rate at the edge of the search"
+
+
+def test_gray_images_are_trained_on_with_the_rates_of_binary_ones():
+    gray, binary = (stored(f"figure_one_{n}")[0] for n in ("gray", "fashion"))
+    assert (gray.pixels, gray.data) == ("gray", binary.data)
+    for arm in figure_one.ARMS:
+        assert gray.rates[gray.setting(arm)] == binary.rates[binary.setting(arm)]
 
 
 @pytest.mark.parametrize("name", RUNS)
@@ -410,7 +417,7 @@ def end_gap(name):
 
 def test_it_ends_higher_on_deformed_digits_and_on_no_other_set():
     assert end_gap("deformed").low > 0.002
-    for name in ("fashion", "digits"):
+    for name in ("fashion", "gray", "digits"):
         assert end_gap(name).low < 0
 
 
