@@ -15,6 +15,7 @@ import numpy as np
 
 from benchmarks.process import MARK, is_child, respawn
 
+SHAPES = ((60, 100), (128, 1024), (4096, 1024), (32, 64, 56, 56), (65536, 256))
 PACKAGES = ("numba", "jax", "flax", "keras", "autograd", "onnxruntime")
 
 
@@ -22,7 +23,8 @@ def parser() -> argparse.ArgumentParser:
     """Describe the options."""
     p = argparse.ArgumentParser(
         prog="python -m benchmarks",
-        description="Speed of bnlab beside torch native and other libraries, as ratios in one run.",
+        description="Speed of bnlab beside torch native and other libraries, as ratios in one run. "
+        "Everything takes some six minutes on a quiet machine; progress goes to stderr.",
     )
     p.add_argument(
         "--quick", action="store_true", help="few rounds and small shapes: about a minute"
@@ -30,7 +32,9 @@ def parser() -> argparse.ArgumentParser:
     p.add_argument("--threads", default="1,2", help="thread counts, by commas (default: 1,2)")
     p.add_argument("--shapes", help="shapes by semicolons, such as '60,100;32,64,56,56'")
     p.add_argument(
-        "--rounds", type=int, help="rounds of interleaved timing (default: 21; quick: 5)"
+        "--rounds",
+        type=int,
+        help="rounds of interleaved timing, fewer if a step takes long (default: 21; quick: 5)",
     )
     p.add_argument("--no-peers", action="store_true", help="leave out the other libraries")
     p.add_argument("--no-compile", action="store_true", help="leave out torch.compile")
@@ -55,8 +59,6 @@ def options(arguments: list[str]) -> argparse.Namespace:
         p.error(
             f"--threads is {o.threads}; expected different numbers from 1 to {cores}, the cores."
         )
-    from benchmarks.measure import SHAPES
-
     standard = SHAPES[:2] if o.quick else SHAPES
     try:
         given = o.shapes.split(";") if o.shapes else []
@@ -103,9 +105,12 @@ def run_parent(o: argparse.Namespace, arguments: list[str]) -> int:
     from bnlab import results
 
     start, parts = time.perf_counter(), []
+    usual = "about a minute" if o.quick else "some six minutes with the default options"
+    print(f"This takes {usual}, longer if the machine does something else.", file=sys.stderr)
     with tempfile.TemporaryDirectory() as folder:
         for threads in o.threads:
-            print(f"{threads} thread(s)", file=sys.stderr, flush=True)
+            text = f"{threads} thread(s), {len(chosen(o))} contestants, {o.rounds} rounds"
+            print(text, file=sys.stderr, flush=True)
             part = Path(folder) / f"{threads}.npz"
             child = [*arguments, "--part", str(part)]
             code = respawn("benchmarks", child, threads=threads, fresh_memory=o.fresh_memory)
@@ -143,7 +148,7 @@ def join(o: argparse.Namespace, parts: list[dict[str, np.ndarray]]):
         passes=contestants.PASSES,
         shapes=o.shapes,
         threads=o.threads,
-        rounds=o.rounds,
+        rounds=int(min(p["rounds"] for p in parts)),
         **{key: np.stack([p[key] for p in parts]) for key in stacked},
         growth_contestants=tuple(n for n in measure.GROWTH if n in names),
         growth_rows=first.get("growth_sizes", np.empty(0)),

@@ -249,8 +249,8 @@ def folding_pairs() -> dict[str, tuple[Callable[[], object], Callable[[], object
 
         def call(network: nn.Module) -> Callable[[], object]:
             @torch.inference_mode()
-            def run() -> None:
-                network(x)
+            def run() -> torch.Tensor:
+                return network(x)
 
             return run
 

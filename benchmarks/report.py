@@ -21,7 +21,7 @@ def report(table: SpeedTable) -> str:
 def _ratios(table: SpeedTable, t: int, p: int) -> str:
     shapes = ["x".join(map(str, shape)) for shape in table.shapes]
     head = f"{table.passes[p]}, {table.threads[t]} thread(s): time over {table.baseline}, "
-    lines = [head + f"median of {table.rounds} paired ratios [quartiles]"]
+    lines = [head + f"median of {table.rounds} or more paired ratios [quartiles]"]
     lines.append(" " * 24 + "".join(f"{s:>{WIDTH}s}" for s in shapes))
     for i, name in enumerate(table.contestants):
         if np.isnan(table.ratio[t, p, :, i]).all():

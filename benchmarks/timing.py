@@ -18,7 +18,12 @@ Run = Callable[[], object]
 
 
 def interleave(
-    runs: Mapping[str, Run], *, rounds: int, seconds: float = 0.005, seed: int = 0
+    runs: Mapping[str, Run],
+    *,
+    rounds: int,
+    seconds: float = 0.005,
+    limit: float = float("inf"),
+    seed: int = 0,
 ) -> dict[str, np.ndarray]:
     """Return the seconds per call of each function in each round.
 
@@ -30,13 +35,16 @@ def interleave(
         How often each is timed.
     seconds : float
         A quick function is called as often as fits this time, so that the clock is fine enough.
+    limit : float
+        Seconds for all rounds together. If they would take longer there are fewer, but never fewer
+        than five of those asked for.
     seed : int
         Of the order within the rounds.
 
     Returns
     -------
     dict of str to numpy.ndarray
-        Shape (rounds,), in the order of `runs`.
+        Shape (rounds,), or fewer, in the order of `runs`.
 
     Examples
     --------
@@ -46,10 +54,13 @@ def interleave(
     """
     if rounds < 1:
         raise ValueError(f"rounds is {rounds}; expected at least 1.")
-    calls = {}
+    calls, cost = {}, 0.0
     for name, run in runs.items():
         run()
-        calls[name] = max(1, min(10_000, int(seconds / max(clock(run, 1), 1e-9))))
+        once = max(clock(run, 1), 1e-9)
+        calls[name] = max(1, min(10_000, int(seconds / once)))
+        cost += calls[name] * once
+    rounds = min(rounds, max(5, int(min(limit / max(cost, 1e-9), rounds))))
     names, rng = list(runs), np.random.default_rng(seed)
     times = {name: np.empty(rounds) for name in names}
     for i in range(rounds):

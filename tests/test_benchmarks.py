@@ -1,19 +1,20 @@
 """The benchmarks measure in pairs, refuse bad options, and print what they found. No time is asserted."""
 
-import os
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from test_experiments_making_it_fast import handmade
 
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
 from benchmarks import __main__ as command  # noqa: E402
-from benchmarks import contestants, process, timing  # noqa: E402
+from benchmarks import contestants, measure, process, timing  # noqa: E402
 from benchmarks.report import report  # noqa: E402
 from bnlab.results import load  # noqa: E402
 
@@ -106,17 +107,79 @@ def test_contestants_run(name, shape):
         run()
 
 
-def test_one_small_run_prints_and_stores(tmp_path):
+def test_the_limit_leaves_out_rounds_but_not_the_last_five():
+    count = lambda **o: len(timing.interleave({"a": nap}, seconds=0, **o)["a"])  # noqa: E731
+    nap = lambda: time.sleep(0.01)  # noqa: E731
+    assert count(rounds=30, limit=1e-9) == 5
+    assert count(rounds=3, limit=1e-9) == 3
+    assert count(rounds=6, limit=60) == 6
+
+
+def test_who_cannot_run_is_left_out_and_named(monkeypatch, capsys):
+    def broken(shape):
+        raise RuntimeError("found no C++ compiler\nand more")
+
+    monkeypatch.setitem(sys.modules, "autograd", None)  # importing it fails
+    monkeypatch.setitem(contestants.OURS, "bnlab.nn, compiled", broken)
+    names = ["NumPy in place", "bnlab.nn, compiled", "HIPS autograd"]
+    assert list(measure.build(names, (6, 5))) == names[:1]
+    said = capsys.readouterr().err
+    assert "bnlab.nn, compiled is left out: found no C++ compiler\n" in said
+    assert "HIPS autograd is left out: import of autograd" in said
+    monkeypatch.setitem(contestants.OURS, "bnlab.nn", broken)
+    with pytest.raises(RuntimeError):  # ours must run
+        measure.build(["bnlab.nn"], (6, 5))
+
+
+def test_a_process_gets_its_settings_and_its_exit_code_comes_back(tmp_path, monkeypatch):
+    code = "import os, sys; sys.exit(int(os.environ['OMP_NUM_THREADS']) + len(sys.argv))"
+    (tmp_path / "one_child.py").write_text(code)
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    assert process.respawn("one_child", ["a", "b"], threads=7) == 7 + 3
+
+
+def test_a_failed_measurement_ends_the_run(monkeypatch, capsys):
+    monkeypatch.setattr(command, "respawn", lambda *a, **k: 3)
+    assert command.main(["--threads", "1"]) == 3
+    errors = capsys.readouterr().err
+    assert "This takes some six minutes" in errors
+    assert "The measurement with 1 thread(s) failed." in errors
+
+
+def test_the_command_is_found():
+    words = [sys.executable, "-m", "benchmarks", "--help"]
+    run = subprocess.run(words, cwd=ROOT, capture_output=True, text=True)
+    assert run.returncode == 0
+    assert "--fresh-memory" in run.stdout
+
+
+def test_one_small_run_prints_and_stores(tmp_path, monkeypatch, capsys):
+    def respawn(module, arguments, *, threads, fresh_memory):
+        """Do the child's work here: a process would spend its time on importing torch."""
+        with monkeypatch.context() as child:
+            child.setenv(process.MARK, str(threads))
+            return command.main(arguments)
+
+    monkeypatch.setattr(command, "respawn", respawn)
+    monkeypatch.setattr(
+        contestants, "folding_pairs", lambda: dict.fromkeys(contestants.FOLDING, (int, int))
+    )
     path = tmp_path / "table.npz"
     arguments = "--quick --rounds 1 --threads 1 --shapes 60,100 --no-peers --no-compile --save"
-    run = subprocess.run(
-        [sys.executable, "-m", "benchmarks", *arguments.split(), str(path)],
-        cwd=ROOT, env=os.environ, capture_output=True, text=True,
-    )  # fmt: skip
-    assert run.returncode == 0, run.stderr
-    assert "NumPy textbook" in run.stdout
+    assert command.main([*arguments.split(), str(path)]) == 0
+    said, errors = capsys.readouterr()
+    assert "NumPy textbook" in said
+    assert "60x100: forward + backward" in errors
     table, origin = load(path)
     assert table.shapes == ((60, 100),)
     assert np.isfinite(table.of(table.ratio, "bnlab.reference", "forward + backward", 1)).all()
     assert (table.of(table.ratio, "torch native", "inference", 1) == 1).all()
-    assert origin.config["rounds"] == 1
+    assert origin.config["rounds"] == table.rounds == 1
+    assert np.isfinite(table.rows_milliseconds).any()
+
+
+def test_folded_layers_compute_what_their_pairs_do():
+    pairs = contestants.folding_pairs()
+    assert list(pairs) == list(contestants.FOLDING)
+    for pair, folded in pairs.values():
+        torch.testing.assert_close(folded(), pair(), rtol=1e-4, atol=1e-4)
