@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import difflib
 import math
+from collections.abc import Iterable
 from numbers import Integral, Real
 
 import numpy as np
@@ -120,6 +122,12 @@ def variance(name: str, value: object, features: int) -> np.ndarray:
             f"variances, which are at least 0. Were mean and variance swapped, or is this a log?"
         )
     return array
+
+
+def meant(name: object, known: Iterable[str]) -> str:
+    """Return " Did you mean 'x'?" for the known name that is nearest, "" if none is near."""
+    near = difflib.get_close_matches(str(name), list(known), n=1)
+    return f" Did you mean {near[0]!r}?" if near else ""
 
 
 def read_only(value: np.ndarray) -> np.ndarray:

@@ -1,5 +1,6 @@
 """Long experiments end in the same bits however often they are stopped, killed or shared out."""
 
+import dataclasses
 import json
 import os
 import re
@@ -268,7 +269,11 @@ def test_two_runs_into_one_file_at_once_are_refused(out):
         ({"steps": "3"}, TypeError, "steps of toy is '3'; expected int"),
         ({"steps": True}, TypeError, "steps of toy is True; expected int"),
         ({"sleep": np.ones(2)}, TypeError, "sleep of toy is .*expected float or int"),
-        ({"seeds": 0}, ValueError, "toy has no task"),
+        ({"seeds": 0}, ValueError, "seeds is 0; expected a count of at least 1"),
+        ({"seeds": []}, ValueError, r"seeds is \[\]; expected"),
+        ({"seeds": [0, 3, 3]}, ValueError, r"seeds is \[0, 3, 3\]; expected .* different"),
+        ({"seeds": [-1]}, ValueError, r"seeds is \[-1\]; expected"),
+        ({"seeds": [True]}, ValueError, r"seeds is \[True\]; expected"),
         ({"data": "mnist"}, FileNotFoundError, "bnlab data fetch mnist"),
     ],
 )
@@ -638,3 +643,18 @@ def test_machines_without_a_common_disk_notice_silence_and_go_on(tmp_path):
         assert ("The result is in" in said) == (machine is first)
     assert_is_the_result(first.folder / "toy.npz", seeds=4, steps=120)
     assert list(second.folder.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("tasks", "message"),
+    [
+        (lambda config: (), "toy has no task"),
+        (lambda config: config["seeds"][0], "toy cannot plan its tasks .TypeError: 'int'"),
+        (lambda config: config["nothing"], "toy cannot plan its tasks .KeyError: 'nothing'"),
+    ],
+)
+def test_tasks_that_do_not_fit_the_settings_name_the_settings(tasks, message):
+    experiment = dataclasses.replace(toy.EXPERIMENT, tasks=tasks)
+    with pytest.raises(ValueError, match=message) as found:
+        experiment.plan(experiment.configure({"seeds": 7}))
+    assert "'seeds': 7" in str(found.value)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+from bnlab._validate import meant
 from bnlab.data import _files
 from bnlab.data._dataset import Dataset
 from bnlab.data._fetch import fetch
@@ -121,5 +122,6 @@ def verify(name: str, *, path: str | os.PathLike[str] | None = None) -> Path:
 def _known(name: str) -> None:
     if name not in names():
         raise ValueError(
-            f"name is {name!r}; expected one of {', '.join(map(repr, names()))}. Choose one of them."
+            f"name is {name!r}; expected one of {', '.join(map(repr, names()))}."
+            f"{meant(name, names()) or ' Choose one of them.'}"
         )

@@ -1,5 +1,5 @@
 """Experiments: one module per topic; each function takes a configuration and returns a result."""
 
-from bnlab.experiments._long import LongExperiment
+from bnlab.experiments._long import LongExperiment, seeds_of
 
-__all__ = ["LongExperiment"]
+__all__ = ["LongExperiment", "seeds_of"]

@@ -9,7 +9,9 @@ from typing import Any
 
 import numpy as np
 
-__all__ = ["LongExperiment"]
+from bnlab._validate import meant
+
+__all__ = ["LongExperiment", "seeds_of"]
 
 Config = dict[str, Any]
 Task = dict[str, Any]
@@ -54,15 +56,24 @@ class LongExperiment:
         if unknown:
             raise ValueError(
                 f"{self.name} has no setting {', '.join(map(repr, unknown))}; expected some of "
-                f"{', '.join(self.defaults)}. Leave it out."
+                f"{', '.join(self.defaults)}.{meant(unknown[0], self.defaults) or ' Leave it out.'}"
             )
         for name, value in changes.items():
             _same_kind(self.name, name, value, self.defaults[name])
+        if "seeds" in changes:
+            _check_seeds(changes["seeds"])
         return as_json(self.defaults | changes, f"the configuration of {self.name}")
 
     def plan(self, config: Config) -> tuple[Task, ...]:
         """Return the tasks of a configuration, as JSON gives them back."""
-        tasks = as_json(list(self.tasks(config)), f"the tasks of {self.name}")
+        try:
+            tasks = list(self.tasks(config))
+        except (TypeError, ValueError, KeyError) as error:
+            raise ValueError(
+                f"{self.name} cannot plan its tasks ({type(error).__name__}: {error}); its configuration is "
+                f"{config}. Correct the setting that does not fit."
+            ) from error
+        tasks = as_json(tasks, f"the tasks of {self.name}")
         if not tasks:
             raise ValueError(f"{self.name} has no task with {config}; expected at least one.")
         return tuple(tasks)
@@ -92,8 +103,25 @@ def _same_kind(experiment: str, name: str, value: Any, default: Any) -> None:
         )
 
 
+def _check_seeds(seeds: int | list) -> None:
+    each = [seeds] if isinstance(seeds, int) else seeds
+    low = 1 if isinstance(seeds, int) else 0
+    whole = all(isinstance(n, int) and not isinstance(n, bool) and n >= low for n in each)
+    if not each or not whole or len(set(each)) < len(each):
+        raise ValueError(
+            f"seeds is {seeds!r}; expected a count of at least 1, or a list of different whole numbers from 0, "
+            f"like 0,3,5: a seed that is run twice would be counted twice. Correct --seeds."
+        )
+
+
 def seeds_of(config: Config) -> tuple[int, ...]:
-    """Return every seed of a configuration, whose "seeds" is a count (0, 1, ...) or a list."""
+    """Return every seed of a configuration, whose "seeds" is a count (0, 1, ...) or a list.
+
+    Examples
+    --------
+    >>> seeds_of({"seeds": 3}), seeds_of({"seeds": [0, 3, 5]})
+    ((0, 1, 2), (0, 3, 5))
+    """
     seeds = config.get("seeds", config.get("seed", ()))
     if "seeds" in config and isinstance(seeds, int):
         return tuple(range(seeds))

@@ -29,8 +29,8 @@ def plan_of(name: str, experiment: LongExperiment, config: Config, device: str) 
     """Return what must be the same for a run to be resumed."""
     source = config.get("data")
     used = {}
-    if source in data.names():
-        data.verify(source)  # now, not after an hour
+    if {str(source), str(experiment.defaults.get("data"))} & set(data.names()):
+        data.verify(source)  # now, not after an hour; an unknown name is refused, too
         used = data.checksums(source)
     return {
         "experiment": name,

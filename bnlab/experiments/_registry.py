@@ -6,6 +6,7 @@ import importlib
 import os
 import sys
 
+from bnlab._validate import meant
 from bnlab.experiments._long import LongExperiment
 
 MODULES: dict[str, str] = {
@@ -24,7 +25,7 @@ def find(name: str) -> LongExperiment:
     if name not in MODULES:
         raise ValueError(
             f"there is no experiment {name!r}; expected one of {', '.join(MODULES) or 'none yet'}, or "
-            f"module:OBJECT for one of your own. `bnlab list` shows them."
+            f"module:OBJECT for one of your own. `bnlab list` shows them.{meant(name, MODULES)}"
         )
     return importlib.import_module(f"bnlab.experiments.{MODULES[name]}").EXPERIMENT
 
@@ -41,5 +42,8 @@ def _import(name: str) -> LongExperiment:
             f"from here and a LongExperiment in it. Check the spelling and the folder."
         ) from error
     if not isinstance(found, LongExperiment):
-        raise ValueError(f"{name} is a {type(found).__name__}; expected a LongExperiment.")
+        raise ValueError(
+            f"{name} is a {type(found).__name__}; expected a LongExperiment. "
+            f"Name the object that holds one, like module:EXPERIMENT."
+        )
     return found
