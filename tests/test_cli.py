@@ -128,6 +128,61 @@ def test_a_foreseen_error_is_one_line(words, message):
     assert message in fails(*words)
 
 
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (("run", "figur-one"), "Did you mean 'figure-one'?"),
+        (("run", TOY, "--set", "step=3"), "has no setting 'step'; .* Did you mean 'steps'?"),
+        (("run", TOY, "--seeds", "1,1"), "seeds is .1, 1.; expected .* different"),
+        (("run", TOY, "--set", "seeds=0"), "seeds is 0; expected a count of at least 1"),
+        (("run", TOY, "--set", "seeds=[]"), "seeds is ..; expected"),
+        (
+            ("run", "figure-one", "--data", "mnist5k"),
+            "name is 'mnist5k'; .* Did you mean 'mnist-5k'?",
+        ),
+        (("run", "figure-one", "--data", "wine"), "name is 'wine'; expected one of 'mnist-5k'"),
+        (("run", "figure-one", "--data", "mnist-5k", "--set", "rates=3"), "cannot plan its tasks"),
+        (("show", HERE), "is a folder; expected a result file"),
+        (("data", "fetch", "mnst"), "Did you mean 'mnist'?"),
+    ],
+)
+def test_what_can_be_refused_is_refused_before_the_work(tmp_path, words, message):
+    out = ("--out", tmp_path / "x.npz") if words[0] == "run" else ()
+    line = fails(*words, *out)
+    assert re.search(message.replace("?", "[?]"), line), line
+    assert not list(tmp_path.glob("x.npz*"))
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (("run", TOY, "--steps", 3, "--set", "steps=4"), "steps is set twice"),
+        (("run", TOY, "--set", "sleep=0", "--set", "sleep=1"), "sleep is set twice"),
+        (("show", "x.npz", "--plot", "curves"), "there is no --to"),
+    ],
+)
+def test_options_that_contradict_each_other_are_refused(words, message):
+    assert message in " ".join(call(*words, code=2).stderr.split())
+
+
+def test_a_place_that_cannot_be_written_is_named_with_what_to_do(tmp_path):
+    (tmp_path / "file").write_text("")
+    line = fails("run", TOY, "--jobs", 1, "--out", tmp_path / "file" / "x.npz")
+    assert "cannot be read or written (Not a directory)" in line
+    assert "Choose another folder" in line
+
+
+def test_verify_fails_where_an_explicit_path_holds_no_set(tmp_path):
+    assert "mnist-5k: not here" in call("data", "verify", "--path", tmp_path, code=1).stdout
+
+
+def test_a_table_is_as_wide_as_columns_says_where_there_is_no_terminal(monkeypatch):
+    monkeypatch.setenv("COLUMNS", "60")
+    assert max(map(len, call("list").stdout.splitlines())) <= 60
+    monkeypatch.delenv("COLUMNS")
+    assert max(map(len, call("list").stdout.splitlines())) > 100
+
+
 def test_a_failed_task_and_a_stop_say_how_to_go_on(tmp_path, monkeypatch):
     words = ["run", TOY, "--out", str(tmp_path / "a.npz"), "--jobs", "1", "--force"]
     monkeypatch.setattr(sys, "argv", ["bnlab", *words, "--set", "trouble=[1,0]"])
@@ -181,8 +236,9 @@ def test_show_draws_a_picture_by_the_type_of_the_result(stored, tmp_path, name, 
     assert name in done.stdout
     assert (tmp_path / name).read_bytes().startswith(begin)
     assert "ends in .png or .svg" in fails("show", stored, "--to", tmp_path / "a.gif")
-    assert "no figure nonsense draws a LargestValues alone; those that do: largest_values" in fails(
-        "show", stored, "--to", "a.png", "--plot", "nonsense"
+    assert (
+        "no figure nonsense draws a LargestValues alone; expected one of largest_values"
+        in fails("show", stored, "--to", "a.png", "--plot", "nonsense")
     )
 
 

@@ -59,13 +59,26 @@ def _clearly(command: Callable[..., None]) -> Callable[..., None]:
         except Elsewhere as error:
             _end(str(error) if _leads() else "", 1)
         except (TaskFailed, Lost) as error:
-            _end(f"{str(error).rstrip('.')}. All work is kept; go on with: {_again()}", 1)
+            _end(
+                f"{str(error).rstrip('.')}. All work is kept; when the cause is gone, go on with: {_again()}",
+                1,
+            )
         except (ValueError, TypeError, OSError, ImportError) as error:
             if os.environ.get("BNLAB_TRACEBACK"):
                 raise
-            _end(str(error), 1)
+            _end(_of_the_disk(error) or str(error), 1)
 
     return run
+
+
+def _of_the_disk(error: Exception) -> str:
+    """Say what to do when the system refuses a file, "" if `error` is no such refusal."""
+    if not isinstance(error, OSError) or error.strerror is None or error.filename is None:
+        return ""
+    return (
+        f"{error.filename} cannot be read or written ({error.strerror}); expected a place where this user may. "
+        f"Choose another folder, or change its permissions."
+    )
 
 
 def _end(text: str, code: int) -> NoReturn:
@@ -155,7 +168,10 @@ def _run(
         for key, value in (("data", source), ("seeds", _seeds(seeds)), ("steps", steps))
         if value is not None
     }
-    changes |= dict(map(_setting, settings or ()))
+    for key, value in map(_setting, settings or ()):
+        if key in changes:
+            raise typer.BadParameter(f"{key} is set twice; expected once. Leave one of them out.")
+        changes[key] = value
     target = out or Path(f"{name.rpartition(':')[2]}.npz")
     with _progress.of_run(name) as show:
         path = run_long(
@@ -204,6 +220,10 @@ def _show(
     """Print what a result holds and where it comes from, or draw it."""
     from bnlab.cli import _show
 
+    if plot is not None and to is None:
+        raise typer.BadParameter(
+            f"--plot is {plot!r} but there is no --to; expected both. Add --to FILE.svg."
+        )
     if to is None:
         for table in _show.tables(result):
             _print(table)
@@ -240,10 +260,11 @@ def _data_verify(
     path: Annotated[Path | None, typer.Option(help="Look here and nowhere else.")] = None,
 ) -> None:
     """Check every file of a data set by its SHA-256."""
-    damaged = False
+    good = damaged = 0
     for name in names or data.names():
         try:
             print(f"{name}: good, in {data.verify(name, path=path)}")
+            good += 1
         except FileNotFoundError as error:
             if names:
                 raise
@@ -251,9 +272,9 @@ def _data_verify(
         except ValueError as error:
             if names and len(names) == 1:
                 raise
-            damaged = True
+            damaged += 1
             print(f"{name}: DAMAGED: {error}")
-    if damaged:
+    if damaged or (path is not None and not good):
         raise typer.Exit(1)
 
 
@@ -287,6 +308,6 @@ def _table(*columns: str) -> Table:
 def _print(table: Table) -> None:
     """Print a table as wide as the terminal, and as wide as it must be where there is none."""
     console = Console(highlight=False)
-    if not console.is_terminal:
+    if not console.is_terminal and "COLUMNS" not in os.environ:
         console = Console(highlight=False, width=200)
     console.print(table)

@@ -49,8 +49,9 @@ def draw(path: Path, to: Path, plot: str | None) -> Path:
     figures = _plots_of(result)
     if not figures or (plot is not None and plot not in figures):
         raise ValueError(
-            f"no figure {plot + ' ' if plot else ''}draws a {type(result).__name__} alone; those that do: "
-            f"{', '.join(figures) or 'none'}. Draw it from Python with bnlab.plots, as its chapter does."
+            f"no figure {plot + ' ' if plot else ''}draws a {type(result).__name__} alone; expected "
+            f"{'one of ' + ', '.join(figures) if figures else 'a result that has one'}. Draw it from Python "
+            f"with bnlab.plots, as its chapter does."
         )
     drawn = figures[plot or next(iter(figures))](result)
     first = np.ravel(np.asarray(drawn, dtype=object))[0]
