@@ -668,3 +668,20 @@ def test_a_data_set_copies_what_it_is_given():
     x[0, 0] = 5
     assert dataset.x[0, 0] == 1
     assert dataset.take(np.array([2, 0])).y.tolist() == [0, 0]
+
+
+@pytest.mark.parametrize("timeout", [0, -1, float("nan"), "a", None])
+def test_fetch_refuses_a_wrong_timeout_before_it_asks_anyone(tmp_path, timeout):
+    with pytest.raises((TypeError, ValueError), match=r"timeout is .*; expected"):
+        data.fetch("mnist", to=tmp_path, mirrors=["file:///nowhere"], timeout=timeout)
+
+
+def test_fetch_takes_several_mirrors_and_no_single_string(tmp_path):
+    with pytest.raises(TypeError, match="one string; expected several"):
+        data.fetch("mnist", to=tmp_path, mirrors="file:///nowhere")
+
+
+@pytest.mark.parametrize("content", ["text", None, 3])
+def test_idx_takes_bytes_alone(content):
+    with pytest.raises(TypeError, match="expected the bytes of an IDX file"):
+        idx.decode(content)

@@ -13,6 +13,7 @@ import urllib.request
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+from bnlab._validate import meant, number
 from bnlab.data import _files
 from bnlab.data.images import IMAGE_SETS, ImageFile
 
@@ -72,7 +73,12 @@ def fetch(
         bundled = " It comes with the package." if name == "mnist-5k" else ""
         raise ValueError(
             f"there is nothing to download for {name!r}; expected one of "
-            f"{', '.join(map(repr, IMAGE_SETS))}.{bundled}"
+            f"{', '.join(map(repr, IMAGE_SETS))}.{bundled or meant(name, IMAGE_SETS)}"
+        )
+    number("timeout", timeout, low=0.1)
+    if isinstance(mirrors, str):
+        raise TypeError(
+            f"mirrors is {mirrors!r}, one string; expected several. Write [{mirrors!r}]."
         )
     images = IMAGE_SETS[name]
     folder = (Path(to) if to is not None else _files.cache_folder()) / name
@@ -107,7 +113,7 @@ def _first_right(file: ImageFile, urls: Sequence[str], timeout: float, show: Sho
         except (OSError, http.client.HTTPException, ValueError) as error:
             failures.append(f"{url}: {_reason(error)}")
     raise OSError(
-        f"{file.name} could not be had; nothing was kept of it. {' | '.join(failures)} "
+        f"{file.name} could not be had; nothing was kept of it. {' | '.join(failures)}. "
         f"Try again, or name another folder of the four files with --mirror."
     )
 

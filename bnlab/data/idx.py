@@ -45,6 +45,12 @@ def decode(content: bytes, *, name: str | Path = "the content") -> np.ndarray:
     >>> decode(bytes([0, 0, 8, 2, 0, 0, 0, 2, 0, 0, 0, 3, 1, 2, 3, 4, 5, 6])).tolist()
     [[1, 2, 3], [4, 5, 6]]
     """
+    if not isinstance(content, bytes | bytearray | memoryview):
+        raise TypeError(
+            f"content is a {type(content).__name__}; expected the bytes of an IDX file, as "
+            f"Path(...).read_bytes() or idx.unpack gives them."
+        )
+    content = bytes(content)
     if len(content) < 4 or content[:2] != b"\0\0":
         raise ValueError(
             f"{name} begins with {content[:4].hex() or 'nothing'}; expected an IDX header, 0000 08 and the "
