@@ -217,3 +217,15 @@ def test_every_result_class_is_a_frozen_dataclass_of_storable_fields():
             assert all(
                 p.strip().startswith(tuple(a.replace("np.", "") for a in allowed)) for p in parts
             ), f"{name}.{item.name} is a {item.type}: results.save cannot store it"
+
+
+def test_no_one_is_advised_to_unpickle_a_foreign_file(tmp_path):
+    (tmp_path / "x.npz").write_text("import os")
+    with pytest.raises(ValueError, match="no NumPy archive") as found:
+        results.load(tmp_path / "x.npz")
+    assert "pickle" not in str(found.value)
+
+
+def test_a_folder_is_not_said_to_be_missing(tmp_path):
+    with pytest.raises(FileNotFoundError, match="is a folder; expected a result file"):
+        results.load(tmp_path)

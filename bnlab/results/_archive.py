@@ -43,7 +43,7 @@ def read(path: Path, *, what: str, advice: str) -> tuple[dict[str, Any], dict[st
         zlib.error,
     ) as error:
         raise ValueError(
-            f"{path} is not a readable {what} ({type(error).__name__}: {error}). It is damaged or "
+            f"{path} is not a readable {what} ({_reason(error)}). It is damaged or "
             f"comes from elsewhere: {advice}"
         ) from error
     found = _digest(head, arrays)
@@ -53,6 +53,12 @@ def read(path: Path, *, what: str, advice: str) -> tuple[dict[str, Any], dict[st
             f"{found[:12]}…. It was edited or damaged: {advice}"
         )
     return head, arrays
+
+
+def _reason(error: Exception) -> str:
+    """Say what went wrong; NumPy would advise to unpickle a foreign file, which can run its code."""
+    pickled = isinstance(error, ValueError) and "pickle" in str(error)
+    return "no NumPy archive" if pickled else f"{type(error).__name__}: {error}"
 
 
 def write_whole(path: Path, fill: Callable[[BinaryIO], object]) -> None:

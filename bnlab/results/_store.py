@@ -141,8 +141,10 @@ def load(path: str | Path) -> tuple[Any, Provenance]:
     """
     path = Path(path)
     if not path.is_file():
+        what = "is a folder" if path.is_dir() else "does not exist"
         raise FileNotFoundError(
-            f"{path} does not exist; expected a result file written by bnlab.results.save."
+            f"{path} {what}; expected a result file written by `bnlab run` or bnlab.results.save. "
+            "Check the name."
         )
     head, arrays = _archive.read(path, what="result of bnlab", advice=AGAIN)
     try:
