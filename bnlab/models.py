@@ -243,7 +243,7 @@ def _require_factory(norm: object) -> None:
     if norm is not None and (isinstance(norm, nn.Module) or not callable(norm)):
         raise TypeError(
             f"norm is a {type(norm).__name__}; expected a factory, from the number of features to a "
-            "new module. Pass the class itself, e.g. norm=torch.nn.BatchNorm1d."
+            "new module. Pass the class itself: torch.nn.BatchNorm1d for mlp, BatchNorm2d for convnet."
         )
 
 

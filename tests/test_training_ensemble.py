@@ -456,3 +456,24 @@ def test_a_device_that_is_not_there_is_refused(data, device):
         pytest.skip(f"this machine has {device}")
     with pytest.raises(ValueError, match=f"device is '{device}', which this machine does not have"):
         Ensemble(builder(), data, members=MEMBERS, batch_size=12, device=device)
+
+
+@pytest.mark.parametrize(
+    ("setting", "message"),
+    [
+        ({"build": builder()(0)}, "build is a Sequential; expected a function of the seed"),
+        ({"build": 3}, "build is a int; expected a function of the seed"),
+        ({"build": lambda seed: builder()(seed).half()}, "float16; expected float32 or float64"),
+        ({"device": "warp"}, "device is 'warp'; expected cpu"),
+        ({"device": object()}, "device is .*; expected cpu"),
+        ({"eval_at": 3}, "eval_at is 3; expected a sequence"),
+        ({"eval_at": (1,), "eval_data": 3}, "eval_data is a int; expected a bnlab.data.Dataset"),
+        ({"state": 3}, "the state is a int; expected the dict"),
+    ],
+)
+def test_what_is_no_argument_at_all_is_named(data, setting, message):
+    setting = {"build": builder()} | setting
+    with pytest.raises((TypeError, ValueError), match=message):
+        train_ensemble(
+            setting.pop("build"), data, members=MEMBERS, steps=4, batch_size=12, **setting
+        )

@@ -115,7 +115,7 @@ class Ensemble:
         self.momentum = number("momentum", momentum, low=0)
         self.weight_decay = number("weight_decay", weight_decay, low=0)
         self.device = available(device)
-        models = [build(member.seed) for member in self.members]
+        models = _built(build, self.members)
         _require_same_architecture(models)
         dtype = next(models[0].parameters()).dtype
         self._x, self._y = (t.to(self.device) for t in tensors(data, dtype=dtype))
@@ -370,7 +370,12 @@ _ROWS = 2000  # examples in one piece of an evaluation
 
 def available(device: str | torch.device) -> torch.device:
     """Return the device, or say why there is none of that name."""
-    device = torch.device(device)
+    try:
+        device = torch.device(device)
+    except (RuntimeError, TypeError) as error:
+        raise ValueError(
+            f"device is {device!r}; expected cpu, cuda, cuda:0 (or another number) or mps. Choose one."
+        ) from error
     there = {
         "cpu": lambda: True,
         "cuda": torch.cuda.is_available,
@@ -383,6 +388,15 @@ def available(device: str | torch.device) -> torch.device:
             f"without it; expected one of {', '.join(found)}. Pass device='cpu'."
         )
     return device
+
+
+def _built(build: Callable[[int], nn.Module], members: Sequence[Member]) -> list[nn.Module]:
+    if isinstance(build, nn.Module) or not callable(build):
+        raise TypeError(
+            f"build is a {type(build).__name__}; expected a function of the seed that returns a new "
+            "network. Write lambda seed: mlp([784, 100, 10], seed=seed)."
+        )
+    return [build(member.seed) for member in members]
 
 
 def _checked_members(members: Sequence[Member]) -> tuple[Member, ...]:
@@ -412,6 +426,11 @@ def _require_same_architecture(models: list[nn.Module]) -> None:
     first = repr(models[0])
     for i, model in enumerate(models):
         dtypes = {p.dtype for p in model.parameters()}
+        if not dtypes <= {torch.float32, torch.float64}:
+            raise TypeError(
+                f"the network's parameters are {', '.join(map(str, dtypes))}; expected float32 or "
+                "float64. Convert it in build: model.float() or model.double()."
+            )
         if repr(model) != first or dtypes != {next(models[0].parameters()).dtype}:
             raise ValueError(
                 f"the networks of members 0 and {i} differ: {first} and {model}; expected one "
@@ -450,6 +469,11 @@ def _require_fit(model: nn.Sequential, data: Dataset) -> None:
 
 
 def _require(state: Mapping[str, Any], *names: str) -> None:
+    if not isinstance(state, Mapping):
+        raise TypeError(
+            f"the state is a {type(state).__name__}; expected the dict that Ensemble.state() returned, or "
+            "numpy.load of it."
+        )
     missing = [name for name in names if name not in state]
     if missing:
         raise ValueError(

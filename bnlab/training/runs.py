@@ -194,9 +194,13 @@ def _histograms(values: np.ndarray, edges: np.ndarray) -> np.ndarray:
 
 
 def _schedule(name: str, at: Sequence[int], steps: int, data: Dataset | None) -> tuple[int, ...]:
+    if not isinstance(at, Iterable):
+        raise TypeError(f"{name} is {at!r}; expected a sequence of steps. Write [{at!r}].")
     found = tuple(sorted({integer(f"{name}[{i}]", t, low=0, high=steps) for i, t in enumerate(at)}))
     if found and data is None:
         raise ValueError(f"{name} is {at!r} but there is no eval_data. Pass a bnlab.data.Dataset.")
+    if found and not isinstance(data, Dataset):
+        raise TypeError(f"eval_data is a {type(data).__name__}; expected a bnlab.data.Dataset.")
     return found
 
 
