@@ -85,9 +85,11 @@ def test_every_pair_becomes_one_layer(kind, options, shape, bias, family, affine
     torch.testing.assert_close(result.model(y), model(y), rtol=1e-12, atol=1e-12)
 
 
-@pytest.mark.parametrize("norm", [nn.BatchNorm2d, bnlab.nn.BatchNorm2d])
+@pytest.mark.parametrize("norm", [nn.BatchNorm2d, bnlab.nn.BatchNorm2d], ids=["torch", "ours"])
 @pytest.mark.parametrize(
-    ("build", "folded", "left"), [(residual_net, 10, 3), (mobile_net, 13, 0)], ids=lambda v: str(v)
+    ("build", "folded", "left"),
+    [(residual_net, 10, 3), (mobile_net, 13, 0)],
+    ids=["residual", "mobile"],
 )
 def test_real_architectures(build, folded, left, norm):
     model, x = build(norm=norm), normal(4, 1, 28, 28)
