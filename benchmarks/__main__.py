@@ -27,7 +27,7 @@ def parser() -> argparse.ArgumentParser:
         "Everything takes some six minutes on a quiet machine; progress goes to stderr.",
     )
     p.add_argument(
-        "--quick", action="store_true", help="few rounds and small shapes: about a minute"
+        "--quick", action="store_true", help="few rounds and small shapes: about half a minute"
     )
     p.add_argument("--threads", default="1,2", help="thread counts, by commas (default: 1,2)")
     p.add_argument("--shapes", help="shapes by semicolons, such as '60,100;32,64,56,56'")
@@ -105,7 +105,7 @@ def run_parent(o: argparse.Namespace, arguments: list[str]) -> int:
     from bnlab import results
 
     start, parts = time.perf_counter(), []
-    usual = "about a minute" if o.quick else "some six minutes with the default options"
+    usual = "about half a minute" if o.quick else "some six minutes with the default options"
     print(f"This takes {usual}, longer if the machine does something else.", file=sys.stderr)
     with tempfile.TemporaryDirectory() as folder:
         for threads in o.threads:
