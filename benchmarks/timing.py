@@ -36,7 +36,7 @@ def interleave(
     seconds : float
         A quick function is called as often as fits this time, so that the clock is fine enough.
     limit : float
-        Seconds for all rounds together. If they would take longer there are fewer, but never fewer
+        Seconds for all rounds together. Once they are over there is no new round, but never fewer
         than five of those asked for.
     seed : int
         Of the order within the rounds.
@@ -54,16 +54,16 @@ def interleave(
     """
     if rounds < 1:
         raise ValueError(f"rounds is {rounds}; expected at least 1.")
-    calls, cost = {}, 0.0
+    calls = {}
     for name, run in runs.items():
         run()
-        once = max(clock(run, 1), 1e-9)
-        calls[name] = max(1, min(10_000, int(seconds / once)))
-        cost += calls[name] * once
-    rounds = min(rounds, max(5, int(min(limit / max(cost, 1e-9), rounds))))
+        calls[name] = max(1, min(10_000, int(seconds / max(clock(run, 1), 1e-9))))
     names, rng = list(runs), np.random.default_rng(seed)
     times = {name: np.empty(rounds) for name in names}
+    start = time.perf_counter()
     for i in range(rounds):
+        if i >= 5 and time.perf_counter() - start > limit:
+            return {name: values[:i] for name, values in times.items()}
         for j in rng.permutation(len(names)):
             times[names[j]][i] = clock(runs[names[j]], calls[names[j]])
     return times
