@@ -358,3 +358,10 @@ def test_the_experiment_of_the_page_runs(tmp_path, monkeypatch):
     result, origin = results.load("mine.npz")
     assert result.loss.shape == (100,)
     assert origin.seeds == (0, 1, 2, 3)
+
+
+@pytest.mark.parametrize(
+    "path", sorted((HERE.parent / "book" / "results").glob("inference_race_*.npz"))
+)
+def test_a_stored_result_with_many_curves_can_be_drawn(path, tmp_path):
+    call("show", path, "--to", tmp_path / "x.svg")

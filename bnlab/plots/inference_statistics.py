@@ -34,7 +34,7 @@ __all__ = [
     "tracking_error",
 ]
 
-MARKERS = ("o", "s", "^", "D", "v")
+MARKERS = ("o", "s", "^", "D", "v", "P", "X")  # one for each color of style.CYCLE
 
 
 def batch_variances(
