@@ -303,6 +303,16 @@ def test_the_baselines_rate_is_the_best_of_the_stored_sweep():
     assert not set(origin.seeds) & set(accelerating.EXPERIMENT.defaults["seeds"])
 
 
+def test_without_lrn_the_plain_network_needs_a_smaller_rate_rather_than_lrn():
+    sweep, _ = results.load(STORED / "accelerating_rates.npz")
+    plain, changed = (
+        sweep.accuracy[sweep.arms.index(arm)].mean(axis=0) for arm in ("plain", "plain + no LRN")
+    )
+    assert changed.argmax() < plain.argmax()
+    assert plain.max() - changed.max() < 0.02  # each at its own rate
+    assert plain.max() - changed[plain.argmax()] > 0.1  # at the baseline's
+
+
 def test_the_live_figure_holds_the_stored_runs():
     runs, _ = results.load(STORED / "accelerating.npz")
     written = ROOT / "book" / "assets" / "live" / "data" / "recipe-race.js"

@@ -68,6 +68,14 @@ def test_recipe_rates_draws_means_and_marks_what_broke():
     np.testing.assert_allclose(bn.get_ydata(), [0.8, 0.9])
     assert crosses.get_xdata().tolist() == [0.2]
     assert none.get_xdata().size == 0
+    assert [t.get_text() for t in ax.get_legend().get_texts()] == ["without BN", "with BN"]
+
+
+def test_recipe_rates_draws_the_arms_it_is_asked_for():
+    ax = plots.recipe_rates(RATES, arms={"BN": "normalized"}, ylim=(0.5, 0.9))
+    np.testing.assert_allclose(ax.get_lines()[0].get_ydata(), [0.8, 0.9])
+    assert [t.get_text() for t in ax.get_legend().get_texts()] == ["normalized"]
+    assert ax.get_ylim() == (0.5, 0.9)
 
 
 def test_recipe_curves_draws_the_mean_of_the_seeds_and_the_target():

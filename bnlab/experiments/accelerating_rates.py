@@ -68,8 +68,8 @@ EXPERIMENT = LongExperiment(
     defaults={key: value for key, value in MAIN.defaults.items() if key not in ("lr", "tested")}
     | {
         "seeds": [100, 101, 102],
-        "arms": ["plain", "BN"],
-        "rates": [0.02, 0.04, 0.08, 0.16, 0.32],
+        "arms": ["plain", "BN", "plain + all, rate x 1", "BN + all, rate x 1", "plain + no LRN"],
+        "rates": [0.01, 0.02, 0.04, 0.08, 0.16, 0.32],
         "validation": 5000,
     },
     tasks=_tasks,

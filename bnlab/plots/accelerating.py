@@ -88,12 +88,22 @@ def distortions(images: Mapping[float, np.ndarray], *, ax: Sequence[Axes] | None
     return ax
 
 
-def recipe_rates(sweep: RecipeRates, *, ax: Axes | None = None) -> Axes:
+def recipe_rates(
+    sweep: RecipeRates,
+    *,
+    arms: Mapping[str, str] = NAMES,
+    ylim: tuple[float, float] = (0, 1),
+    ax: Axes | None = None,
+) -> Axes:
     """Draw validation accuracy against the learning rate; crosses mark rates at which a run ended in NaN.
 
     Parameters
     ----------
     sweep : RecipeRates
+    arms : mapping of str to str
+        From the names of arms to their labels.
+    ylim : (low, high)
+        Range of the accuracy axis.
     ax : Axes, optional
 
     Returns
@@ -101,17 +111,19 @@ def recipe_rates(sweep: RecipeRates, *, ax: Axes | None = None) -> Axes:
     Axes
     """
     with style.axes(ax) as ax:
-        for arm, accuracy, finite in zip(sweep.arms, sweep.accuracy, sweep.finite, strict=True):
+        for arm, label in arms.items():
+            row = sweep.arms.index(arm)
+            accuracy, finite = sweep.accuracy[row], sweep.finite[row]
             net, mean = arm.split(" ")[0], accuracy.mean(axis=0)
-            color, listed = COLORS[net], arm != net
+            color, changed = COLORS[net], arm != net
             ax.plot(
                 sweep.lr,
                 mean,
                 color=color,
-                ls="--" if listed else "-",
+                ls=":" if "no LRN" in arm else "--" if changed else "-",
                 marker=MARKERS[net],
-                mfc="white" if listed else color,
-                label=f"{NAMES[net]}, the list" if listed else NAMES[net],
+                mfc="white" if changed else color,
+                label=label,
             )
             ax.fill_between(
                 sweep.lr, accuracy.min(axis=0), accuracy.max(axis=0), color=color, alpha=0.15, lw=0
@@ -123,7 +135,7 @@ def recipe_rates(sweep: RecipeRates, *, ax: Axes | None = None) -> Axes:
         ax.set_xscale("log", base=2)
         ax.set_xticks(sweep.lr, [f"{v:g}" for v in sweep.lr])
         ax.xaxis.set_minor_locator(NullLocator())
-        ax.set(xlabel="learning rate at the start", ylabel="validation accuracy", ylim=(0, 1))
+        ax.set(xlabel="learning rate at the start", ylabel="validation accuracy", ylim=ylim)
         ax.legend(loc="lower left")
     return ax
 
