@@ -14,11 +14,12 @@
     return k < 0 ? Infinity : RUNS.at[k];
   }
 
-  /** The middle value; infinite if half of the values are. */
+  /** The middle value; none if it is infinite, as where half of the values are. */
   function median(values) {
     const sorted = [...values].sort((a, b) => a - b);
     const half = (sorted.length - 1) / 2;
-    return (sorted[Math.floor(half)] + sorted[Math.ceil(half)]) / 2;
+    const middle = (sorted[Math.floor(half)] + sorted[Math.ceil(half)]) / 2;
+    return Number.isFinite(middle) ? middle : null;
   }
 
   BNLive.register("recipe-race", {
