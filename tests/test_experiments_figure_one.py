@@ -312,6 +312,7 @@ def test_live_data_refuse_what_does_not_fit():
 
 SETS = ("deformed", "digits", "fashion", "gray")
 RUNS = [f"figure_one_{name}" for name in SETS]
+ONE_RATE = [f"figure_one_one_rate_{name}" for name in ("deformed", "fashion")]
 SEARCHES = [f"figure_one_rates_{name}" for name in ("deformed", "digits", "fashion")]
 
 
@@ -321,7 +322,7 @@ def stored(name):
 
 def test_every_result_of_the_chapter_is_stored_and_no_other():
     found = {path.stem for path in STORED.glob("figure_one_*.npz")}
-    assert found == {*RUNS, *SEARCHES}
+    assert found == {*RUNS, *ONE_RATE, *SEARCHES}
 
 
 @pytest.mark.parametrize("name", RUNS)
@@ -355,7 +356,17 @@ def test_gray_images_are_trained_on_with_the_rates_of_binary_ones():
         assert gray.rates[gray.setting(arm)] == binary.rates[binary.setting(arm)]
 
 
-@pytest.mark.parametrize("name", RUNS)
+@pytest.mark.parametrize("name", ONE_RATE)
+def test_the_runs_at_one_rate_differ_from_the_others_in_nothing_else(name):
+    result, origin = stored(name)
+    other, _ = stored(name.replace("_one_rate", ""))
+    assert result.rates == (1, 1)
+    assert origin.config["steps"] == result.steps[-1] == 10_000
+    for field in ("data", "pixels", "copies", "sigma", "batch_size", "seeds", "arms"):
+        assert getattr(result, field) == getattr(other, field)
+
+
+@pytest.mark.parametrize("name", [*RUNS, *ONE_RATE])
 def test_a_stored_run_is_repeated_by_its_first_steps(name):
     result, _ = stored(name)
     try:
@@ -461,3 +472,37 @@ def test_exact_statistics_gain_tenths_of_a_point_late_in_training():
     found = results.t_interval(difference)
     assert found.low > 0
     assert found.high < 0.005
+
+
+def moved_farther(name, what, first):
+    """Return how many times as far the middle moved without normalization as with it."""
+    result, _ = stored(f"figure_one_{name}")
+    rows = [result.setting(arm) for arm in figure_one.ARMS]
+    found = getattr(figure_one_measures.stability(result, first=first), what)[rows]
+    without, with_ = np.median(found, axis=-1)
+    return results.t_interval(without / with_, geometric=True)
+
+
+@pytest.mark.parametrize("name", ["one_rate_fashion", "one_rate_deformed"])
+def test_at_one_rate_inputs_wander_less_with_normalization(name):
+    assert moved_farther(name, "wander", 0).low > 2
+    assert moved_farther(name, "wander", 1000).low > 1
+
+
+def test_at_its_higher_own_rate_the_normalized_network_is_not_the_stiller_one():
+    digits = moved_farther("digits", "wander", 0)
+    assert digits.low < 1 < digits.high
+    assert moved_farther("digits", "wander", 1000).high < 1
+    for first in (0, 1000):
+        assert moved_farther("deformed", "distance", first).high < 1
+
+
+def test_in_gray_exact_statistics_decide_who_ends_ahead():
+    result, _ = stored("figure_one_gray")
+    without, with_ = (result.setting(arm) for arm in figure_one.ARMS)
+    late = result.recalibrated_steps >= 0.8 * result.steps[-1]
+    looks = np.isin(result.steps, result.recalibrated_steps[late])
+    plain, running = (result.accuracy[k][:, looks].mean(axis=1) for k in (without, with_))
+    exact = result.recalibrated[with_][:, late].mean(axis=1)
+    assert results.t_interval(exact - plain).low > 0
+    assert results.t_interval(running - plain).low < 0

@@ -79,7 +79,8 @@ def stability(result: FigureOne, *, first: int = 0) -> Stability:
               \text{stretch} = \frac{\max_t (q_{85} - q_{15})}{\min_t (q_{85} - q_{15})} .
 
     Both are 0 and 1 for a distribution that stands still, and neither depends on the unit of
-    measurement. The mean over :math:`t` is that over the looks.
+    measurement. The mean over :math:`t` is that over the looks. The stretch is infinite if two
+    percentiles ever coincide.
 
     Parameters
     ----------
@@ -96,11 +97,13 @@ def stability(result: FigureOne, *, first: int = 0) -> Stability:
     )
     spread = high - low
     distance = np.ptp(middle, axis=2)
+    with np.errstate(divide="ignore"):
+        stretch = spread.max(axis=2) / spread.min(axis=2)
     return Stability(
         first=first,
         wander=distance / spread.mean(axis=2),
         distance=distance,
-        stretch=spread.max(axis=2) / spread.min(axis=2),
+        stretch=stretch,
     )
 
 
