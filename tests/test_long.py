@@ -16,7 +16,7 @@ import numpy as np
 import pytest
 
 from bnlab import data, results
-from bnlab.experiments import _parts, _plan, _team
+from bnlab.experiments import _parts, _plan, _team, _workers
 from bnlab.experiments._long import seeds_of
 from bnlab.experiments._registry import find
 from bnlab.experiments._runner import Interrupted, run_long
@@ -547,6 +547,16 @@ def test_the_command_says_how_to_go_on(out, number, code):
     run(out, resume=True, jobs=2, steps=120, sleep=0.01)
     assert_is_the_result(out, steps=120)
     assert said == ""
+
+
+@pytest.mark.parametrize(
+    ("code", "stopping", "answer"),
+    [(-15, True, True), (-2, True, True), (-15, False, False), (-9, True, False)],
+)
+def test_a_signal_to_all_ends_a_worker_that_is_still_starting_without_a_failure(
+    code, stopping, answer
+):
+    assert _workers._was_stopped(code, lambda: stopping) is answer
 
 
 # --- shared out ----------------------------------------------------------------------------------------------

@@ -139,7 +139,8 @@ def _work_in_processes(
                     kind, value = pipe.recv()
                 except (EOFError, ConnectionError):
                     process.join()
-                    failure = failure or _death(job, task, process.exitcode)
+                    if not _was_stopped(process.exitcode, stopping):
+                        failure = failure or _death(job, task, process.exitcode)
                     del workers[pipe]
                     continue
                 if kind == "at":
@@ -222,6 +223,16 @@ def _failure(job: Job, task: int, error: Exception) -> TaskFailed:
         f"task {task} of {len(job.tasks)} ({job.tasks[task]}) failed: {type(error).__name__}: {text}. "
         f"The traceback is in {file}."
     )
+
+
+def _was_stopped(code: int | None, stopping: Callable[[], bool]) -> bool:
+    """Tell whether a signal to all processes met this one before it learned to leave signals alone."""
+    if code not in (-signal.SIGINT, -signal.SIGTERM):
+        return False
+    latest = time.monotonic() + 1
+    while not stopping() and time.monotonic() < latest:
+        time.sleep(0.02)
+    return stopping()
 
 
 def _death(job: Job, task: int, code: int | None) -> TaskFailed:

@@ -31,7 +31,10 @@ RATES = {
     ("mnist-5k", 0): {"without": 3.0, "with": 10.0},
     ("mnist-5k", 14): {"without": 1.0, "with": 3.0},
 }
-"""The learning rates that the search found best, by data set and number of deformed copies."""
+"""The learning rates that the search found best, by data set and number of deformed copies.
+
+:meta hide-value:
+"""
 
 
 def images(
