@@ -66,6 +66,19 @@ def numbers(
     return answer if isinstance(answer, Verdict) else as_numbers(answer, shape=shape)
 
 
+def pair(
+    function: Callable[..., Any], *args: Any, shapes: tuple[tuple[int, ...], ...], what: str
+) -> tuple[np.ndarray, np.ndarray] | Verdict:
+    """Call the reader's function; return its two arrays as finite floats, or the verdict that says what came."""
+    answer = call(function, *args)
+    if isinstance(answer, Verdict):
+        return answer
+    if not isinstance(answer, tuple | list) or len(answer) != 2:
+        return not_yet(f"return two arrays, {what}.")
+    first, second = (as_numbers(a, shape=s) for a, s in zip(answer, shapes, strict=True))
+    return next((part for part in (first, second) if isinstance(part, Verdict)), (first, second))
+
+
 def as_numbers(answer: Any, *, shape: tuple[int, ...]) -> np.ndarray | Verdict:
     """Return an answer as finite floats of the wanted shape, or the verdict that says what it is."""
     try:

@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import numpy as np
 
-from bnlab.checks._verdict import Verdict, as_numbers, call, correct, not_yet, numbers
+from bnlab.checks._verdict import Verdict, correct, not_yet, numbers, pair
 from bnlab.reference import batch_norm_backward, batch_norm_forward
 
 __all__ = [
@@ -164,15 +164,13 @@ def fold_convolution(function: Callable[..., tuple[np.ndarray, np.ndarray]]) -> 
     W, b = rng.normal(size=(3, 3, 2, 3)), rng.normal(size=3)  # every axis but one could broadcast
     gamma, beta, mean = rng.normal(size=(3, 3))
     var, eps = np.array([0.5, 2.0, 0.01]), 0.1
-    answer = call(function, W, b, gamma, beta, mean, var, eps)
+    answer = pair(
+        function, W, b, gamma, beta, mean, var, eps,
+        shapes=(W.shape, b.shape), what="the folded kernels and the folded bias",
+    )  # fmt: skip
     if isinstance(answer, Verdict):
         return answer
-    if not isinstance(answer, tuple | list) or len(answer) != 2:
-        return not_yet("return two arrays, the folded kernels and the folded bias.")
-    kernels, bias = (as_numbers(a, shape=s.shape) for a, s in zip(answer, (W, b), strict=True))
-    for part in (kernels, bias):
-        if isinstance(part, Verdict):
-            return part
+    kernels, bias = answer
     s = gamma / np.sqrt(var + eps)
     for wrong, hint in (
         (W * s, "the scale lies along the width of the kernels. Give it the shape (out, 1, 1, 1)."),

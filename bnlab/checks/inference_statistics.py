@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import numpy as np
 
-from bnlab.checks._verdict import Verdict, as_numbers, call, correct, not_yet, numbers
+from bnlab.checks._verdict import Verdict, correct, not_yet, numbers, pair
 from bnlab.reference import (
     batch_norm_backward,
     batch_norm_forward,
@@ -146,15 +146,13 @@ def fold_pair(function: Callable[..., tuple[np.ndarray, np.ndarray]]) -> Verdict
     W, b, u = rng.normal(size=(4, 3)), rng.normal(size=3), rng.normal(size=(6, 4))
     gamma, beta, mean = rng.normal(size=(3, 3))
     var, eps = np.array([0.5, 2.0, 0.01]), 0.1
-    answer = call(function, W, b, gamma, beta, mean, var, eps)
+    answer = pair(
+        function, W, b, gamma, beta, mean, var, eps,
+        shapes=(W.shape, b.shape), what="the folded weights and the folded bias",
+    )  # fmt: skip
     if isinstance(answer, Verdict):
         return answer
-    if not isinstance(answer, tuple | list) or len(answer) != 2:
-        return not_yet("return two arrays, the folded weights and the folded bias.")
-    folded, bias = (as_numbers(a, shape=s.shape) for a, s in zip(answer, (W, b), strict=True))
-    for part in (folded, bias):
-        if isinstance(part, Verdict):
-            return part
+    folded, bias = answer
     expected = batch_norm_inference(u @ W + b, gamma, beta, mean, var, eps=eps)
     scale = gamma / np.sqrt(var + eps)
     if np.allclose(u @ folded + bias, expected):

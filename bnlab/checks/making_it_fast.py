@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import numpy as np
 
-from bnlab.checks._verdict import Verdict, as_numbers, call, correct, not_yet, numbers
+from bnlab.checks._verdict import Verdict, correct, not_yet, numbers, pair
 from bnlab.reference import batch_norm_backward, batch_norm_forward
 
 __all__ = ["attainable_speed", "fastest_time", "gradient_in_place", "merge_moments"]
@@ -67,15 +67,13 @@ def merge_moments(function: Callable[..., tuple[int, np.ndarray, np.ndarray]]) -
     """Check ``function(n_a, mean_a, var_a, n_b, mean_b, var_b)``: mean and biased variance of both."""
     rng = np.random.default_rng(0)
     a, b = rng.normal(size=(5, 3)), 4 + 2 * rng.normal(size=(11, 3))
-    answer = call(function, 5, a.mean(0), a.var(0), 11, b.mean(0), b.var(0))
+    answer = pair(
+        function, 5, a.mean(0), a.var(0), 11, b.mean(0), b.var(0),
+        shapes=((3,), (3,)), what="the mean and the variance of all values",
+    )  # fmt: skip
     if isinstance(answer, Verdict):
         return answer
-    if not isinstance(answer, tuple | list) or len(answer) != 2:
-        return not_yet("return two arrays, the mean and the variance of all values.")
-    mean, var = (as_numbers(part, shape=(3,)) for part in answer)
-    for part in (mean, var):
-        if isinstance(part, Verdict):
-            return part
+    mean, var = answer
     both = np.concatenate((a, b))
     within = (5 * a.var(0) + 11 * b.var(0)) / 16
     if np.allclose(mean, (a.mean(0) + b.mean(0)) / 2):
