@@ -94,6 +94,7 @@ def test_merge_moments_names_the_mistake(mean, var, words):
 
 def test_merge_moments_wants_two_arrays():
     refuses(checks.merge_moments(lambda *a: a[1]), "return two arrays")
+    refuses(checks.merge_moments(lambda *a: a[:3]), "return two arrays")
     refuses(checks.merge_moments(lambda *a: (1.0, 2.0)), "shape ()")
 
 
