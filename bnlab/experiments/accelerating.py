@@ -18,7 +18,7 @@ from bnlab.results import PaperTable, RecipeRuns
 __all__ = [
     "ARMS",
     "EXPERIMENT",
-    "ON_DIGITS",
+    "ON_FEW",
     "begin",
     "best",
     "effect",
@@ -67,11 +67,15 @@ ARMS = _arms()
 same with normalization, "BN + no LRN" with one change, "BN + all" with all seven."""
 
 
-ON_DIGITS = [
-    *("plain", "plain + no Dropout", "plain + L2 / 5"),
-    *("BN", "BN + no Dropout", "BN + L2 / 5", "BN + all"),
+ON_FEW = [
+    net + change
+    for net in BASELINE
+    for change in (
+        *("", " + no Dropout", " + L2 / 5", " + distortion / 5"),
+        *(" + shuffled", " + all", " + all, rate x 1"),
+    )
 ]
-"""The arms that the chapter repeats on the bundled digits, as its setting "arms"."""
+"""The arms that the chapter repeats on sets that the network can learn by heart, as its setting "arms"."""
 
 
 def recipe(arm: str, *, lr: float) -> Recipe:
@@ -110,7 +114,9 @@ def begin(config: dict[str, Any], arm: str, seed: int, *, device: str = "cpu") -
     >>> run.advance(2); run.done
     2
     """
-    train, test = images(config["data"], config["side"], config["tested"], device)
+    train, test = images(
+        config["data"], config["side"], config["tested"], device, trained=config["trained"]
+    )
     return Run(
         recipe(arm, lr=config["lr"]),
         train,
@@ -121,12 +127,24 @@ def begin(config: dict[str, Any], arm: str, seed: int, *, device: str = "cpu") -
 
 
 @cache
-def images(name: str, side: int, tested: int, device: str = "cpu") -> tuple[Images, Images]:
-    """Return the training images and the first `tested` test images, read once."""
-    train = Images.of(data.load(name), side=side, device=device)
-    test = data.load(name, split="test")
-    test = test.take(np.arange(min(tested, len(test))))
+def images(
+    name: str, side: int, tested: int, device: str = "cpu", *, trained: int | None = None
+) -> tuple[Images, Images]:
+    """Return the first `trained` training images, or all, and the first `tested` test images, read once."""
+    train = Images.of(first(data.load(name), trained), side=side, device=device)
+    test = first(data.load(name, split="test"), tested)
     return train, Images.of(test, side=side, like=train, device=device)
+
+
+def first(part: data.Dataset, count: int | None) -> data.Dataset:
+    """Return the first examples of a data set, or all if there are no more or `count` is None.
+
+    Examples
+    --------
+    >>> len(first(data.load("mnist-5k"), 100)), len(first(data.load("mnist-5k"), 10**6))
+    (100, 4000)
+    """
+    return part if count is None else part.take(np.arange(min(count, len(part))))
 
 
 def carry_out(run: Run, *, state, report) -> dict[str, np.ndarray]:
@@ -172,8 +190,9 @@ EXPERIMENT = LongExperiment(
     summary="Chapter 10: seven changes to training, each alone and all together, with and without BN",
     defaults={
         "data": "fashion-mnist",
-        "seeds": [0, 1, 2, 3, 4],
-        "steps": 800,
+        "trained": 10_000,
+        "seeds": 8,
+        "steps": 6400,
         "lr": 0.08,
         "batch_size": 32,
         "shard": 320,

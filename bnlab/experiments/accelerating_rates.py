@@ -10,7 +10,7 @@ import numpy as np
 from bnlab import data
 from bnlab.experiments._long import LongExperiment, seeds_of
 from bnlab.experiments.accelerating import EXPERIMENT as MAIN
-from bnlab.experiments.accelerating import carry_out, recipe
+from bnlab.experiments.accelerating import carry_out, first, recipe
 from bnlab.experiments.recipes import Images, Run
 from bnlab.results import RecipeRates
 
@@ -18,10 +18,12 @@ __all__ = ["EXPERIMENT"]
 
 
 @cache
-def _images(name: str, side: int, validation: int, device: str) -> tuple[Images, Images]:
-    """Return the training images in two parts, to train with and to choose with; the test images stay unseen."""
+def _images(
+    name: str, side: int, trained: int, validation: int, device: str
+) -> tuple[Images, Images]:
+    """Return training images in two parts, to train with and to choose with; the test images stay unseen."""
     train, chosen = data.load(name).split(test=validation, seed=0)
-    train = Images.of(train, side=side, device=device)
+    train = Images.of(first(train, trained), side=side, device=device)
     return train, Images.of(chosen, side=side, like=train, device=device)
 
 
@@ -35,7 +37,9 @@ def _tasks(config: dict[str, Any]) -> tuple[dict[str, Any], ...]:
 
 
 def _run(config, task, *, state=None, report, device="cpu") -> dict[str, np.ndarray]:
-    train, chosen = _images(config["data"], config["side"], config["validation"], device)
+    train, chosen = _images(
+        *(config[key] for key in ("data", "side", "trained", "validation")), device
+    )
     run = Run(
         recipe(task["arm"], lr=task["lr"]),
         train,
@@ -67,7 +71,7 @@ EXPERIMENT = LongExperiment(
     summary="Chapter 10: learning rates with and without BN, on a validation part of the training images",
     defaults={key: value for key, value in MAIN.defaults.items() if key not in ("lr", "tested")}
     | {
-        "seeds": [100, 101, 102],
+        "seeds": [100, 101, 102, 103, 104],
         "arms": ["plain", "BN", "plain + all, rate x 1", "BN + all, rate x 1", "plain + no LRN"],
         "rates": [0.01, 0.02, 0.04, 0.08, 0.16, 0.32],
         "validation": 5000,
