@@ -13,7 +13,7 @@ from pathlib import Path
 
 import numpy as np
 
-from benchmarks.process import MARK, is_child, respawn
+from benchmarks.process import MARK, check_save, is_child, respawn
 
 SHAPES = ((60, 100), (128, 1024), (4096, 1024), (32, 64, 56, 56), (65536, 256))
 PACKAGES = ("numba", "jax", "flax", "keras", "autograd", "onnxruntime")
@@ -75,8 +75,8 @@ def options(arguments: list[str]) -> argparse.Namespace:
     o.rounds = (5 if o.quick else 21) if o.rounds is None else o.rounds
     if o.rounds < 1:
         p.error(f"--rounds is {o.rounds}; expected at least 1.")
-    if o.save and (o.save.suffix != ".npz" or not o.save.parent.is_dir()):
-        p.error(f"--save is {o.save}; expected a name that ends in .npz, in a folder that exists.")
+    if o.save:
+        check_save(p, o.save)
     return o
 
 

@@ -17,16 +17,19 @@ import time
 from collections.abc import Callable
 from functools import partial
 from itertools import pairwise
+from pathlib import Path
 
 import numpy as np
 import torch
 from torch import nn
 from torch.func import functional_call, grad, stack_module_state, vmap
 
-from benchmarks.process import environment, is_child
-from benchmarks.timing import Spread, interleave, paired
+from benchmarks.process import check_save, environment, is_child
+from benchmarks.timing import Spread, interleave
+from bnlab import results
 from bnlab.data import Dataset
 from bnlab.models import mlp
+from bnlab.results import EnsembleSpeed
 from bnlab.training import Ensemble, Member, shuffled_batches, tensors
 
 SIZES, BATCH = [784, 100, 100, 100, 10], 60
@@ -36,6 +39,7 @@ FLOPS = sum((6 if k else 4) * BATCH * a * b for k, (a, b) in enumerate(LAYERS))
 ARMS = {"without BN": None, "with BN": nn.BatchNorm1d}
 DESCRIPTION = "Time of training many networks in one batched run, beside one at a time."
 STEPS = 128  # seed-steps in one measurement
+MEMBERS, PEERS = (1, 2, 4, 8, 16, 32), (8, 32)  # sizes of a batched run of ours, and by torch.func
 CHOICE = 8  # networks in one batched run, with one process a core: what chapter 9 runs
 
 
@@ -125,55 +129,56 @@ def matmuls(members: int) -> Callable[[], None]:
     return run
 
 
-def by_members(data: Dataset, rounds: int, *, peers: bool) -> None:
-    """Print the cost of a seed and step against the number of members, beside the peers."""
-    print(
-        f"One seed and step: {FLOPS / 1e6:.1f} MFLOP. Ratios are paired by round, with quartiles."
-    )
-    print(f"{'':16}" + "".join(f"{arm + ', us':>18}{'of eager':>20}" for arm in ARMS))
-    kinds = {f"ensemble of {s}": partial(ensemble, members=s) for s in (1, 2, 4, 8, 16, 32)}
-    if peers:
-        kinds |= {f"vmap over {s}": partial(mapped, members=s) for s in (8, 32)}
-    for name, make in kinds.items():
-        runs = {("eager", arm): eager(norm, data) for arm, norm in ARMS.items()}
-        runs |= {(name, arm): make(norm, data) for arm, norm in ARMS.items()}
-        times = interleave(runs, rounds=rounds)
-        if make is kinds["ensemble of 1"]:
-            cells = (f"{_us(times['eager', arm]):18.0f}{'1':>20}" for arm in ARMS)
-            print(f"{'eager':16}" + "".join(cells))
-        row = f"{name:16}"
-        for arm in ARMS:
-            ratio = paired(times, base=("eager", arm))[name, arm]
-            row += f"{_us(times[name, arm]):18.0f}{ratio!s:>20}"
-        print(row, flush=True)
+def by_members(data: Dataset, rounds: int, *, peers: bool) -> dict[str, np.ndarray]:
+    """Measure the cost of a seed and step against the number of members, beside the peers."""
+    kinds = (("", ensemble, MEMBERS), ("vmap_", mapped, PEERS if peers else ()))
+    found, alone = {}, []
+    for prefix, make, sizes in kinds:
+        cost = np.empty((len(ARMS), len(sizes), 3))
+        for j, size in enumerate(sizes):
+            runs = {("eager", arm): eager(norm, data) for arm, norm in ARMS.items()}
+            runs |= {("many", arm): make(norm, data, size) for arm, norm in ARMS.items()}
+            times = interleave(runs, rounds=rounds)
+            alone.append([times["eager", arm] for arm in ARMS])
+            for i, arm in enumerate(ARMS):
+                cost[i, j] = quartiles(times["many", arm] / times["eager", arm])
+        found |= {f"{prefix}members": np.array(sizes, dtype=int), f"{prefix}cost": cost}
+    found["eager_microseconds"] = np.median(np.concatenate(alone, axis=1), axis=1) / STEPS * 1e6
+    return found
 
 
-def _us(times: np.ndarray) -> float:
-    return float(np.median(times)) / STEPS * 1e6
+def quartiles(values: np.ndarray) -> np.ndarray:
+    """Return the quartile, the median and the quartile."""
+    return np.quantile(values, (0.25, 0.5, 0.75))
 
 
-def shares(data: Dataset, rounds: int, members: int = CHOICE) -> None:
-    """Print which share of the rate of bare multiplications is reached, and what watching costs."""
+def _text(cost: np.ndarray) -> str:
+    low, median, high = cost
+    return str(Spread(median=median, low=low, high=high))
+
+
+def shares(data: Dataset, rounds: int, members: int = CHOICE) -> dict[str, object]:
+    """Measure which share of the rate of bare multiplications is reached, and what watching costs."""
     runs = {"matmul": matmuls(members)}
     for arm, norm in ARMS.items():
         runs[arm] = ensemble(norm, data, members)
         runs[f"{arm}, watched"] = ensemble(norm, data, members, watch="act3")
     times = interleave(runs, rounds=3 * rounds)
-    rate = FLOPS * STEPS / np.median(times["matmul"]) / 1e9
-    print(f"\nThe multiplications alone, {members} members: {rate:.0f} GFLOP/s.")
-    for arm in ARMS:
-        share = Spread.of(times["matmul"] / times[arm])
+    extra = [times[f"{arm}, watched"] / times[arm] for arm in ARMS]
+    return {
+        "chosen": members,
+        "product_rate": float(FLOPS * STEPS / np.median(times["matmul"])),
+        "share": np.stack([quartiles(times["matmul"] / times[arm]) for arm in ARMS]),
         # The log is sorted in some measurements and not in others, so a mean, without outliers.
-        extra = np.sort(times[f"{arm}, watched"] / times[arm])
-        extra = extra[len(extra) // 10 : -len(extra) // 10].mean() - 1
-        print(f"  {arm}: {share} of that rate; percentiles of every step cost {extra:+.1%}")
+        "watching": np.array([np.sort(e)[len(e) // 10 : -len(e) // 10].mean() - 1 for e in extra]),
+    }
 
 
-def machine(data: Dataset, rounds: int, processes: int, members: int = CHOICE) -> None:
-    """Print the throughput of all processes together over that of one eager process, in turns."""
-    print(f"\nThe whole machine, {processes} processes of {members} members and one thread each:")
+def machine(rounds: int, processes: int, data: Dataset, members: int = CHOICE) -> dict[str, object]:
+    """Measure the throughput of all processes together over that of one eager process, in turns."""
     context = multiprocessing.get_context("spawn")
-    for arm, norm in ARMS.items():
+    found = np.empty((len(ARMS), 3))
+    for k, norm in enumerate(ARMS.values()):
         start, end = (context.Barrier(processes + 1, timeout=60) for _ in range(2))
         workers = [
             context.Process(target=_work, args=(norm, members, rounds + 1, start, end), daemon=True)
@@ -193,7 +198,8 @@ def machine(data: Dataset, rounds: int, processes: int, members: int = CHOICE) -
                 gains.append(one * processes * _RUNS / (time.perf_counter() - began))
         for worker in workers:
             worker.join()
-        print(f"  {arm}: {Spread.of(np.array(gains))} times the seed-steps of one eager process")
+        found[k] = quartiles(np.array(gains))
+    return {"processes": processes, "machine": found}
 
 
 _RUNS = 4  # measurements that one worker makes while the others work too
@@ -209,6 +215,47 @@ def _work(norm, members: int, rounds: int, start, end) -> None:
         end.wait()
 
 
+def measure(rounds: int, processes: int, *, peers: bool) -> EnsembleSpeed:
+    """Measure everything."""
+    data = images()
+    return EnsembleSpeed(
+        arms=tuple(ARMS),
+        rounds=rounds,
+        flops=FLOPS,
+        **by_members(data, rounds, peers=peers),
+        **shares(data, rounds),
+        **machine(rounds, processes, data),
+    )
+
+
+def report(speed: EnsembleSpeed) -> str:
+    """Write a result as text."""
+    width = max(map(len, speed.arms)) + 12
+    lines = [
+        f"One seed and step, {speed.flops / 1e6:.1f} MFLOP: time over torch eager, "
+        f"median of {speed.rounds} paired ratios [quartiles]",
+        f"{'':16}" + "".join(f"{arm:>{width}}" for arm in speed.arms),
+        f"{'eager, us':16}" + "".join(f"{us:{width}.0f}" for us in speed.eager_microseconds),
+    ]
+    for name, sizes, cost in (
+        ("ensemble of", speed.members, speed.cost),
+        ("vmap over", speed.vmap_members, speed.vmap_cost),
+    ):
+        for j, size in enumerate(sizes):
+            cells = "".join(f"{_text(cost[i, j]):>{width}}" for i in range(len(speed.arms)))
+            lines.append(f"{f'{name} {size}':16}{cells}")
+    rate = speed.product_rate / 1e9
+    lines.append(f"\nThe multiplications alone, {speed.chosen} members: {rate:.0f} GFLOP/s.")
+    for i, arm in enumerate(speed.arms):
+        share, extra = _text(speed.share[i]), speed.watching[i]
+        lines.append(f"  {arm}: {share} of that rate; percentiles of every step cost {extra:+.1%}")
+    each = f"{speed.processes} processes of {speed.chosen} members and one thread each"
+    lines.append(f"\nThe whole machine, {each}:")
+    for arm, gain in zip(speed.arms, speed.machine, strict=True):
+        lines.append(f"  {arm}: {_text(gain)} times the seed-steps of one eager process")
+    return "\n".join(lines)
+
+
 def main() -> int:
     """Measure in a process of one thread, with the memory of a plain program or kept memory."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.ensemble", description=DESCRIPTION)
@@ -216,17 +263,29 @@ def main() -> int:
     parser.add_argument("--processes", type=int, default=os.cpu_count(), metavar="N")
     parser.add_argument("--kept-memory", action="store_true", help="as the other benchmarks do")
     parser.add_argument("--no-vmap", action="store_true", help="leave out torch.func")
+    parser.add_argument(
+        "--save", type=Path, metavar="FILE.npz", help="store the result with its provenance"
+    )
     options = parser.parse_args()
+    for name in ("rounds", "processes"):
+        if getattr(options, name) < 1:
+            parser.error(f"--{name} is {getattr(options, name)}; expected at least 1.")
+    if options.save:
+        check_save(parser, options.save)
     if not is_child():
         settings = environment(1)
         if not options.kept_memory:
             settings = {k: v for k, v in settings.items() if not k.startswith("MALLOC")}
         command = [sys.executable, "-m", "benchmarks.ensemble", *sys.argv[1:]]
         return subprocess.run(command, env=os.environ | settings, check=False).returncode
-    data = images()
-    by_members(data, options.rounds, peers=not options.no_vmap)
-    shares(data, options.rounds)
-    machine(data, options.rounds, options.processes)
+    start = time.perf_counter()
+    speed = measure(options.rounds, options.processes, peers=not options.no_vmap)
+    print(report(speed))
+    if options.save:
+        config = {"rounds": options.rounds, "kept_memory": options.kept_memory}
+        duration = time.perf_counter() - start
+        origin = results.Provenance.now(seeds=(0,), config=config, duration=duration)
+        print(f"\nStored in {results.save(speed, options.save, provenance=origin)}.")
     return 0
 
 

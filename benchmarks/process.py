@@ -12,10 +12,12 @@ is told the same number of threads, and each number is measured in a process of 
 
 from __future__ import annotations
 
+import argparse
 import os
 import subprocess
 import sys
 from collections.abc import Sequence
+from pathlib import Path
 
 MARK = "BNLAB_BENCHMARK_CHILD"
 
@@ -58,3 +60,11 @@ def respawn(
     settings = environment(threads, fresh_memory=fresh_memory)
     command = [sys.executable, "-m", module, *arguments]
     return subprocess.run(command, env=os.environ | settings, check=False).returncode
+
+
+def check_save(parser: argparse.ArgumentParser, save: Path) -> None:
+    """Refuse, before anything is measured, a file that could not be written after it."""
+    if save.suffix != ".npz" or not save.parent.is_dir():
+        parser.error(
+            f"--save is {save}; expected a name that ends in .npz, in a folder that exists."
+        )

@@ -8,13 +8,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from test_experiments_making_it_fast import handmade
+from test_experiments_making_it_fast import handmade, many
 
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
 from benchmarks import __main__ as command  # noqa: E402
-from benchmarks import contestants, measure, process, timing  # noqa: E402
+from benchmarks import contestants, ensemble, measure, process, timing  # noqa: E402
 from benchmarks.report import report  # noqa: E402
 from bnlab.results import load  # noqa: E402
 
@@ -183,3 +183,33 @@ def test_folded_layers_compute_what_their_pairs_do():
     assert list(pairs) == list(contestants.FOLDING)
     for pair, folded in pairs.values():
         torch.testing.assert_close(folded(), pair(), rtol=1e-4, atol=1e-4)
+
+
+def test_the_speed_of_many_networks_as_text():
+    text = ensemble.report(many(cost=0.4, machine=3.9))
+    cells = [line.split() for line in text.splitlines()]
+    assert ["ensemble", "of", "8", *["0.40", "[0.40,", "0.40]"] * 2] in cells
+    assert ["vmap", "over", "8", *["0.95", "[0.95,", "0.95]"] * 2] in cells
+    assert "2 processes of 8 members" in text
+    assert "with BN: 3.90 [3.90, 3.90] times" in text
+
+
+def test_quartiles_keep_their_order():
+    assert ensemble.quartiles(np.array([5.0, 1.0, 2.0, 3.0, 4.0])).tolist() == [2, 3, 4]
+    assert ensemble._text(np.array([2.0, 3.0, 4.0])) == "3.00 [2.00, 4.00]"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["--rounds", "0"], "--rounds is 0; expected at least 1"),
+        (["--processes", "0"], "--processes is 0; expected at least 1"),
+        (["--save", "speed.txt"], "--save is speed.txt; expected a name that ends in .npz"),
+    ],
+)
+def test_bad_options_for_many_networks(arguments, words, monkeypatch, capsys):
+    monkeypatch.setattr(sys, "argv", ["ensemble", *arguments])
+    with pytest.raises(SystemExit) as ended:
+        ensemble.main()
+    assert ended.value.code == 2
+    assert words in capsys.readouterr().err

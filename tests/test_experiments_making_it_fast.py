@@ -7,7 +7,7 @@ import pytest
 
 from bnlab.experiments import _traffic, making_it_fast, one_pass
 from bnlab.experiments.making_it_fast import AIMS, FORMS
-from bnlab.results import SpeedTable, load
+from bnlab.results import EnsembleSpeed, SpeedTable, load
 
 STORED = Path(__file__).parents[1] / "book" / "results"
 U = 1.2e-7
@@ -138,6 +138,37 @@ def handmade(ratio=1.0):
         growth_fixed=(1, 1), rows_milliseconds=np.ones((1, 3)), features_milliseconds=np.ones((1, 3)),
         folding_pairs=("pair",), folding_ratio=np.ones((2, 1, 3)),
     )  # fmt: skip
+
+
+def many(cost=0.4, share=0.6, watching=0.01, machine=4.0):
+    """Return the speed of an ensemble of 2 and of 8, every quartile at its median."""
+    three = np.ones((2, 3))
+    return EnsembleSpeed(
+        arms=("without BN", "with BN"), rounds=3, flops=26_000_000, eager_microseconds=np.array([500.0, 600.0]),
+        members=np.array([2, 8]), cost=np.stack([0.9 * three, cost * three], axis=1),
+        vmap_members=np.array([8]), vmap_cost=np.full((2, 1, 3), 0.95), chosen=8, product_rate=1e11,
+        share=share * three, watching=np.full(2, watching), processes=2, machine=machine * three,
+    )  # fmt: skip
+
+
+def test_aims_for_many_networks_follow_from_the_numbers():
+    assert "not reached" not in making_it_fast.ensemble_aims(many())
+    bad = ({"cost": 0.46}, {"share": 0.49}, {"watching": 0.06}, {"machine": 3.4})
+    for k, one in enumerate(bad, start=1):
+        lines = making_it_fast.ensemble_aims(many(**one)).splitlines()
+        assert [line.count("not reached") for line in lines] == [2 * (i == k) for i in range(5)]
+
+
+def test_the_stored_speed_of_many_networks_is_whole():
+    speed, origin = load(STORED / making_it_fast.STORED_ENSEMBLE)
+    assert origin.machine
+    assert "changes" not in origin.commit
+    assert speed.members.tolist() == [1, 2, 4, 8, 16, 32]
+    assert speed.rounds >= 9
+    for found in (speed.cost, speed.vmap_cost, speed.share, speed.machine):
+        assert (np.diff(found, axis=-1) >= 0).all()
+    assert (speed.cost[:, -1, 1] < speed.cost[:, 0, 1]).all()  # together is cheaper than alone
+    assert (speed.cost[:, 3, 2] < speed.vmap_cost[:, 0, 0]).all()  # and than by torch.func
 
 
 def test_aims_follow_from_the_numbers():

@@ -5,7 +5,7 @@ matplotlib.use("agg")
 import matplotlib.pyplot as plt
 import numpy as np
 import pytest
-from test_experiments_making_it_fast import handmade
+from test_experiments_making_it_fast import handmade, many
 
 from bnlab import plots
 from bnlab.results import ErrorSweep, Traffic
@@ -71,3 +71,9 @@ def test_speed_growth_names_its_axis(rows, label):
     ax = plots.speed_growth(handmade(), rows=rows)
     assert ax.get_xlabel() == label
     np.testing.assert_array_equal(lines(ax)["torch native"].get_ydata(), [1, 1, 1])
+
+
+def test_ensemble_cost_draws_both_arms_and_the_peer():
+    found = lines(plots.ensemble_cost(many(cost=0.4)))
+    np.testing.assert_allclose(found["train_ensemble, with BN"].get_ydata(), [0.9, 0.4])
+    np.testing.assert_allclose(found["torch.func.vmap, without BN"].get_xdata(), [8])

@@ -11,16 +11,18 @@ import numpy as np
 
 from bnlab.experiments import _traffic
 from bnlab.reference import batch_norm_backward, batch_norm_forward
-from bnlab.results import SpeedTable, Traffic, text_table
+from bnlab.results import EnsembleSpeed, SpeedTable, Traffic, text_table
 
 __all__ = [
     "AIMS",
     "FORMS",
     "STORED",
+    "STORED_ENSEMBLE",
     "Aim",
     "Form",
     "aims_table",
     "batch",
+    "ensemble_aims",
     "floor_bytes",
     "floor_ratio",
     "growth_exponent",
@@ -31,6 +33,7 @@ __all__ = [
 ]
 
 STORED = "making_it_fast_speed.npz"  # written by: python -m benchmarks --save book/results/STORED
+STORED_ENSEMBLE = "making_it_fast_ensemble.npz"  # likewise, by: python -m benchmarks.ensemble
 BOTH = "forward + backward"
 
 
@@ -296,6 +299,27 @@ def aims_table(table: SpeedTable) -> tuple[str, int]:
         columns[f"{threads} thread{'s' if threads > 1 else ''}"] = cells
         reached &= held
     return text_table(columns), int(reached.sum())
+
+
+def ensemble_aims(speed: EnsembleSpeed) -> str:
+    """Say of each aim for training many networks at once whether it is reached in each arm."""
+    at = list(speed.members).index(speed.chosen)
+    rows = (
+        (f"cost of a seed, {speed.chosen} together, of eager", "<=", 0.45, speed.cost[:, at, 1]),
+        ("share of the rate of bare products", ">=", 0.5, speed.share[:, 1]),
+        ("recording percentiles, of a step", "<=", 0.05, speed.watching),
+        (f"{speed.processes} processes over one eager one", ">=", 3.5, speed.machine[:, 1]),
+    )
+    columns = {"": [row[0] for row in rows], "aim": [f"{row[1]} {row[2]:g}" for row in rows]}
+    for i, arm in enumerate(speed.arms):
+        held = [
+            value[i] <= aim if sign == "<=" else value[i] >= aim for _, sign, aim, value in rows
+        ]
+        columns[arm] = [
+            f"{row[3][i]:.2f} {'reached' if h else 'not reached'}"
+            for row, h in zip(rows, held, strict=True)
+        ]
+    return text_table(columns)
 
 
 def _value(aim: Aim, table: SpeedTable, threads: int) -> float:

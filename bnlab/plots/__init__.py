@@ -6,6 +6,7 @@ from bnlab.plots.accelerating import (
     recipe_curves,
     recipe_effects,
     recipe_rates,
+    recipe_sets,
     sigmoid_depth,
 )
 from bnlab.plots.convolutional_batchnorm import (
@@ -73,6 +74,7 @@ from bnlab.plots.inference_statistics import (
     tracking_error,
 )
 from bnlab.plots.making_it_fast import (
+    ensemble_cost,
     memory_traffic,
     roofline,
     speed_growth,
@@ -118,6 +120,7 @@ __all__ = [
     "effective_batch",
     "eigenvalue_crossing",
     "eigenvalue_gap",
+    "ensemble_cost",
     "eps_sweep",
     "explosion_rates",
     "fold_offsets",
@@ -147,6 +150,7 @@ __all__ = [
     "recipe_curves",
     "recipe_effects",
     "recipe_rates",
+    "recipe_sets",
     "roofline",
     "root_of_variance",
     "rounding_error",

@@ -9,9 +9,16 @@ from matplotlib.axes import Axes
 from matplotlib.ticker import FixedLocator, FuncFormatter, NullFormatter
 
 from bnlab.plots import style
-from bnlab.results import ErrorSweep, SpeedTable, Traffic
+from bnlab.results import EnsembleSpeed, ErrorSweep, SpeedTable, Traffic
 
-__all__ = ["memory_traffic", "roofline", "speed_growth", "speed_ratios", "sum_errors"]
+__all__ = [
+    "ensemble_cost",
+    "memory_traffic",
+    "roofline",
+    "speed_growth",
+    "speed_ratios",
+    "sum_errors",
+]
 
 MARKERS = ("v", "^", "s", "D", "o", "P", "X")
 U = 1.2e-7  # the float32 epsilon
@@ -135,6 +142,30 @@ def speed_growth(table: SpeedTable, *, rows: bool = True, ax: Axes | None = None
         ax.set(xscale="log", yscale="log", ylabel="milliseconds")
         ax.set(xlabel=f"{'N, rows' if rows else 'C, features'} ({fixed})")
         ax.set_xticks(sizes, [f"{int(v):,}" for v in sizes])
+        ax.xaxis.set_minor_formatter(NullFormatter())
+        ax.legend(loc="lower center", bbox_to_anchor=(0.5, 1.0), ncols=2)
+    return ax
+
+
+def ensemble_cost(speed: EnsembleSpeed, *, ax: Axes | None = None) -> Axes:
+    """Draw the time of a seed and step over that alone against the networks trained together."""
+    with style.axes(ax, size=(6.4, 4.4)) as ax:
+        colors = (style.PLAIN, style.NORMALIZED)
+        for i, (arm, color) in enumerate(zip(speed.arms, colors, strict=True)):
+            for sizes, cost, line, name in (
+                (speed.members, speed.cost[i], "-", "train_ensemble"),
+                (speed.vmap_members, speed.vmap_cost[i], ":", "torch.func.vmap"),
+            ):
+                if len(sizes):
+                    ax.fill_between(sizes, cost[:, 0], cost[:, 2], color=color, alpha=0.2, lw=0)
+                    ax.plot(
+                        sizes, cost[:, 1], ls=line, marker=MARKERS[4 - i], color=color,
+                        label=f"{name}, {arm}",
+                    )  # fmt: skip
+        ax.axhline(1, color=style.THEORY, ls="--", lw=1.5)
+        ax.set(xscale="log", ylim=(0, None), xlabel="networks in one batched run")
+        ax.set(ylabel="time / one at a time")
+        ax.set_xticks(speed.members, [str(n) for n in speed.members])
         ax.xaxis.set_minor_formatter(NullFormatter())
         ax.legend(loc="lower center", bbox_to_anchor=(0.5, 1.0), ncols=2)
     return ax

@@ -64,7 +64,7 @@ from bnlab.results.inference_statistics import (
     StatisticsRace,
 )
 from bnlab.results.interval import Interval, t_interval
-from bnlab.results.making_it_fast import ErrorSweep, SpeedTable, Traffic
+from bnlab.results.making_it_fast import EnsembleSpeed, ErrorSweep, SpeedTable, Traffic
 from bnlab.results.minibatch_batchnorm import (
     BatchMakeup,
     CompanySpread,
@@ -108,6 +108,7 @@ __all__ = [
     "EigenvalueGap",
     "EnsembleHistory",
     "EpsSweep",
+    "EnsembleSpeed",
     "ErrorSweep",
     "ExplosionRates",
     "FigureOne",

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-__all__ = ["ErrorSweep", "SpeedTable", "Traffic"]
+__all__ = ["EnsembleSpeed", "ErrorSweep", "SpeedTable", "Traffic"]
 
 
 @dataclass(frozen=True)
@@ -78,3 +78,27 @@ class SpeedTable:
         """
         t, p = self.threads.index(threads), self.passes.index(forward)
         return values[t, p, :, self.contestants.index(contestant)]
+
+
+@dataclass(frozen=True)
+class EnsembleSpeed:
+    """Time of training many networks in one batched run, beside one at a time; all measured in one run.
+
+    A cost is the time of one seed and step over that of torch eager in the same round. The last axis of
+    what has a spread holds the quartile, the median and the quartile over the rounds.
+    """
+
+    arms: tuple[str, ...]
+    rounds: int
+    flops: int  # of the matrix products of one seed and step
+    eager_microseconds: np.ndarray  # (arms,): median of torch eager, one network at a time
+    members: np.ndarray  # (sizes,): networks in one batched run
+    cost: np.ndarray  # (arms, sizes, 3)
+    vmap_members: np.ndarray  # (few,)
+    vmap_cost: np.ndarray  # (arms, few, 3): the same by torch.func.vmap
+    chosen: int  # members of what follows
+    product_rate: float  # flop/s of the bare matrix products
+    share: np.ndarray  # (arms, 3): of that rate that is reached
+    watching: np.ndarray  # (arms,): what recording percentiles adds, as a share of the step
+    processes: int
+    machine: np.ndarray  # (arms, 3): seed-steps a second of all processes over one eager process
