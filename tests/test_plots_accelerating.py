@@ -103,6 +103,17 @@ def test_recipe_effects_says_what_lies_beyond_the_edge():
     assert len(ax.containers) == 1
 
 
+def test_recipe_sets_draws_a_panel_for_each_change_and_a_row_for_each_set():
+    axes = plots.recipe_sets({"one": RUNS, "two": RUNS}, ["no LRN"], limit=10)
+    (panel,) = axes if np.ndim(axes) else (axes,)
+    assert [t.get_text() for t in panel.get_yticklabels()] == ["one", "two"]
+    assert panel.get_title(loc="left") == "no LRN"
+    assert [t.get_text() for t in panel.texts] == ["-62", "-62"]
+    shown = [c.lines[0] for c in panel.containers]
+    np.testing.assert_allclose([line.get_xdata()[0] for line in shown], 3)
+    np.testing.assert_allclose([line.get_ydata()[0] for line in shown], [-0.16, -1.16])
+
+
 def test_sigmoid_depth_takes_each_depth_at_its_best_rate():
     ax = plots.sigmoid_depth(DEPTH)
     plain, bn, guess = ax.get_lines()
@@ -130,4 +141,4 @@ def test_every_figure_of_the_chapter_is_tested():
     from bnlab.plots import accelerating
 
     tested = {"paper_table", "distortions", "recipe_rates", "recipe_curves", "recipe_effects"}
-    assert tested | {"sigmoid_depth"} == set(accelerating.__all__)
+    assert tested | {"recipe_sets", "sigmoid_depth"} == set(accelerating.__all__)

@@ -22,6 +22,7 @@ __all__ = [
     "begin",
     "best",
     "effect",
+    "final",
     "interaction",
     "live_data",
     "paper_table",
@@ -75,7 +76,7 @@ ON_FEW = [
         *(" + shuffled", " + all", " + all, rate x 1"),
     )
 ]
-"""The arms that the chapter repeats on sets that the network can learn by heart, as its setting "arms"."""
+"""The arms that the chapter repeats on sets that the network can learn by heart; a value for the setting "arms"."""
 
 
 def recipe(arm: str, *, lr: float) -> Recipe:
@@ -247,8 +248,36 @@ def best(runs: RecipeRuns, arm: str) -> np.ndarray:
     return runs.accuracy[runs.arms.index(arm)].max(axis=-1)
 
 
-def steps_to_best(runs: RecipeRuns, arm: str, *, target: str = "plain") -> np.ndarray:
+def final(runs: RecipeRuns, arm: str) -> np.ndarray:
+    """Return the accuracy of each seed of one arm after the last step.
+
+    Examples
+    --------
+    >>> curves = np.array([[[0.1, 0.5, 0.4]]])
+    >>> runs = RecipeRuns("", 3, 1, ("plain",), (0,), np.arange(3), curves, curves)
+    >>> final(runs, "plain").tolist()
+    [0.4]
+    """
+    return runs.accuracy[runs.arms.index(arm), :, -1]
+
+
+def steps_to_best(
+    runs: RecipeRuns, arm: str, *, target: str = "plain", short: float = 0.0
+) -> np.ndarray:
     """Return how many steps each seed of an arm needs to the best accuracy of the same seed of `target`.
+
+    Parameters
+    ----------
+    runs : RecipeRuns
+    arm, target : str
+        Names in `ARMS`.
+    short : float
+        How far below that best accuracy is near enough.
+
+    Returns
+    -------
+    numpy.ndarray, shape (seeds,)
+        Infinity where it is not reached.
 
     Examples
     --------
@@ -256,12 +285,21 @@ def steps_to_best(runs: RecipeRuns, arm: str, *, target: str = "plain") -> np.nd
     >>> runs = RecipeRuns("", 3, 1, ("plain", "BN"), (0,), np.array([1, 2, 3]), curves, curves)
     >>> steps_to_best(runs, "plain").tolist(), steps_to_best(runs, "BN").tolist()
     ([3.0], [1.0])
+    >>> steps_to_best(runs, "plain", short=0.15).tolist()
+    [2.0]
     """
-    return steps_to(runs.accuracy[runs.arms.index(arm)], runs.at, best(runs, target))
+    target_accuracy = best(runs, target) - short
+    return steps_to(runs.accuracy[runs.arms.index(arm)], runs.at, target_accuracy)
 
 
-def effect(runs: RecipeRuns, net: str, change: str) -> np.ndarray:
-    r"""Return what a change does to the best accuracy of a net, seed by seed.
+def effect(
+    runs: RecipeRuns,
+    net: str,
+    change: str,
+    *,
+    of: Callable[[RecipeRuns, str], np.ndarray] = best,
+) -> np.ndarray:
+    r"""Return what a change does to the accuracy of a net, seed by seed.
 
     .. math:: a(\text{net} + \text{change}) - a(\text{net})
 
@@ -271,6 +309,8 @@ def effect(runs: RecipeRuns, net: str, change: str) -> np.ndarray:
     net : {"plain", "BN"}
     change : str
         A name in `bnlab.experiments.recipes.CHANGES`, "all" or "all, rate x 1".
+    of : callable
+        Which accuracy: `best` or `final`.
 
     Returns
     -------
@@ -283,10 +323,12 @@ def effect(runs: RecipeRuns, net: str, change: str) -> np.ndarray:
     >>> effect(runs, "BN", "all").tolist()
     [0.25]
     """
-    return best(runs, f"{net} + {change}") - best(runs, net)
+    return of(runs, f"{net} + {change}") - of(runs, net)
 
 
-def interaction(runs: RecipeRuns, change: str) -> np.ndarray:
+def interaction(
+    runs: RecipeRuns, change: str, *, of: Callable[[RecipeRuns, str], np.ndarray] = best
+) -> np.ndarray:
     """Return the effect of a change with normalization less its effect without, seed by seed; see `effect`.
 
     Examples
@@ -296,7 +338,7 @@ def interaction(runs: RecipeRuns, change: str) -> np.ndarray:
     >>> interaction(RecipeRuns("", 1, 1, arms, (0,), np.array([1]), curves, curves), "all").tolist()
     [-0.25]
     """
-    return effect(runs, "BN", change) - effect(runs, "plain", change)
+    return effect(runs, "BN", change, of=of) - effect(runs, "plain", change, of=of)
 
 
 def same_start(runs: RecipeRuns, config: dict[str, Any], arm: str, *, points: int = 2) -> float:

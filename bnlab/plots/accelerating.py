@@ -18,6 +18,7 @@ __all__ = [
     "recipe_curves",
     "recipe_effects",
     "recipe_rates",
+    "recipe_sets",
     "sigmoid_depth",
 ]
 
@@ -161,7 +162,7 @@ def recipe_curves(
     Returns
     -------
     Axes
-        The dotted line is the baseline's best accuracy, mean over the seeds.
+        Steps on a logarithmic axis; the dotted line is the baseline's best accuracy, mean over the seeds.
     """
     looks = iter([*zip(("--", "-.", ":"), "^Dv", strict=True)] * 3)
     with style.axes(ax) as ax:
@@ -178,7 +179,11 @@ def recipe_curves(
             ax.fill_between(
                 runs.at, curves.min(axis=0), curves.max(axis=0), color=color, alpha=0.12, lw=0
             )
-        ax.set(xlabel="steps", ylabel="test accuracy", xlim=(0, runs.steps), ylim=ylim)
+        ax.set_xscale("log")
+        ticks = runs.steps / 2.0 ** np.arange(6, -1, -1)
+        ax.set_xticks(ticks, [f"{t:g}" for t in ticks])
+        ax.xaxis.set_minor_locator(NullLocator())
+        ax.set(xlim=(ticks[0], ticks[-1]), ylim=ylim, xlabel="steps", ylabel="test accuracy")
         ax.legend(loc="lower right")
     return ax
 
@@ -206,44 +211,85 @@ def recipe_effects(
     Axes
     """
     with style.axes(ax, size=(6.4, 0.9 + 0.42 * len(changes))) as ax:
-        ax.axvline(0, color=style.THEORY, lw=1)
-        for shift, net in ((0.16, "plain"), (-0.16, "BN")):
-            base = runs.accuracy[runs.arms.index(net)].max(axis=-1)
-            for k, change in enumerate(changes):
-                there = runs.accuracy[runs.arms.index(f"{net} + {change}")].max(axis=-1)
-                found = t_interval(100 * (there - base))
-                look = {"color": COLORS[net]}
-                y, mean = shift - k, float(found.mean)
-                if limit is not None and abs(mean) > limit:
-                    side = np.sign(mean)
-                    ax.plot(
-                        side * limit * 0.97,
-                        y,
-                        marker="<" if side < 0 else ">",
-                        ms=9,
-                        ls="none",
-                        **look,
-                    )
-                    ax.text(side * limit * 0.9, y, f"{mean:+.0f}", va="center",
-                            ha="left" if side < 0 else "right", color=COLORS[net])  # fmt: skip
-                    continue
-                reach = [[mean - float(found.low)], [float(found.high) - mean]]
-                ax.errorbar(mean, y, xerr=reach, fmt=MARKERS[net], capsize=3, **look)
-        ax.set_yticks(-np.arange(len(changes)), changes)
-        ax.set(
-            ylim=(0.6 - len(changes), 0.6), xlabel="change of the best accuracy, percentage points"
-        )
-        if limit is not None:
-            ax.set_xlim(-limit, limit)
-        ax.grid(axis="y", visible=False)
-        ax.legend(
-            handles=[
-                Line2D([], [], color=COLORS[net], marker=MARKERS[net], label=NAMES[net])
-                for net in ("plain", "BN")
-            ],
-            loc="lower center", bbox_to_anchor=(0.5, 1), ncols=2,
-        )  # fmt: skip
+        for row, change in enumerate(changes):
+            _effect_pair(ax, runs, change, row=row, limit=limit)
+        _effect_axis(ax, changes, limit)
+        ax.set_xlabel("change of the best accuracy, percentage points")
+        _net_legend(ax)
     return ax
+
+
+def recipe_sets(
+    sets: Mapping[str, RecipeRuns],
+    changes: Sequence[str],
+    *,
+    limit: float,
+    ax: Sequence[Axes] | None = None,
+) -> Sequence[Axes]:
+    """Draw what each change does to the best accuracy on several training sets, with 95% intervals.
+
+    Parameters
+    ----------
+    sets : mapping of str to RecipeRuns
+        From labels to runs, from the top down.
+    changes : sequence of str
+        Names of the changes, one panel each.
+    limit : float
+        Half the range of the axes in percentage points; as in `recipe_effects`.
+    ax : sequence of Axes, optional
+        One for each change.
+
+    Returns
+    -------
+    array of Axes
+    """
+    height = 1.1 + len(changes) * (0.45 + 0.36 * len(sets))
+    with style.axes(ax, rows=len(changes), size=(6.4, height), sharex=True) as ax:
+        panels = np.atleast_1d(ax)
+        for panel, change in zip(panels, changes, strict=True):
+            for row, runs in enumerate(sets.values()):
+                _effect_pair(panel, runs, change, row=row, limit=limit)
+            _effect_axis(panel, list(sets), limit)
+            panel.set_title(change, loc="left")
+        panels[-1].set_xlabel("change of the best accuracy, percentage points")
+        _net_legend(panels[0], anchor=(0.7, 1))
+    return ax
+
+
+def _effect_pair(ax: Axes, runs: RecipeRuns, change: str, *, row: int, limit: float | None) -> None:
+    """Draw one change without and with normalization; beyond the limit, an arrow and the mean."""
+    for shift, net in ((0.16, "plain"), (-0.16, "BN")):
+        base, there = (
+            runs.accuracy[runs.arms.index(arm)].max(axis=-1) for arm in (net, f"{net} + {change}")
+        )
+        found = t_interval(100 * (there - base))
+        y, mean, color = shift - row, float(found.mean), COLORS[net]
+        if limit is None or abs(mean) <= limit:
+            reach = [[mean - float(found.low)], [float(found.high) - mean]]
+            ax.errorbar(mean, y, xerr=reach, fmt=MARKERS[net], capsize=3, color=color)
+            continue
+        left = mean < 0
+        edge, inside = (0.97 * np.sign(mean) * limit, 0.9 * np.sign(mean) * limit)
+        ax.plot(edge, y, marker="<" if left else ">", ms=9, ls="none", color=color)
+        align = {"va": "center", "ha": "left" if left else "right"}
+        ax.text(inside, y, f"{mean:+.0f}", color=color, **align)
+
+
+def _effect_axis(ax: Axes, rows: Sequence[str], limit: float | None) -> None:
+    ax.axvline(0, color=style.THEORY, lw=1, zorder=0)
+    ax.set_yticks(-np.arange(len(rows)), rows)
+    ax.set_ylim(0.6 - len(rows), 0.6)
+    if limit is not None:
+        ax.set_xlim(-limit, limit)
+    ax.grid(axis="y", visible=False)
+
+
+def _net_legend(ax: Axes, *, anchor: tuple[float, float] = (0.5, 1)) -> None:
+    handles = [
+        Line2D([], [], color=COLORS[net], marker=MARKERS[net], label=NAMES[net])
+        for net in ("plain", "BN")
+    ]
+    ax.legend(handles=handles, loc="lower center", bbox_to_anchor=anchor, ncols=2)
 
 
 def sigmoid_depth(result: DepthRates, *, ax: Axes | None = None) -> Axes:
