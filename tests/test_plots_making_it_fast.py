@@ -75,5 +75,5 @@ def test_speed_growth_names_its_axis(rows, label):
 
 def test_ensemble_cost_draws_both_arms_and_the_peer():
     found = lines(plots.ensemble_cost(many(cost=0.4)))
-    np.testing.assert_allclose(found["train_ensemble, with BN"].get_ydata(), [0.9, 0.4])
-    np.testing.assert_allclose(found["torch.func.vmap, without BN"].get_xdata(), [8])
+    np.testing.assert_allclose(found["together, with BN"].get_ydata(), [0.9, 0.4])
+    np.testing.assert_allclose(found["by vmap, without BN"].get_xdata(), [8])

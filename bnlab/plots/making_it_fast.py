@@ -153,8 +153,8 @@ def ensemble_cost(speed: EnsembleSpeed, *, ax: Axes | None = None) -> Axes:
         colors = (style.PLAIN, style.NORMALIZED)
         for i, (arm, color) in enumerate(zip(speed.arms, colors, strict=True)):
             for sizes, cost, line, name in (
-                (speed.members, speed.cost[i], "-", "train_ensemble"),
-                (speed.vmap_members, speed.vmap_cost[i], ":", "torch.func.vmap"),
+                (speed.members, speed.cost[i], "-", "together"),
+                (speed.vmap_members, speed.vmap_cost[i], ":", "by vmap"),
             ):
                 if len(sizes):
                     ax.fill_between(sizes, cost[:, 0], cost[:, 2], color=color, alpha=0.2, lw=0)
