@@ -194,7 +194,7 @@ EXPERIMENT = LongExperiment(
         "trained": 10_000,
         "seeds": 8,
         "steps": 6400,
-        "lr": 0.08,
+        "lr": 0.02,
         "batch_size": 32,
         "shard": 320,
         "side": 14,
