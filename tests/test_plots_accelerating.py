@@ -1,5 +1,7 @@
 """Each figure of Chapter 10 draws the numbers of a small result made by hand."""
 
+import dataclasses
+
 import matplotlib as mpl
 import numpy as np
 import pytest
@@ -103,15 +105,20 @@ def test_recipe_effects_says_what_lies_beyond_the_edge():
     assert len(ax.containers) == 1
 
 
-def test_recipe_sets_draws_a_panel_for_each_change_and_a_row_for_each_set():
-    axes = plots.recipe_sets({"one": RUNS, "two": RUNS}, ["no LRN"], limit=10)
-    (panel,) = axes if np.ndim(axes) else (axes,)
-    assert [t.get_text() for t in panel.get_yticklabels()] == ["one", "two"]
-    assert panel.get_title(loc="left") == "no LRN"
-    assert [t.get_text() for t in panel.texts] == ["-62", "-62"]
-    shown = [c.lines[0] for c in panel.containers]
-    np.testing.assert_allclose([line.get_xdata()[0] for line in shown], 3)
-    np.testing.assert_allclose([line.get_ydata()[0] for line in shown], [-0.16, -1.16])
+def test_recipe_sets_draws_the_best_and_the_end_and_a_row_for_each_set():
+    worse = np.array(list(CURVES.values()))
+    worse[-1, :, -1] -= 0.05  # at the end only: the best of BN + no LRN becomes 0.80
+    later = dataclasses.replace(RUNS, accuracy=worse)
+    axes = plots.recipe_sets({"one": RUNS, "two": later}, ["no LRN"], limit=10)
+    assert axes.shape == (1, 2)
+    titles = [panel.get_title(loc="left") for panel in axes[0]]
+    assert titles == ["no LRN, best", "no LRN, end"]
+    assert [t.get_text() for t in axes[0, 0].get_yticklabels()] == ["one", "two"]
+    for panel, wanted in zip(axes[0], ([3, 0], [3, -2]), strict=True):
+        assert [t.get_text() for t in panel.texts] == ["-62", "-62"]
+        shown = [c.lines[0] for c in panel.containers]
+        xy = [(line.get_xdata()[0], line.get_ydata()[0]) for line in shown]
+        np.testing.assert_allclose(xy, [(wanted[0], -0.16), (wanted[1], -1.16)], atol=1e-9)
 
 
 def test_sigmoid_depth_takes_each_depth_at_its_best_rate():

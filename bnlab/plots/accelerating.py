@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
-from matplotlib.ticker import FuncFormatter, NullLocator
+from matplotlib.ticker import FuncFormatter, MaxNLocator, NullLocator
 
 from bnlab.plots import style
 from bnlab.results import DepthRates, PaperTable, RecipeRates, RecipeRuns, t_interval
@@ -215,7 +215,7 @@ def recipe_effects(
             _effect_pair(ax, runs, change, row=row, limit=limit)
         _effect_axis(ax, changes, limit)
         ax.set_xlabel("change of the best accuracy, percentage points")
-        _net_legend(ax)
+        ax.legend(handles=_net_handles(), loc="lower center", bbox_to_anchor=(0.5, 1), ncols=2)
     return ax
 
 
@@ -224,48 +224,59 @@ def recipe_sets(
     changes: Sequence[str],
     *,
     limit: float,
-    ax: Sequence[Axes] | None = None,
-) -> Sequence[Axes]:
-    """Draw what each change does to the best accuracy on several training sets, with 95% intervals.
+    ax: np.ndarray | None = None,
+) -> np.ndarray:
+    """Draw what each change does on several training sets, to the best accuracy and to that of the last step.
 
     Parameters
     ----------
     sets : mapping of str to RecipeRuns
         From labels to runs, from the top down.
     changes : sequence of str
-        Names of the changes, one panel each.
+        Names of the changes, a row of two panels each.
     limit : float
         Half the range of the axes in percentage points; as in `recipe_effects`.
-    ax : sequence of Axes, optional
-        One for each change.
+    ax : array of Axes of shape (changes, 2), optional
 
     Returns
     -------
-    array of Axes
+    array of Axes, shape (changes, 2)
+        On the left the best accuracy, on the right that of the last step, with 95% intervals.
     """
-    height = 1.1 + len(changes) * (0.45 + 0.36 * len(sets))
-    with style.axes(ax, rows=len(changes), size=(6.4, height), sharex=True) as ax:
-        panels = np.atleast_1d(ax)
-        for panel, change in zip(panels, changes, strict=True):
-            for row, runs in enumerate(sets.values()):
-                _effect_pair(panel, runs, change, row=row, limit=limit)
-            _effect_axis(panel, list(sets), limit)
-            panel.set_title(change, loc="left")
-        panels[-1].set_xlabel("change of the best accuracy, percentage points")
-        _net_legend(panels[0], anchor=(0.7, 1))
+    height = 1.3 + len(changes) * (0.45 + 0.36 * len(sets))
+    grid = {"rows": len(changes), "columns": 2, "size": (6.4, height)}
+    with style.axes(ax, **grid, sharex=True, sharey=True, squeeze=False) as ax:
+        for pair, change in zip(ax, changes, strict=True):
+            for panel, at_end in zip(pair, (False, True), strict=True):
+                for row, runs in enumerate(sets.values()):
+                    _effect_pair(panel, runs, change, row=row, limit=limit, at_end=at_end)
+                _effect_axis(panel, list(sets), limit)
+                panel.set_title(f"{change}, {'end' if at_end else 'best'}", loc="left")
+        for panel in ax[-1]:
+            panel.set_xlabel("percentage points")
+            panel.xaxis.set_major_locator(MaxNLocator(5, integer=True))
+        ax[0, 0].figure.legend(handles=_net_handles(), loc="outside upper center", ncols=2)
     return ax
 
 
-def _effect_pair(ax: Axes, runs: RecipeRuns, change: str, *, row: int, limit: float | None) -> None:
+def _effect_pair(
+    ax: Axes,
+    runs: RecipeRuns,
+    change: str,
+    *,
+    row: int,
+    limit: float | None,
+    at_end: bool = False,
+) -> None:
     """Draw one change without and with normalization; beyond the limit, an arrow and the mean."""
+    found = runs.accuracy[..., -1] if at_end else runs.accuracy.max(axis=-1)
     for shift, net in ((0.16, "plain"), (-0.16, "BN")):
-        base, there = (
-            runs.accuracy[runs.arms.index(arm)].max(axis=-1) for arm in (net, f"{net} + {change}")
-        )
-        found = t_interval(100 * (there - base))
-        y, mean, color = shift - row, float(found.mean), COLORS[net]
+        base, there = (found[runs.arms.index(arm)] for arm in (net, f"{net} + {change}"))
+        interval = t_interval(100 * (there - base))
+        mean, low, high = (float(v) for v in (interval.mean, interval.low, interval.high))
+        y, color = shift - row, COLORS[net]
         if limit is None or abs(mean) <= limit:
-            reach = [[mean - float(found.low)], [float(found.high) - mean]]
+            reach = [[mean - low], [high - mean]]
             ax.errorbar(mean, y, xerr=reach, fmt=MARKERS[net], capsize=3, color=color)
             continue
         left = mean < 0
@@ -284,12 +295,11 @@ def _effect_axis(ax: Axes, rows: Sequence[str], limit: float | None) -> None:
     ax.grid(axis="y", visible=False)
 
 
-def _net_legend(ax: Axes, *, anchor: tuple[float, float] = (0.5, 1)) -> None:
-    handles = [
+def _net_handles() -> list[Line2D]:
+    return [
         Line2D([], [], color=COLORS[net], marker=MARKERS[net], label=NAMES[net])
         for net in ("plain", "BN")
     ]
-    ax.legend(handles=handles, loc="lower center", bbox_to_anchor=anchor, ncols=2)
 
 
 def sigmoid_depth(result: DepthRates, *, ax: Axes | None = None) -> Axes:
