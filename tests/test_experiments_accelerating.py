@@ -111,6 +111,16 @@ def test_test_images_are_standardized_like_the_training_images():
     np.testing.assert_allclose(train.x[0].numpy(), digits, rtol=1e-6)
 
 
+def test_the_first_images_are_trained_on_and_all_if_there_are_fewer():
+    every, test = accelerating.images("mnist-5k", 14, 300)
+    few, same = accelerating.images("mnist-5k", 14, 300, trained=200)
+    assert (len(every.y), len(few.y), len(test.y)) == (4000, 200, 300)
+    assert torch.equal(few.x, every.x[:200])
+    assert torch.equal(same.y, test.y)
+    assert len(accelerating.images("mnist-5k", 14, 300, trained=10**6)[0].y) == 4000
+    assert len(accelerating.begin(DIGITS | {"trained": 320}, "BN", 0).train.y) == 320
+
+
 def test_two_recipes_of_one_seed_start_from_the_same_convolutions():
     plain, bn = (accelerating.begin(DIGITS, arm, 7) for arm in ("plain", "BN + all"))
     assert torch.equal(plain.model.conv2.weight, bn.model.conv2.weight)
@@ -123,7 +133,7 @@ def test_two_recipes_of_one_seed_start_from_the_same_convolutions():
 def test_the_rate_decays_as_the_recipe_says():
     run = accelerating.begin(DIGITS, "BN + decay x 6", 0)
     run.advance(19)  # the rate of step 18 of 36: half way
-    assert run.optimizer.param_groups[0]["lr"] == pytest.approx(0.08 / 8)
+    assert run.optimizer.param_groups[0]["lr"] == pytest.approx(DIGITS["lr"] / 8)
     assert run.optimizer.param_groups[0]["weight_decay"] == 5e-4
     assert run.optimizer.param_groups[1].get("weight_decay") == 0
 
@@ -189,9 +199,9 @@ def test_tasks_and_merge_keep_arms_and_seeds_apart():
 
 
 def test_rates_are_chosen_without_the_test_images():
-    train, chosen = accelerating_rates._images("mnist-5k", 14, 500, "cpu")
+    train, chosen = accelerating_rates._images("mnist-5k", 14, 3000, 500, "cpu")
     test = accelerating.images("mnist-5k", 14, 5000)[1]
-    assert (len(train.y), len(chosen.y)) == (3500, 500)
+    assert (len(train.y), len(chosen.y)) == (3000, 500)
     seen = {x.numpy().tobytes() for x in torch.cat([train.x, chosen.x])}
     assert sum(x.numpy().tobytes() in seen for x in test.x) <= 5  # a few digits occur twice
 
@@ -214,6 +224,45 @@ def test_rates_task_and_merge_keep_the_axes_apart():
     assert sweep.finite[0, 0].tolist() == [True, True, False]
 
 
+# ---- reading the runs -----------------------------------------------------------------------------
+
+
+def made(curves):
+    """Return runs of two seeds from a dict of arms."""
+    curves = {arm: np.array(found) for arm, found in curves.items()}
+    both = np.array(list(curves.values()))
+    return results.RecipeRuns("", 30, 1, tuple(curves), (0, 1), np.array([10, 20, 30]), both, both)
+
+
+CURVES = {
+    "plain": [[0.25, 0.75, 0.5], [0.25, 0.5, 0.5]],
+    "plain + no LRN": [[0.5, 0.5, 0.25], [0.5, 0.75, 0.75]],
+    "BN": [[0.5, 0.75, 0.75], [0.25, 0.25, 0.5]],
+    "BN + no LRN": [[0.75, 1.0, 0.5], [0.5, 0.5, 0.5]],
+}
+
+
+def test_best_and_final_accuracy_are_told_apart():
+    runs = made(CURVES)
+    assert accelerating.best(runs, "plain").tolist() == [0.75, 0.5]
+    assert accelerating.final(runs, "plain").tolist() == [0.5, 0.5]
+    assert accelerating.effect(runs, "plain", "no LRN").tolist() == [-0.25, 0.25]
+    final = {"of": accelerating.final}
+    assert accelerating.effect(runs, "plain", "no LRN", **final).tolist() == [-0.25, 0.25]
+    assert accelerating.effect(runs, "BN", "no LRN", **final).tolist() == [-0.25, 0]
+    assert accelerating.interaction(runs, "no LRN").tolist() == [0.5, -0.25]
+    assert accelerating.interaction(runs, "no LRN", **final).tolist() == [0, -0.25]
+
+
+def test_steps_to_the_best_of_the_same_seed_and_short_of_it():
+    runs = made(CURVES)
+    assert accelerating.steps_to_best(runs, "plain").tolist() == [20, 20]
+    assert accelerating.steps_to_best(runs, "BN").tolist() == [20, 30]
+    assert accelerating.steps_to_best(runs, "plain + no LRN").tolist() == [np.inf, 10]
+    assert accelerating.steps_to_best(runs, "plain + no LRN", short=0.25).tolist() == [10, 10]
+    assert accelerating.steps_to_best(runs, "plain", target="BN + no LRN").tolist() == [np.inf, 20]
+
+
 # ---- depth ----------------------------------------------------------------------------------------
 
 
@@ -226,11 +275,11 @@ def test_depth_rates_is_what_training_one_by_one_gives():
 
 # ---- what is stored -------------------------------------------------------------------------------
 
-FILES = {
-    "accelerating": "accelerating",
-    "accelerating_digits": "accelerating",
-    "accelerating_rates": "accelerating-rates",
-    "accelerating_depth": "",
+FILES = {  # the experiment, and the fewest seeds
+    "accelerating": ("accelerating", 8),
+    "accelerating_digits": ("accelerating", 1),
+    "accelerating_rates": ("accelerating-rates", 4),
+    "accelerating_depth": ("", 3),
 }
 
 
@@ -238,11 +287,12 @@ FILES = {
 class TestStored:
     def test_says_where_it_comes_from(self, name):
         result, origin = results.load(STORED / f"{name}.npz")
-        assert origin.experiment == FILES[name]
+        experiment, seeds = FILES[name]
+        assert origin.experiment == experiment
         assert "changes" not in origin.commit
         assert origin.machine
         assert result.seeds == tuple(origin.seeds)
-        assert len(result.seeds) >= 3
+        assert len(result.seeds) >= seeds
 
     def test_refuses_an_edited_file(self, name, tmp_path):
         with np.load(STORED / f"{name}.npz") as file:
@@ -253,35 +303,42 @@ class TestStored:
             results.load(tmp_path / "edited.npz")
 
 
-@pytest.mark.parametrize(
-    ("name", "changes"),
-    [
-        ("accelerating", {}),
-        ("accelerating_digits", {"data": "mnist-5k", "arms": accelerating.ON_DIGITS}),
-    ],
-)
-def test_the_stored_runs_are_of_todays_configuration(name, changes):
-    runs, origin = results.load(STORED / f"{name}.npz")
-    assert origin.config == accelerating.EXPERIMENT.configure(changes)
-    assert runs.arms == tuple(changes.get("arms", accelerating.ARMS))
-    assert len(runs.seeds) >= 5
+SETS = {
+    "accelerating": {},
+    "accelerating_digits": {
+        "data": "mnist-5k", "trained": 4000, "arms": ["plain", "BN", "BN + no Dropout"], "seeds": 1,
+    },
+}  # fmt: skip
+
+
+def stored(name):
+    return results.load(STORED / f"{name}.npz")
+
+
+@pytest.mark.parametrize("name", SETS)
+def test_the_stored_runs_are_of_todays_configuration(name):
+    runs, origin = stored(name)
+    assert origin.config == accelerating.EXPERIMENT.configure(SETS[name])
+    assert runs.arms == tuple(origin.config["arms"])
     assert runs.at.tolist() == recipes.checkpoints(runs.steps).tolist()
+    assert runs.steps * runs.batch_size >= 20 * origin.config["trained"]  # passes
 
 
 @pytest.mark.parametrize("arm", ["plain", "BN", "BN + no Dropout"])
 def test_the_stored_digits_begin_as_a_run_begins_today(arm):
-    runs, origin = results.load(STORED / "accelerating_digits.npz")
+    runs, origin = stored("accelerating_digits")
     assert accelerating.same_start(runs, origin.config, arm, points=1) < 0.02
 
 
-def test_the_stored_runs_on_clothes_begin_as_a_run_begins_today():
+@pytest.mark.parametrize("name", ["accelerating"])
+def test_the_stored_runs_on_clothes_begin_as_a_run_begins_today(name):
     try:
         data.load("fashion-mnist", split="test")
     except FileNotFoundError:
         pytest.skip(
             "Fashion-MNIST is not on this machine; `bnlab data fetch fashion-mnist` gets it"
         )
-    runs, origin = results.load(STORED / "accelerating.npz")
+    runs, origin = stored(name)
     assert accelerating.same_start(runs, origin.config, "BN", points=1) < 0.02
 
 
@@ -300,7 +357,7 @@ def test_the_baselines_rate_is_the_best_of_the_stored_sweep():
     shared = set(origin.config) & set(accelerating.EXPERIMENT.defaults) - {"seeds", "arms"}
     defaults = accelerating.EXPERIMENT.defaults
     assert {k: origin.config[k] for k in shared} == {k: defaults[k] for k in shared}
-    assert not set(origin.seeds) & set(accelerating.EXPERIMENT.defaults["seeds"])
+    assert not set(origin.seeds) & set(stored("accelerating")[0].seeds)
 
 
 def test_without_lrn_the_plain_network_needs_a_smaller_rate_rather_than_lrn():
@@ -309,8 +366,104 @@ def test_without_lrn_the_plain_network_needs_a_smaller_rate_rather_than_lrn():
         sweep.accuracy[sweep.arms.index(arm)].mean(axis=0) for arm in ("plain", "plain + no LRN")
     )
     assert changed.argmax() < plain.argmax()
-    assert plain.max() - changed.max() < 0.02  # each at its own rate
-    assert plain.max() - changed[plain.argmax()] > 0.1  # at the baseline's
+    assert abs(plain.max() - changed.max()) < 0.02  # each at its own rate
+    above = 4 * sweep.lr[plain.argmax()]  # there the baseline still learns
+    assert (plain - changed)[sweep.lr == above] > 0.1
+
+
+def test_with_the_list_and_bn_the_best_rate_is_higher_and_the_range_wider():
+    sweep, _ = results.load(STORED / "accelerating_rates.npz")
+    best = dict(zip(sweep.arms, sweep.accuracy.mean(axis=1), strict=True))
+    plain, bn, both = best["plain"], best["BN"], best["BN + all, rate x 1"]
+    assert sweep.lr[both.argmax()] >= 4 * sweep.lr[plain.argmax()]
+    width = [np.ptp(np.log2(sweep.lr[found >= found.max() - 0.02])) for found in (plain, bn, both)]
+    assert width[0] < width[1] < width[2]
+
+
+# ---- what the chapter says about them -------------------------------------------------------------
+
+
+def points(samples, *, among=1):
+    """Return the interval of samples in percentage points; `among` shares the risk of one in twenty."""
+    return results.t_interval(100 * samples, confidence=1 - 0.05 / among)
+
+
+def fewer(runs, before, after, short=0.0):
+    """Return how many times fewer steps, seed by seed; NaN where one of the two does not arrive."""
+    a, b = (accelerating.steps_to_best(runs, arm, short=short) for arm in (before, after))
+    return np.where(np.isfinite(a + b), a / b, np.nan)
+
+
+def test_bn_alone_is_the_smaller_part_of_the_factor():
+    runs, _ = stored("accelerating")
+    bn, both = (fewer(runs, "plain", arm) for arm in ("BN", "BN + all"))
+    assert results.t_interval(bn, geometric=True).low > 1
+    assert results.t_interval(both / bn**2, geometric=True).mean > 1  # the rest is more than BN
+    assert results.t_interval(both, geometric=True).low > 2
+    assert points(accelerating.best(runs, "BN") - accelerating.best(runs, "plain")).low > 0
+    thirty = accelerating.steps_to_best(runs, "BN + all, rate x 30")
+    assert np.isfinite(thirty).sum() < len(thirty) / 2
+
+
+def test_the_list_needs_bn_for_its_higher_rate_and_else_does_the_same_without():
+    runs, _ = stored("accelerating")
+    slow = points(accelerating.interaction(runs, "all, rate x 1"))
+    assert -1 < slow.low < 0 < slow.high < 1
+    assert points(accelerating.effect(runs, "plain", "all, rate x 1")).low > 0
+    assert points(accelerating.effect(runs, "BN", "all, rate x 1"), among=27).low > 0
+    assert points(accelerating.interaction(runs, "all")).low > 1
+    assert points(accelerating.effect(runs, "plain", "all")).high < 0
+    assert points(accelerating.effect(runs, "BN", "all"), among=27).low > 0
+
+
+@pytest.mark.parametrize("change", ["rate x 5", "decay x 6"])
+def test_bn_takes_most_of_the_cost_of_a_higher_rate_and_of_a_faster_decay(change):
+    runs, _ = stored("accelerating")
+    assert points(accelerating.effect(runs, "plain", change), among=27).high < -1
+    assert points(accelerating.interaction(runs, change), among=27).low > 0
+    cost = points(accelerating.effect(runs, "BN", change))
+    assert -1 < cost.low < cost.high < 0  # stands, and does not gain
+
+
+def test_a_faster_decay_reaches_no_target_sooner_that_we_could_tell():
+    runs, _ = stored("accelerating")
+    for short in (0.04, 0.02):
+        found = results.t_interval(fewer(runs, "BN", "BN + decay x 6", short), geometric=True)
+        assert found.low < 1 < found.high
+    assert np.isnan(fewer(runs, "plain", "plain + decay x 6")).all()
+    early = fewer(runs, "plain", "plain + decay x 6", 0.04)
+    assert results.t_interval(early, geometric=True).high < 1
+
+
+def test_without_dropout_bn_is_best_early_and_no_better_at_the_end():
+    runs, _ = stored("accelerating")
+    end = {"of": accelerating.final}
+    for net in ("plain", "BN"):
+        assert points(accelerating.effect(runs, net, "no Dropout"), among=27).low > 0
+    assert points(accelerating.effect(runs, "plain", "no Dropout", **end)).low > 0
+    with_bn = points(accelerating.effect(runs, "BN", "no Dropout", **end))
+    assert with_bn.low < 0 < with_bn.high
+    assert points(accelerating.interaction(runs, "no Dropout", **end)).high < 0
+    fall = {
+        arm: points(accelerating.best(runs, arm) - accelerating.final(runs, arm)).mean
+        for arm in ("BN + no Dropout", "BN + all, rate x 1")
+    }
+    assert fall["BN + no Dropout"] > 1 > 0.5 > fall["BN + all, rate x 1"]
+
+
+@pytest.mark.parametrize(("change", "bound"), [("no LRN", 0.6), ("shuffled", 0.5), ("L2 / 5", 0.5)])
+def test_with_bn_three_changes_do_nothing_that_we_can_measure(change, bound):
+    runs, _ = stored("accelerating")
+    found = points(accelerating.effect(runs, "BN", change))
+    assert -bound < found.low < 0 < found.high < bound
+
+
+def test_sigmoids_learn_with_bn_and_hardly_without():
+    runs, _ = stored("accelerating")
+    assert (accelerating.best(runs, "plain + sigmoid") < 0.5).all()
+    relu, sigmoid = (accelerating.best(runs, "BN + all" + end) for end in ("", ", sigmoid"))
+    assert points(sigmoid - relu).low > -0.5
+    assert results.t_interval(fewer(runs, "plain", "BN + all, sigmoid"), geometric=True).low > 1
 
 
 def test_the_live_figure_holds_the_stored_runs():
