@@ -113,7 +113,7 @@ def test_wrong_use_ends_with_2_and_says_what_is_wrong(words):
     [
         (("run", "nonsense"), "there is no experiment 'nonsense'"),
         (("run", TOY, "--out", "toy.txt"), "ends in .npz"),
-        (("run", TOY, "--device", "cuda:99"), "device 'cuda:99' is not available"),
+        (("run", TOY, "--device", "cuda:99"), "device is 'cuda:99', which this machine does not have"),
         (("run", TOY, "--data", "mnist"), "bnlab data fetch mnist"),
         (("run", TOY, "--set", "width=3"), "no setting 'width'"),
         (("show", "nowhere.npz"), "nowhere.npz does not exist"),

@@ -20,6 +20,7 @@ from bnlab.nn import DetachedBatchNorm1d
 from bnlab.probes import observe
 from bnlab.training import Ensemble, Member, _products, runs, train_ensemble
 from bnlab.training._percentiles import Recorder, percentiles
+from bnlab.training.ensemble import available
 
 NORMS = {
     "none": None,
@@ -447,6 +448,14 @@ def test_schedules_that_cannot_be_kept_are_refused(data, setting, message):
     setting = ({} if "no eval_data" in message else {"eval_data": data}) | setting
     with pytest.raises(ValueError, match=message):
         train_ensemble(builder(), data, members=MEMBERS, steps=10, batch_size=12, **setting)
+
+
+def test_a_number_beyond_the_last_device_is_refused(monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    assert available("cuda:1") == torch.device("cuda:1")
+    with pytest.raises(ValueError, match=r"'cuda:2', which this machine .* finds: 1 cpu, 2 cuda"):
+        available("cuda:2")
 
 
 @pytest.mark.parametrize("device", ["cuda", "mps", "xpu"])

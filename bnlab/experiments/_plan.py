@@ -63,19 +63,6 @@ def check_device(device: str) -> None:
     """Refuse a device that is not here; nothing falls back to another one by itself."""
     if device == "cpu":
         return
-    import torch
+    from bnlab.training.ensemble import available
 
-    kind, _, index = device.partition(":")
-    count = {
-        "cuda": torch.cuda.device_count() if torch.cuda.is_available() else 0,
-        "mps": int(torch.backends.mps.is_available()),
-    }.get(kind)
-    if count is None or (index and not index.isdigit()):
-        raise ValueError(
-            f"device is {device!r}; expected cpu, cuda, cuda:0 (or another number) or mps. Choose one."
-        )
-    if int(index or 0) >= count:
-        raise ValueError(
-            f"device {device!r} is not available: torch {torch.__version__} finds {count} {kind} device(s) on "
-            f"this machine. Leave --device out to use the processor."
-        )
+    available(device)

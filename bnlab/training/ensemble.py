@@ -377,15 +377,16 @@ def available(device: str | torch.device) -> torch.device:
             f"device is {device!r}; expected cpu, cuda, cuda:0 (or another number) or mps. Choose one."
         ) from error
     there = {
-        "cpu": lambda: True,
-        "cuda": torch.cuda.is_available,
-        "mps": torch.backends.mps.is_available,
+        "cpu": 1,
+        "cuda": torch.cuda.device_count() if torch.cuda.is_available() else 0,
+        "mps": int(torch.backends.mps.is_available()),
     }
-    if device.type not in there or not there[device.type]():
-        found = [name for name, is_there in there.items() if is_there()]
+    if (device.index or 0) >= there.get(device.type, 0):
+        found = ", ".join(f"{count} {kind}" for kind, count in there.items() if count)
         raise ValueError(
-            f"device is {str(device)!r}, which this machine does not have, or torch was installed "
-            f"without it; expected one of {', '.join(found)}. Pass device='cpu'."
+            f"device is {str(device)!r}, which this machine does not have, or torch {torch.__version__} "
+            f"was installed without it; expected one of those that it finds: {found}. Leave it out, or "
+            "choose cpu, to use the processor."
         )
     return device
 
