@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 from bnlab import data, results
-from bnlab.experiments import accelerating, accelerating_rates, recipes, sigmoid_depth
+from bnlab.experiments import accelerating, accelerating_rates, recipes
 
 ROOT = Path(__file__).resolve().parents[1]
 STORED = ROOT / "book" / "results"
@@ -263,23 +263,12 @@ def test_steps_to_the_best_of_the_same_seed_and_short_of_it():
     assert accelerating.steps_to_best(runs, "plain", target="BN + no LRN").tolist() == [np.inf, 20]
 
 
-# ---- depth ----------------------------------------------------------------------------------------
-
-
-def test_depth_rates_is_what_training_one_by_one_gives():
-    got = sigmoid_depth.depth_rates(depths=(1, 2), lrs=(0.3, 1.0), steps=5, seeds=(3, 4))
-    assert got.accuracy.shape == (2, 2, 2, 2)
-    one = sigmoid_depth.depth_rates(depths=(2,), lrs=(1.0,), nets=("BN",), steps=5, seeds=(4,))
-    assert got.accuracy[1, 1, 1, 1] == one.accuracy[0, 0, 0, 0]
-
-
 # ---- what is stored -------------------------------------------------------------------------------
 
 FILES = {  # the experiment, and the fewest seeds
     "accelerating": ("accelerating", 8),
     "accelerating_digits": ("accelerating", 1),
     "accelerating_rates": ("accelerating-rates", 4),
-    "accelerating_depth": ("", 3),
 }
 
 

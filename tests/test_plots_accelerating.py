@@ -33,13 +33,14 @@ RATES = results.RecipeRates(
     accuracy=np.array([[[0.5, 0.1], [0.7, 0.1]], [[0.8, 0.9], [0.8, 0.9]]]),
     finite=np.array([[[True, False], [True, True]], [[True, True], [True, True]]]),
 )  # fmt: skip
+DEPTH_FOUND = np.array([
+    [[[0.9, 0.1], [0.7, 0.1]], [[0.1, 0.2], [0.1, 0.2]]],
+    [[[0.9, 0.95], [0.9, 0.95]], [[0.8, 0.1], [0.6, 0.1]]],
+])[..., None]  # fmt: skip
 DEPTH = results.DepthRates(
-    activation="sigmoid", steps=4, nets=("plain", "BN"), depths=(1, 3), seeds=(0, 1),
-    lr=np.array([1.0, 2.0]),
-    accuracy=np.array([
-        [[[0.9, 0.1], [0.7, 0.1]], [[0.1, 0.2], [0.1, 0.2]]],
-        [[[0.9, 0.95], [0.9, 0.95]], [[0.8, 0.1], [0.6, 0.1]]],
-    ]),
+    activation="sigmoid", steps=4, batch_size=2, held_out=5, nets=("plain", "BN"), depths=(1, 3),
+    seeds=(0, 1), lr=np.array([1.0, 2.0]), looks=np.array([4]), validation=DEPTH_FOUND,
+    accuracy=DEPTH_FOUND / 2,
 )  # fmt: skip
 TABLE = results.PaperTable(
     models=("a", "b", "c"), changes=("nothing", "BN", "BN, the list"),
@@ -124,8 +125,8 @@ def test_recipe_sets_draws_the_best_and_the_end_and_a_row_for_each_set():
 def test_sigmoid_depth_takes_each_depth_at_its_best_rate():
     ax = plots.sigmoid_depth(DEPTH)
     plain, bn, guess = ax.get_lines()
-    np.testing.assert_allclose(plain.get_ydata(), [0.8, 0.2])
-    np.testing.assert_allclose(bn.get_ydata(), [0.95, 0.7])
+    np.testing.assert_allclose(plain.get_ydata(), [0.4, 0.1])
+    np.testing.assert_allclose(bn.get_ydata(), [0.475, 0.35])
     assert guess.get_ydata()[0] == 0.1
 
 

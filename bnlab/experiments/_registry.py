@@ -14,6 +14,7 @@ MODULES: dict[str, str] = {
     "accelerating-rates": "accelerating_rates",
     "figure-one": "figure_one",
     "figure-one-rates": "figure_one_rates",
+    "sigmoid-depth": "sigmoid_depth",
 }
 """The name of each experiment, and the module of this package whose EXPERIMENT it is."""
 

@@ -315,23 +315,20 @@ def sigmoid_depth(result: DepthRates, *, ax: Axes | None = None) -> Axes:
     Axes
         The dotted line is guessing.
     """
+    looks = {
+        "plain": (style.PLAIN, "o", "without BN"),
+        "BN": (style.NORMALIZED, "s", "with BN"),
+        "scaled": (style.GREEN, "^", "without BN, larger weights"),
+    }
+    accuracy, _ = result.at_best_rate()
     with style.axes(ax) as ax:
-        for net, found in zip(result.nets, result.accuracy, strict=True):
-            chosen = found.mean(axis=1).argmax(axis=-1)
-            curve = np.take_along_axis(found, chosen[:, None, None], axis=-1)[..., 0]
-            color = COLORS[net]
-            ax.plot(
-                result.depths,
-                curve.mean(axis=1),
-                color=color,
-                marker=MARKERS[net],
-                label=NAMES[net],
-            )
-            ax.fill_between(
-                result.depths, curve.min(axis=1), curve.max(axis=1), color=color, alpha=0.2, lw=0
-            )
+        for net, curve in zip(result.nets, accuracy, strict=True):
+            color, marker, label = looks[net]
+            ax.plot(result.depths, curve.mean(axis=1), color=color, marker=marker, label=label)
+            low, high = curve.min(axis=1), curve.max(axis=1)
+            ax.fill_between(result.depths, low, high, color=color, alpha=0.2, lw=0)
         ax.axhline(0.1, color=style.THEORY, ls=":", lw=1.5)
         ax.set_xticks(result.depths)
-        ax.set(xlabel="hidden layers", ylabel="accuracy, held-out digits", ylim=(0, 1))
-        ax.legend(loc="center right")
+        ax.set(xlabel="hidden layers", ylabel="accuracy, test digits", ylim=(0, 1))
+        ax.legend(loc="lower center", bbox_to_anchor=(0.5, 1), ncols=2)
     return ax

@@ -57,8 +57,19 @@ class DepthRates:
 
     activation: str
     steps: int
-    nets: tuple[str, ...]
+    batch_size: int
+    held_out: int  # training digits that the rate is chosen on and that are not trained with
+    nets: tuple[str, ...]  # "plain", "BN", and "scaled": plain, from weights with the proper gain
     depths: tuple[int, ...]  # number of hidden layers
     seeds: tuple[int, ...]
     lr: np.ndarray  # (rates,)
-    accuracy: np.ndarray  # (nets, depths, seeds, rates), on held-out images
+    looks: np.ndarray  # (looks,): after how many steps accuracy was measured
+    validation: np.ndarray  # (nets, depths, seeds, rates, looks): on the digits held out
+    accuracy: np.ndarray  # (nets, depths, seeds, rates, looks): on the test digits
+
+    def at_best_rate(self, look: int = -1) -> tuple[np.ndarray, np.ndarray]:
+        """Return test accuracy (nets, depths, seeds) at the rate best on held-out digits, and that rate."""
+        chosen = self.validation[..., look].mean(axis=2).argmax(axis=-1)
+        index = chosen[:, :, None, None]
+        accuracy = np.take_along_axis(self.accuracy[..., look], index, axis=-1)[..., 0]
+        return accuracy, self.lr[chosen]
