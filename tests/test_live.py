@@ -537,7 +537,7 @@ def test_shared_mean(compute, kind, look, learned):
 
 @pytest.mark.parametrize(("time", "unit"), [(0, 0), (6, 17), (31, 99)])
 def test_figure_one_shows_the_stored_run(compute, time, unit):
-    stored, _ = results.load(BOOK / "results" / "figure_one_fashion.npz")
+    stored, _ = results.load(BOOK / "results" / "figure_one_mnist.npz")
     found = compute("figure-one", time=time, unit=unit)
     wander = figure_one_measures.stability(stored).wander
     assert found["step"] == stored.watched[time]

@@ -1,5 +1,7 @@
 """Each figure of Chapter 9 draws the numbers of a small result made by hand."""
 
+from dataclasses import replace
+
 import matplotlib as mpl
 import numpy as np
 import pytest
@@ -41,6 +43,18 @@ def test_rate_search_joins_the_means_and_circles_the_best():
         (10.0, pytest.approx(0.75)),
     ]
     assert ax.get_xscale() == "log"
+
+
+def test_start_sizes_draws_the_mean_at_each_best_rate():
+    other = replace(SEARCH, accuracy=SEARCH.accuracy[:, ::-1])
+    ax = plots.start_sizes({0.3: SEARCH, 0.01: other})
+    found = {x.get_label(): x for x in ax.lines}
+    assert list(found) == ["without, 0.01", "with, 0.01", "without, 0.3", "with, 0.3"]
+    for sigma in ("0.01", "0.3"):
+        np.testing.assert_allclose(found[f"without, {sigma}"].get_ydata(), [0.55, 0.55])
+        np.testing.assert_allclose(found[f"with, {sigma}"].get_ydata(), [0.75, 0.75])
+        assert found[f"with, {sigma}"].get_xdata().tolist() == [50, 100]
+    assert found["with, 0.3"].get_linestyle() != found["with, 0.01"].get_linestyle()
 
 
 def test_accuracy_in_training_draws_the_best_of_each_arm_twice():

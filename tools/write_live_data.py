@@ -14,7 +14,7 @@ from bnlab.experiments import accelerating, figure_one_measures
 BOOK = Path(__file__).resolve().parents[1] / "book"
 
 SCRIPTS = {
-    "figure-one": ("figure_one_fashion", figure_one_measures.live_data),
+    "figure-one": ("figure_one_mnist", figure_one_measures.live_data),
     "recipe-race": ("accelerating", accelerating.live_data),
 }
 """Of each figure: the result, and what makes a script of it."""

@@ -27,8 +27,9 @@ SEEN = 2000  # training images on which training accuracy is measured
 TOGETHER = 8  # networks trained in one batched run
 
 RATES = {
+    ("mnist", 0): {"without": 3.0, "with": 3.0},
     ("fashion-mnist", 0): {"without": 1.0, "with": 0.3},
-    ("mnist-5k", 0): {"without": 3.0, "with": 10.0},
+    ("mnist-5k", 0): {"without": 3.0, "with": 30.0},
     ("mnist-5k", 14): {"without": 1.0, "with": 3.0},
 }
 """The learning rates that the search found best, by data set and number of deformed copies.
@@ -183,7 +184,7 @@ def rates_of(config: Mapping[str, Any]) -> dict[str, list[float]]:
     """
     if config["rates"] is not None:
         return config["rates"]
-    best = RATES.get((config["data"], config["copies"]), RATES["fashion-mnist", 0])
+    best = RATES.get((config["data"], config["copies"]), RATES["mnist", 0])
     return {arm: [best[arm]] for arm in ARMS}
 
 
@@ -294,7 +295,7 @@ EXPERIMENT = LongExperiment(
     name="figure-one",
     summary="Figure 1 of the paper: accuracy, and the inputs of the last sigmoids, with and without BN",
     defaults={
-        "data": "fashion-mnist",
+        "data": "mnist",
         "pixels": "binary",
         "copies": 0,
         "held_out": 0,

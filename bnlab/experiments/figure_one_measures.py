@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
 import numpy as np
 
 from bnlab import data
 from bnlab.experiments import figure_one
-from bnlab.results import FigureOne, ImageRows, Stability
+from bnlab.results import FigureOne, ImageRows, RateSearch, Stability
 
 __all__ = [
     "at_the_end",
+    "begun",
     "example_images",
     "gap",
     "live_data",
@@ -22,16 +24,18 @@ __all__ = [
 ]
 
 
-def steps_to(result: FigureOne, level: float, *, setting: int) -> np.ndarray:
-    """Return the step of the first look at which test accuracy was at least `level`.
+def steps_to(
+    result: FigureOne | RateSearch, level: float, *, setting: int | tuple[int, int]
+) -> np.ndarray:
+    """Return the step of the first look at which accuracy was at least `level`.
 
     Parameters
     ----------
-    result : FigureOne
+    result : FigureOne or RateSearch
     level : float
         An accuracy.
-    setting : int
-        See `FigureOne.setting`.
+    setting : int or (int, int)
+        See `FigureOne.setting`; of a search the numbers of an arm and a rate.
 
     Returns
     -------
@@ -56,6 +60,29 @@ def at_the_end(result: FigureOne, values: np.ndarray) -> np.ndarray:
     array of shape (...)
     """
     return values[..., result.steps >= 0.8 * result.steps[-1]].mean(axis=-1)
+
+
+def begun(search: RateSearch, steps: int) -> RateSearch:
+    """Return what a search would have been with fewer steps: rates are constant, so it is its beginning.
+
+    Parameters
+    ----------
+    search : RateSearch
+    steps : int
+        One of its looks.
+
+    Examples
+    --------
+    >>> looks = np.array([0, 10, 20])
+    >>> search = RateSearch("", "", 0, 1, ("with",), (1.0,), (0,), looks, np.zeros((1, 1, 1, 3)))
+    >>> begun(search, 10).accuracy.shape
+    (1, 1, 1, 2)
+    """
+    if steps not in search.steps:
+        looks = ", ".join(map(str, search.steps.tolist()))
+        raise ValueError(f"steps is {steps}; expected one of the looks {looks}.")
+    kept = search.steps <= steps
+    return replace(search, steps=search.steps[kept], accuracy=search.accuracy[..., kept])
 
 
 def gap(result: FigureOne) -> np.ndarray:
@@ -107,8 +134,10 @@ def stability(result: FigureOne, *, first: int = 0) -> Stability:
     )
 
 
-def repeats(result: FigureOne, *, steps: int = 200, seed: int = 0) -> dict[str, float]:
-    """Run the first steps of one seed again, each arm at its best rate, and compare with what is stored.
+def repeats(
+    result: FigureOne, *, steps: int = 200, seed: int = 0, rates: Mapping[str, float] | None = None
+) -> dict[str, float]:
+    """Run the first steps of one seed again, each arm at one rate, and compare with what is stored.
 
     Parameters
     ----------
@@ -117,12 +146,16 @@ def repeats(result: FigureOne, *, steps: int = 200, seed: int = 0) -> dict[str, 
     steps : int
         At most as many as were run, and one of its looks.
     seed : int
+    rates : mapping of str to float, optional
+        The rate of an arm, if not its best. A rate so high that rounding errors grow at once, because
+        training with it is chaotic, gives other numbers on other machines.
 
     Returns
     -------
     dict
         The largest difference of "accuracy", "loss" and "percentiles" over both arms and all looks.
     """
+    rows = [result.setting(arm, (rates or {}).get(arm)) for arm in figure_one.ARMS]
     config = figure_one.EXPERIMENT.configure(
         {
             "data": result.data,
@@ -132,12 +165,11 @@ def repeats(result: FigureOne, *, steps: int = 200, seed: int = 0) -> dict[str, 
             "batch_size": result.batch_size,
             "steps": steps,
             "seeds": [seed],
-            "rates": {arm: [result.rates[result.setting(arm)]] for arm in figure_one.ARMS},
+            "rates": {arm: [result.rates[k]] for arm, k in zip(figure_one.ARMS, rows, strict=True)},
         }
     )
     plan = figure_one.EXPERIMENT.plan(config)
     again = figure_one.merge(config, plan, [figure_one.run(config, task) for task in plan])
-    rows = [result.setting(arm) for arm in figure_one.ARMS]
     column = result.seeds.index(seed)
     largest = {}
     for name, times in (("accuracy", "steps"), ("loss", "steps"), ("percentiles", "watched")):
@@ -203,7 +235,7 @@ def live_data(result: FigureOne) -> str:
     }
     lines = json.dumps(content, indent=1)
     return (
-        "/* Written by tools/write_live_data.py from book/results/figure_one_fashion.npz. */\n"
+        "/* Written by tools/write_live_data.py from book/results/figure_one_mnist.npz. */\n"
         f'BNLive.data["figure-one"] = {lines};\n'
     )
 

@@ -59,7 +59,7 @@ def merge(
 EXPERIMENT = LongExperiment(
     name="figure-one-rates",
     summary="The learning rates of figure-one: every rate for both arms, on held-out training images",
-    defaults=figure_one.EXPERIMENT.defaults | {"held_out": 10_000, "rates": list(GRID), "seeds": 2},
+    defaults=figure_one.EXPERIMENT.defaults | {"held_out": 10_000, "rates": list(GRID), "seeds": 4},
     tasks=tasks,
     run=run,
     merge=merge,

@@ -42,6 +42,7 @@ from bnlab.plots.figure_one import (
     image_rows,
     input_percentiles,
     rate_search,
+    start_sizes,
     unit_stability,
 )
 from bnlab.plots.full_whitening import (
@@ -164,6 +165,7 @@ __all__ = [
     "speed_growth",
     "speed_ratios",
     "stall",
+    "start_sizes",
     "statistics_race",
     "steps_and_condition",
     "sum_errors",

@@ -17,6 +17,7 @@ __all__ = [
     "image_rows",
     "input_percentiles",
     "rate_search",
+    "start_sizes",
     "unit_stability",
 ]
 
@@ -39,6 +40,36 @@ def rate_search(result: RateSearch, *, ax: Axes | None = None) -> Axes:
         ax.set_xticks(result.rates, [f"{rate:g}" for rate in result.rates])
         ax.xaxis.set_minor_locator(NullLocator())
         ax.legend(loc="lower left")
+    return ax
+
+
+def start_sizes(results: Mapping[float, RateSearch], *, ax: Axes | None = None) -> Axes:
+    """Draw held-out accuracy in training for each standard deviation of the initial weights.
+
+    Parameters
+    ----------
+    results : mapping of float to RateSearch
+        By that standard deviation; each arm is drawn at its best rate, as the mean over the seeds.
+    """
+    with style.axes(ax, size=(6.4, 5.2)) as ax:
+        for (sigma, result), dash in zip(
+            sorted(results.items()), (":", "-.", "--", "-"), strict=False
+        ):
+            seen = result.steps > 0
+            for k, (arm, rate) in enumerate(result.best().items()):
+                mean = result.accuracy[k, result.rates.index(rate)].mean(axis=0)
+                ax.plot(
+                    result.steps[seen], mean[seen], ls=dash, color=COLORS[arm],
+                    label=f"{arm}, {sigma:g}",
+                )  # fmt: skip
+        ax.set(xscale="log", ylim=(0, 1), xlabel="training steps", ylabel="held-out accuracy")
+        ax.xaxis.set_major_formatter(THOUSANDS)
+        handles, labels = ax.get_legend_handles_labels()
+        order = [*range(0, len(labels), 2), *range(1, len(labels), 2)]
+        ax.legend(
+            [handles[i] for i in order], [labels[i] for i in order], ncols=2,
+            loc="lower center", bbox_to_anchor=(0.5, 1.0),
+        )  # fmt: skip
     return ax
 
 
@@ -71,7 +102,9 @@ def accuracy_in_training(
         for panel in (early, whole):
             panel.xaxis.set_major_locator(MaxNLocator(5))
             panel.xaxis.set_major_formatter(THOUSANDS)
-        whole.set(xlim=(0, result.steps[-1]), ylim=(low, None), xlabel="training steps")
+        top = result.accuracy[chosen].max()
+        whole.set(xlim=(0, result.steps[-1]), ylim=(low, top + 0.05 * (top - low)))
+        whole.set(xlabel="training steps")
         whole.legend(loc="lower right")
         early.set_title(f"the first {zoom:,} steps", loc="left")
         whole.set_title("all steps", loc="left")
