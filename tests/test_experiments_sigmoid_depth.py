@@ -149,7 +149,7 @@ class TestStored:
     @pytest.mark.parametrize("net", sigmoid_depth.NETS)
     def test_begins_as_a_run_begins_today(self, name, net):
         result, _ = results.load(STORED / f"{name}.npz")
-        assert sigmoid_depth.repeat(result, net, 1) < 0.02
+        assert sigmoid_depth.repeat(result, net, 3) < 0.01  # rounding, not another batch size
 
     def test_another_run_would_be_noticed(self, name):
         result, _ = results.load(STORED / f"{name}.npz")
