@@ -267,6 +267,7 @@ def test_steps_to_the_best_of_the_same_seed_and_short_of_it():
 
 FILES = {  # the experiment, and the fewest seeds
     "accelerating": ("accelerating", 8),
+    "accelerating_few": ("accelerating", 8),
     "accelerating_digits": ("accelerating", 1),
     "accelerating_rates": ("accelerating-rates", 4),
 }
@@ -294,6 +295,7 @@ class TestStored:
 
 SETS = {
     "accelerating": {},
+    "accelerating_few": {"trained": 2000, "arms": accelerating.ON_FEW},
     "accelerating_digits": {
         "data": "mnist-5k", "trained": 4000, "arms": ["plain", "BN", "BN + no Dropout"], "seeds": 1,
     },
@@ -319,7 +321,7 @@ def test_the_stored_digits_begin_as_a_run_begins_today(arm):
     assert accelerating.same_start(runs, origin.config, arm, points=1) < 0.02
 
 
-@pytest.mark.parametrize("name", ["accelerating"])
+@pytest.mark.parametrize("name", ["accelerating", "accelerating_few"])
 def test_the_stored_runs_on_clothes_begin_as_a_run_begins_today(name):
     try:
         data.load("fashion-mnist", split="test")
@@ -445,6 +447,38 @@ def test_with_bn_three_changes_do_nothing_that_we_can_measure(change, bound):
     runs, _ = stored("accelerating")
     found = points(accelerating.effect(runs, "BN", change))
     assert -bound < found.low < 0 < found.high < bound
+
+
+def test_where_images_are_learned_by_heart_dropout_pays_and_bn_does_not_replace_it():
+    runs, _ = stored("accelerating")
+    few, _ = stored("accelerating_few")
+    loss = {arm: few.loss[few.arms.index(arm), :, -1] for arm in few.arms}
+    end = {"of": accelerating.final}
+    for net in ("plain", "BN"):
+        assert loss[f"{net} + no Dropout"].max() < 0.1 < 0.15 < loss[net].min()
+        assert points(accelerating.effect(few, net, "no Dropout", **end)).high < 0
+    assert points(accelerating.effect(few, "plain", "no Dropout")).high < 0.5  # gains nothing
+    assert points(accelerating.effect(few, "BN", "no Dropout")).high < 0
+    for found in (runs, few):
+        assert accelerating.interaction(found, "no Dropout").mean() < 0
+    assert points(accelerating.interaction(few, "no Dropout", **end)).low < 0
+
+
+def test_where_images_are_learned_by_heart_only_the_plain_net_needs_its_l2():
+    few, _ = stored("accelerating_few")
+    end = {"of": accelerating.final}
+    assert points(accelerating.effect(few, "plain", "L2 / 5", **end)).high < 0
+    with_bn = points(accelerating.effect(few, "BN", "L2 / 5", **end))
+    assert with_bn.low < 0 < with_bn.high
+    assert points(accelerating.interaction(few, "L2 / 5", **end)).low > 0
+
+
+@pytest.mark.parametrize("net", ["plain", "BN"])
+def test_the_list_that_helps_with_many_images_harms_with_few(net):
+    runs, _ = stored("accelerating")
+    few, _ = stored("accelerating_few")
+    assert points(accelerating.effect(runs, net, "all, rate x 1")).low > 0
+    assert points(accelerating.effect(few, net, "all, rate x 1")).high < 0
 
 
 def test_sigmoids_learn_with_bn_and_hardly_without():
