@@ -243,15 +243,23 @@ CURVES = {
 
 
 def test_best_and_final_accuracy_are_told_apart():
-    runs = made(CURVES)
+    curves = {arm: [[0.0, *curve, 0.5] for curve in found] for arm, found in CURVES.items()}
+    runs = made(curves)
     assert accelerating.best(runs, "plain").tolist() == [0.75, 0.5]
-    assert accelerating.final(runs, "plain").tolist() == [0.5, 0.5]
-    assert accelerating.effect(runs, "plain", "no LRN").tolist() == [-0.25, 0.25]
+    mean = [np.mean([*curve, 0.5]) for curve in CURVES["plain"]]
+    np.testing.assert_allclose(accelerating.final(runs, "plain"), mean)
     final = {"of": accelerating.final}
-    assert accelerating.effect(runs, "plain", "no LRN", **final).tolist() == [-0.25, 0.25]
-    assert accelerating.effect(runs, "BN", "no LRN", **final).tolist() == [-0.25, 0]
-    assert accelerating.interaction(runs, "no LRN").tolist() == [0.5, -0.25]
-    assert accelerating.interaction(runs, "no LRN", **final).tolist() == [0, -0.25]
+    changed = [np.mean([*curve, 0.5]) for curve in CURVES["plain + no LRN"]]
+    np.testing.assert_allclose(
+        accelerating.effect(runs, "plain", "no LRN", **final), np.subtract(changed, mean)
+    )
+    bn = [
+        np.mean([*new, 0.5]) - np.mean([*old, 0.5])
+        for new, old in zip(CURVES["BN + no LRN"], CURVES["BN"], strict=True)
+    ]
+    np.testing.assert_allclose(
+        accelerating.interaction(runs, "no LRN", **final), bn - np.subtract(changed, mean)
+    )
 
 
 def test_steps_to_the_best_of_the_same_seed_and_short_of_it():
@@ -426,20 +434,13 @@ def test_a_faster_decay_reaches_no_target_sooner_that_we_could_tell():
     assert results.t_interval(early, geometric=True).high < 1
 
 
-def test_without_dropout_bn_is_best_early_and_no_better_at_the_end():
+def test_without_dropout_both_nets_are_better_and_bn_by_less_at_the_end():
     runs, _ = stored("accelerating")
     end = {"of": accelerating.final}
     for net in ("plain", "BN"):
         assert points(accelerating.effect(runs, net, "no Dropout"), among=27).low > 0
-    assert points(accelerating.effect(runs, "plain", "no Dropout", **end)).low > 0
-    with_bn = points(accelerating.effect(runs, "BN", "no Dropout", **end))
-    assert with_bn.low < 0 < with_bn.high
+        assert points(accelerating.effect(runs, net, "no Dropout", **end)).low > 0
     assert points(accelerating.interaction(runs, "no Dropout", **end)).high < 0
-    fall = {
-        arm: points(accelerating.best(runs, arm) - accelerating.final(runs, arm)).mean
-        for arm in ("BN + no Dropout", "BN + all, rate x 1")
-    }
-    assert fall["BN + no Dropout"] > 1 > 0.5 > fall["BN + all, rate x 1"]
 
 
 @pytest.mark.parametrize(("change", "bound"), [("no LRN", 0.6), ("shuffled", 0.5), ("L2 / 5", 0.5)])

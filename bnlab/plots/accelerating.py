@@ -226,7 +226,7 @@ def recipe_sets(
     limit: float,
     ax: np.ndarray | None = None,
 ) -> np.ndarray:
-    """Draw what each change does on several training sets, to the best accuracy and to that of the last step.
+    """Draw what each change does on several training sets, to the best accuracy and to that at the end.
 
     Parameters
     ----------
@@ -241,7 +241,7 @@ def recipe_sets(
     Returns
     -------
     array of Axes, shape (changes, 2)
-        On the left the best accuracy, on the right that of the last step, with 95% intervals.
+        On the left the best accuracy, on the right that at the end, with 95% intervals.
     """
     height = 1.3 + len(changes) * (0.45 + 0.36 * len(sets))
     grid = {"rows": len(changes), "columns": 2, "size": (6.4, height)}
