@@ -108,15 +108,16 @@ def test_recipe_effects_says_what_lies_beyond_the_edge():
 
 def test_recipe_sets_draws_the_best_and_the_end_and_a_row_for_each_set():
     worse = np.array(list(CURVES.values()))
-    worse[-1, :, -1] -= 0.05  # at the end only: the best of BN + no LRN becomes 0.80
+    worse[-1, :, -1] -= 0.05  # the best of BN + no LRN becomes 0.80
     later = dataclasses.replace(RUNS, accuracy=worse)
     axes = plots.recipe_sets({"one": RUNS, "two": later}, ["no LRN"], limit=10)
     assert axes.shape == (1, 2)
     titles = [panel.get_title(loc="left") for panel in axes[0]]
     assert titles == ["no LRN, best", "no LRN, end"]
     assert [t.get_text() for t in axes[0, 0].get_yticklabels()] == ["one", "two"]
-    for panel, wanted in zip(axes[0], ([3, 0], [3, -2]), strict=True):
-        assert [t.get_text() for t in panel.texts] == ["-62", "-62"]
+    expected = (([3, 0], "-62"), ([6, 6 - 5 / 3], "-52"))  # the end: the mean of these checkpoints
+    for panel, (wanted, beyond) in zip(axes[0], expected, strict=True):
+        assert [t.get_text() for t in panel.texts] == [beyond, beyond]
         shown = [c.lines[0] for c in panel.containers]
         xy = [(line.get_xdata()[0], line.get_ydata()[0]) for line in shown]
         np.testing.assert_allclose(xy, [(wanted[0], -0.16), (wanted[1], -1.16)], atol=1e-9)

@@ -245,13 +245,11 @@ def best(runs: RecipeRuns, arm: str) -> np.ndarray:
     >>> best(runs, "plain").tolist()
     [0.5]
     """
-    return runs.accuracy[runs.arms.index(arm)].max(axis=-1)
+    return runs.best(arm)
 
 
 def final(runs: RecipeRuns, arm: str) -> np.ndarray:
     """Return the accuracy of each seed of one arm at the end: the mean of the last four checkpoints.
-
-    One checkpoint would not do, since accuracy swings from one to the next.
 
     Examples
     --------
@@ -260,7 +258,7 @@ def final(runs: RecipeRuns, arm: str) -> np.ndarray:
     >>> final(runs, "plain").tolist()
     [0.375]
     """
-    return runs.accuracy[runs.arms.index(arm), :, -4:].mean(axis=-1)
+    return runs.final(arm)
 
 
 def steps_to_best(

@@ -166,7 +166,7 @@ def recipe_curves(
     """
     looks = iter([*zip(("--", "-.", ":"), "^Dv", strict=True)] * 3)
     with style.axes(ax) as ax:
-        target = runs.accuracy[runs.arms.index("plain")].max(axis=-1).mean()
+        target = runs.best("plain").mean()
         ax.axhline(target, color=style.THEORY, ls=":", lw=1.5)
         for arm, label in arms.items():
             curves = runs.accuracy[runs.arms.index(arm)]
@@ -269,9 +269,9 @@ def _effect_pair(
     at_end: bool = False,
 ) -> None:
     """Draw one change without and with normalization; beyond the limit, an arrow and the mean."""
-    found = runs.accuracy[..., -1] if at_end else runs.accuracy.max(axis=-1)
+    found = runs.final if at_end else runs.best
     for shift, net in ((0.16, "plain"), (-0.16, "BN")):
-        base, there = (found[runs.arms.index(arm)] for arm in (net, f"{net} + {change}"))
+        base, there = (found(arm) for arm in (net, f"{net} + {change}"))
         interval = t_interval(100 * (there - base))
         mean, low, high = (float(v) for v in (interval.mean, interval.low, interval.high))
         y, color = shift - row, COLORS[net]

@@ -36,6 +36,17 @@ class RecipeRuns:
         np.ndarray
     )  # (arms, seeds, checkpoints): mean since the checkpoint before; NaN once diverged
 
+    def best(self, arm: str) -> np.ndarray:
+        """Return the best accuracy of each seed of one arm, over the checkpoints."""
+        return self.accuracy[self.arms.index(arm)].max(axis=-1)
+
+    def final(self, arm: str) -> np.ndarray:
+        """Return the accuracy of each seed of one arm at the end: the mean of the last four checkpoints.
+
+        One checkpoint would not do, since accuracy swings from one to the next.
+        """
+        return self.accuracy[self.arms.index(arm), :, -4:].mean(axis=-1)
+
 
 @dataclass(frozen=True)
 class RecipeRates:
