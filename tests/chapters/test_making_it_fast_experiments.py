@@ -7,7 +7,7 @@ import pytest
 
 from bnlab.chapters.making_it_fast import experiments as making_it_fast
 from bnlab.chapters.making_it_fast import one_pass
-from bnlab.chapters.making_it_fast import traffic as _traffic
+from bnlab.chapters.making_it_fast import _traffic
 from bnlab.chapters.making_it_fast.experiments import AIMS, FORMS
 from bnlab.chapters.making_it_fast.results import EnsembleSpeed, SpeedTable
 from bnlab.experiments import load

@@ -9,7 +9,7 @@ from functools import partial
 
 import numpy as np
 
-from bnlab.chapters.making_it_fast import traffic as _traffic
+from bnlab.chapters.making_it_fast import _traffic
 from bnlab.chapters.making_it_fast.results import EnsembleSpeed, SpeedTable, Traffic
 from bnlab.reference import batch_norm_backward, batch_norm_forward
 from bnlab.stats import text_table
