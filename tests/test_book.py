@@ -444,6 +444,17 @@ def test_one_version_everywhere():
     assert f"## {project}" in (ROOT / "CHANGELOG.md").read_text()
 
 
+def test_each_past_defect_has_a_guard_that_exists():
+    text = (ROOT / ".github" / "CONTRIBUTING.md").read_text()
+    rows = re.findall(r"^\| \d{4}-\d\d-\d\d \| .* \| `([^`]+)` \|$", text, flags=re.M)
+    tests = "".join(path.read_text() for path in (ROOT / "tests").rglob("test_*.py"))
+    assert len(rows) >= 12
+    for guard in rows:
+        assert f"def {guard}(" in tests or (ROOT / guard).is_file(), (
+            f"{guard} guards a defect: where is it?"
+        )
+
+
 def test_each_dependency_has_its_reason():
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
     wanted = project["dependencies"] + [
