@@ -124,7 +124,7 @@ def variance(name: str, value: object, features: int) -> np.ndarray:
     return array
 
 
-def meant(name: object, known: Iterable[str]) -> str:
+def did_you_mean(name: object, known: Iterable[str]) -> str:
     """Return " Did you mean 'x'?" for the known name that is nearest, "" if none is near."""
     near = difflib.get_close_matches(str(name), list(known), n=1)
     return f" Did you mean {near[0]!r}?" if near else ""
