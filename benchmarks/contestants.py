@@ -225,6 +225,7 @@ OURS: dict[str, Callable[[tuple[int, ...]], Runs]] = {
     "NumPy in blocks": numpy_form("in blocks"),
     "NumPy in blocks, out=": numpy_out,
     "bnlab.reference": numpy_arrays(reference),
+    "bnlab.kernels": numpy_arrays(fused),
     "bnlab.nn": torch_layer(bnlab.nn),
     "bnlab.nn, compiled": torch_layer(bnlab.nn, compiled=True),
     "bnlab.nn, kernels": torch_layer(bnlab.nn, kernels=True),
