@@ -159,7 +159,7 @@ class TestErrors:
     def worst(self, method):
         return self.result.x_hat[self.result.methods.index(method)].max(axis=1)
 
-    @pytest.mark.parametrize("method", ["bnlab.reference", "bnlab.nn"])
+    @pytest.mark.parametrize("method", ["NumPy in blocks", "bnlab.nn"])
     def test_ours_keep_all_digits(self, method):
         assert (self.worst(method) <= 8 * U).all()
         variance = self.result.variance[self.result.methods.index(method)]
