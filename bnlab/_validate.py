@@ -142,7 +142,7 @@ def values_per_feature(name: str, x: np.ndarray) -> int:
     if m == 1:
         raise ValueError(
             f"{name} has shape {x.shape}, one value per feature; expected at least 2, because one "
-            f"value has no variance. Use larger batches, or fixed statistics (batch_norm_inference)."
+            f"value has no variance. Use larger batches, or batch_norm_inference with fixed statistics."
         )
     return m
 
