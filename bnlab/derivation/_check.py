@@ -1,4 +1,4 @@
-"""Check many lines at once."""
+"""Check several lines, and show the verdicts as a table."""
 
 from __future__ import annotations
 
