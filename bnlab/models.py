@@ -6,6 +6,7 @@ from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from itertools import pairwise
 from numbers import Integral, Real
+from typing import Any
 
 import numpy as np
 import torch
@@ -248,9 +249,10 @@ def _require_factory(norm: object) -> None:
 
 
 def _weight_std(init_std: float | str, fan_in: int, fan_out: int) -> float:
-    if isinstance(init_std, str) and init_std in SCHEMES:
-        return SCHEMES[init_std](fan_in, fan_out)
-    if isinstance(init_std, Real) and 0 <= init_std < float("inf"):
+    if isinstance(init_std, str):
+        if init_std in SCHEMES:
+            return SCHEMES[init_std](fan_in, fan_out)
+    elif isinstance(init_std, Real) and 0 <= init_std < float("inf"):
         return float(init_std)
     raise ValueError(
         f"init_std is {init_std!r}; expected a finite number >= 0 or one of {', '.join(SCHEMES)}."
@@ -269,7 +271,7 @@ def _made_by(norm: Callable[[int], nn.Module], features: int) -> nn.Module:
 
 def _drawn(kind: type[nn.Module], fan_in: int, fan_out: int, std: float, generator, **options):
     """Build a layer with Gaussian weights and biases of zero, drawn from `generator` alone."""
-    layer = nn.utils.skip_init(kind, fan_in, fan_out, **options)
+    layer: Any = nn.utils.skip_init(kind, fan_in, fan_out, **options)
     with torch.no_grad():
         layer.weight.normal_(0.0, std, generator=generator)
         if layer.bias is not None:

@@ -6,6 +6,7 @@ import copy
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 import torch
@@ -85,16 +86,13 @@ def activations(
     recorded: dict[str, list[torch.Tensor]] = {name: [] for name in names}
     handles = []
     try:
-        for name in recorded:
-            keep = _recorder(recorded[name])
-            # Inputs are read before the layer runs: an in-place layer overwrites them.
-            handles.append(
-                modules[name].register_forward_pre_hook(
-                    lambda _, inputs, keep=keep: keep(inputs[0])
-                )
-                if of == "input"
-                else modules[name].register_forward_hook(lambda _, __, out, keep=keep: keep(out))
-            )
+        for name, into in recorded.items():
+            layer = modules[name]
+            if of == "input":
+                # Read before the layer runs: an in-place layer overwrites its input.
+                handles.append(layer.register_forward_pre_hook(partial(_keep_input, into)))
+            else:
+                handles.append(layer.register_forward_hook(partial(_keep_output, into)))
         yield recorded
     finally:
         for handle in handles:
@@ -107,11 +105,14 @@ def _module(model: object) -> nn.Module:
     return model
 
 
-def _recorder(into: list[torch.Tensor]):
-    def keep(tensor: torch.Tensor) -> None:
-        into.append(tensor.detach().clone())
+def _keep_input(into: list[torch.Tensor], layer: nn.Module, inputs: tuple) -> None:
+    into.append(inputs[0].detach().clone())
 
-    return keep
+
+def _keep_output(
+    into: list[torch.Tensor], layer: nn.Module, inputs: tuple, output: torch.Tensor
+) -> None:
+    into.append(output.detach().clone())
 
 
 def observe(

@@ -366,7 +366,7 @@ def _eigen(c: np.ndarray, *, singular_if: float) -> tuple[np.ndarray, np.ndarray
     condition number and so lose half of the digits.
     """
     m, features = c.shape
-    r = np.linalg.qr(c, mode="r")
+    r = np.asarray(np.linalg.qr(c, mode="r"))  # an array already, but annotated as a pair (Q, R)
     _, s, vt = np.linalg.svd(r, full_matrices=True)
     s = np.pad(s, (0, features - len(s)))  # too few rows do not vary in every direction
     if singular_if:

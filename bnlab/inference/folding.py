@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import itertools
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
+from torch.nn.modules.conv import _ConvNd
 
 from bnlab import nn as layers
+
+Convolution = TypeVar("Convolution", bound=_ConvNd)
+Layer = TypeVar("Layer", bound=nn.Linear | _ConvNd)
 
 
 def fold_linear(linear: nn.Linear, bn: nn.Module) -> nn.Linear:
@@ -60,7 +64,7 @@ def fold_linear(linear: nn.Linear, bn: nn.Module) -> nn.Linear:
     return _fill(folded, linear, widened(linear.weight) * scale[:, None], shift)
 
 
-def fold_conv(conv: nn.Module, bn: nn.Module) -> nn.Module:
+def fold_conv(conv: Convolution, bn: nn.Module) -> Convolution:
     r"""Return one convolution that computes what `conv` followed by `bn` computes at inference.
 
     .. math::
@@ -174,7 +178,7 @@ def _require_kind(name: str, layer: nn.Module, kinds: tuple[type, ...], hint: st
 
 
 def _affine_map(
-    name: str, layer: nn.Module, channels: int, bn: nn.Module, rank: int
+    name: str, layer: nn.Linear | _ConvNd, channels: int, bn: nn.Module, rank: int
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """Return what `bn` does to an output without its bias: scale and shift, float64 (C,)."""
     if not isinstance(bn, _BatchNorm):
@@ -221,7 +225,8 @@ def _affine_map(
     return scale, shift
 
 
-def _fill(folded: nn.Module, source: nn.Module, weight: torch.Tensor, bias: torch.Tensor):
+def _fill(folded: Any, source: Layer, weight: torch.Tensor, bias: torch.Tensor) -> Layer:
+    """Give a new layer its weight and bias, and the mode and gradient flag of its source."""
     with torch.no_grad():
         folded.weight = nn.Parameter(torch.empty_like(source.weight))  # keeps the order in memory
         folded.weight.copy_(weight)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from functools import cache
+from typing import Any
 
 from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
@@ -111,7 +112,7 @@ def unfreeze(model: nn.Module, *, affine: bool = False) -> tuple[str, ...]:
     return tuple(name for name, _ in frozen)
 
 
-class Frozen:
+class Frozen(nn.Module):
     """Mixed in before a layer's own class, whose forward pass thereby stays in evaluation mode."""
 
     def train(self, mode: bool = True):
@@ -123,16 +124,18 @@ class Frozen:
 
 
 @cache
-def _frozen_class(kind: type) -> type:
+def _frozen_class(kind: type[nn.Module]) -> Any:
     # With the layer's own module name, torch.fx still takes the layer for one of torch.nn.
     return type(f"Frozen{kind.__name__}", (Frozen, kind), {"__module__": kind.__module__})
 
 
-def _thawed_class(layer: nn.Module) -> type:
+def _thawed_class(layer: nn.Module) -> Any:
+    """Return the class that a frozen layer had before."""
     return type(layer).__bases__[1]
 
 
-def _new_frozen(kind: type) -> nn.Module:
+def _new_frozen(kind: type[nn.Module]) -> nn.Module:
+    """Make a frozen layer of a kind, without its attributes, for a copy or pickle to fill."""
     made = _frozen_class(kind)
     return made.__new__(made)
 

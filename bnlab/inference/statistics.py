@@ -153,7 +153,8 @@ class _Moments:
     """The sums of Algorithm 2 over batches, in float64."""
 
     def __init__(self) -> None:
-        self.count, self.degrees, self._sums, self._squares = 0, 0, 0.0, 0.0
+        self.count = self.degrees = 0
+        self._sums = self._squares = torch.zeros(())
 
     def add(self, name: str, x: Any) -> None:
         if not isinstance(x, torch.Tensor) or not x.is_floating_point():
@@ -198,13 +199,13 @@ class _Moments:
 
 
 def _collect(
-    model: nn.Module, batches: Iterable[Any], layers: dict[nn.Module, str]
-) -> dict[nn.Module, _Moments]:
-    """Run the model over all batches; return the moments of what each layer receives, first first."""
-    found: dict[nn.Module, _Moments] = {}
+    model: nn.Module, batches: Iterable[Any], layers: dict[_BatchNorm, str]
+) -> dict[_BatchNorm, _Moments]:
+    """Run the model over all batches; return the moments of each layer's inputs, in order of execution."""
+    found: dict[_BatchNorm, _Moments] = {}
     i = -1
 
-    def observe(layer: nn.Module, args: tuple, kwargs: dict) -> None:
+    def observe(layer: _BatchNorm, args: tuple, kwargs: dict) -> None:
         x = args[0] if args else kwargs["input"]
         moments = found.setdefault(layer, _Moments())
         moments.add(f"the input of layer {layers[layer]!r} at batches[{i}]", x)
@@ -228,13 +229,15 @@ def _collect(
     return found
 
 
-def _store(layers: dict[nn.Module, str], found: dict[nn.Module, _Moments]) -> None:
+def _store(layers: dict[_BatchNorm, str], found: dict[_BatchNorm, _Moments]) -> None:
+    """Write the moments into the running statistics of their layers."""
     for layer, moments in found.items():
-        layer.running_mean.copy_(moments.mean)
-        layer.running_var.copy_(moments.var)
-        if not (layer.running_mean.isfinite().all() and layer.running_var.isfinite().all()):
+        mean, var = layer.get_buffer("running_mean"), layer.get_buffer("running_var")
+        mean.copy_(moments.mean)
+        var.copy_(moments.var)
+        if not (mean.isfinite().all() and var.isfinite().all()):
             raise ValueError(
-                f"the statistics of layer {layers[layer]!r} do not fit its {layer.running_var.dtype}: "
+                f"the statistics of layer {layers[layer]!r} do not fit its {var.dtype}: "
                 f"the variance reaches {float(moments.var.max()):.3g}. Expected values that fit; "
                 f"scale the inputs down, or keep the layer in a wider dtype."
             )

@@ -79,8 +79,8 @@ class LeafTracer(Tracer):
         """Put fixed values in the place of their stand-ins."""
         function, arguments = super().create_args_for_root(*given)
         for i, argument in enumerate(arguments):
-            if isinstance(argument, Proxy) and argument.node.target in self._fixed:
-                arguments[i] = self._fixed[argument.node.target]
+            if isinstance(argument, Proxy) and (name := str(argument.node.target)) in self._fixed:
+                arguments[i] = self._fixed[name]
                 self.graph.erase_node(argument.node)
         return function, arguments
 
