@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from bnlab._validate import meant
+from bnlab._validate import did_you_mean
 from bnlab.data import _files
 from bnlab.data._dataset import Dataset
 from bnlab.data._fetch import fetch
@@ -123,5 +123,5 @@ def _known(name: str) -> None:
     if name not in names():
         raise ValueError(
             f"name is {name!r}; expected one of {', '.join(map(repr, names()))}."
-            f"{meant(name, names()) or ' Choose one of them.'}"
+            f"{did_you_mean(name, names()) or ' Choose one of them.'}"
         )

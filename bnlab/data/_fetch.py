@@ -13,7 +13,7 @@ import urllib.request
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from bnlab._validate import meant, number
+from bnlab._validate import did_you_mean, number
 from bnlab.data import _files
 from bnlab.data.images import IMAGE_SETS, ImageFile
 
@@ -73,7 +73,7 @@ def fetch(
         bundled = " It comes with the package." if name == "mnist-5k" else ""
         raise ValueError(
             f"there is nothing to download for {name!r}; expected one of "
-            f"{', '.join(map(repr, IMAGE_SETS))}.{bundled or meant(name, IMAGE_SETS)}"
+            f"{', '.join(map(repr, IMAGE_SETS))}.{bundled or did_you_mean(name, IMAGE_SETS)}"
         )
     number("timeout", timeout, low=0.1)
     if isinstance(mirrors, str):
