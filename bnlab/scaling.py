@@ -9,6 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field, replace
 
 import numpy as np
+from jaxtyping import Float
 
 from bnlab._validate import finite, float_array, number, read_only
 
@@ -22,6 +23,10 @@ __all__ = [
     "standardize",
     "whiten",
 ]
+
+Table = Float[np.ndarray, "N C"]
+Vector = Float[np.ndarray, "C"]
+Matrix = Float[np.ndarray, "C C"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -40,16 +45,16 @@ class MinMax:
 
     low: float
     high: float
-    data_min: np.ndarray
-    data_max: np.ndarray
-    values: np.ndarray = field(repr=False)
+    data_min: Vector
+    data_max: Vector
+    values: Table = field(repr=False)
 
-    def apply(self, x: np.ndarray) -> np.ndarray:
+    def apply(self, x: Table) -> Table:
         """Scale new rows with the fitted range; values outside it land outside [low, high]."""
         share = (_columns("x", x, self.data_min) - self.data_min) / (self.data_max - self.data_min)
         return (self.low * (1 - share) + self.high * share).astype(x.dtype)
 
-    def invert(self, z: np.ndarray) -> np.ndarray:
+    def invert(self, z: Table) -> Table:
         """Return scaled rows to the features' own units."""
         share = (_columns("z", z, self.data_min) - self.low) / (self.high - self.low)
         return (self.data_min + share * (self.data_max - self.data_min)).astype(z.dtype)
@@ -67,15 +72,15 @@ class Standardization:
         The fitted table, standardized.
     """
 
-    mean: np.ndarray
-    std: np.ndarray
-    values: np.ndarray = field(repr=False)
+    mean: Vector
+    std: Vector
+    values: Table = field(repr=False)
 
-    def apply(self, x: np.ndarray) -> np.ndarray:
+    def apply(self, x: Table) -> Table:
         """Standardize new rows with the fitted mean and standard deviation."""
         return ((_columns("x", x, self.mean) - self.mean) / self.std).astype(x.dtype)
 
-    def invert(self, z: np.ndarray) -> np.ndarray:
+    def invert(self, z: Table) -> Table:
         """Return standardized rows to the features' own units."""
         return (self.mean + _columns("z", z, self.mean) * self.std).astype(z.dtype)
 
@@ -102,22 +107,22 @@ class Whitening:
 
     method: str
     eps: float
-    mean: np.ndarray
-    variances: np.ndarray
-    matrix: np.ndarray = field(repr=False)
-    inverse: np.ndarray = field(repr=False)
-    values: np.ndarray = field(repr=False)
+    mean: Vector
+    variances: Vector
+    matrix: Matrix = field(repr=False)
+    inverse: Matrix = field(repr=False)
+    values: Table = field(repr=False)
 
-    def apply(self, x: np.ndarray) -> np.ndarray:
+    def apply(self, x: Table) -> Table:
         """Whiten new rows with the fitted mean and matrix."""
         return ((_columns("x", x, self.mean) - self.mean) @ self.matrix).astype(x.dtype)
 
-    def invert(self, z: np.ndarray) -> np.ndarray:
+    def invert(self, z: Table) -> Table:
         """Return whitened rows to the features' own units."""
         return (_columns("z", z, self.mean) @ self.inverse + self.mean).astype(z.dtype)
 
 
-def min_max(x: np.ndarray, *, low: float = 0.0, high: float = 1.0) -> MinMax:
+def min_max(x: Table, *, low: float = 0.0, high: float = 1.0) -> MinMax:
     r"""Move each feature linearly so that its smallest value becomes `low` and its largest `high`.
 
     .. math:: z_{ij} = l + (h - l)\,\frac{x_{ij} - \min_i x_{ij}}{\max_i x_{ij} - \min_i x_{ij}}
@@ -167,7 +172,7 @@ def min_max(x: np.ndarray, *, low: float = 0.0, high: float = 1.0) -> MinMax:
     return replace(fitted, values=read_only(fitted.apply(x)))
 
 
-def standardize(x: np.ndarray) -> Standardization:
+def standardize(x: Table) -> Standardization:
     r"""Shift and scale each feature to zero mean and unit variance.
 
     .. math:: z_{ij} = \frac{x_{ij} - \mu_j}{\sigma_j}, \qquad
@@ -208,7 +213,7 @@ def standardize(x: np.ndarray) -> Standardization:
     return replace(fitted, values=read_only(fitted.apply(x)))
 
 
-def whiten(x: np.ndarray, *, method: str = "zca", eps: float = 0.0) -> Whitening:
+def whiten(x: Table, *, method: str = "zca", eps: float = 0.0) -> Whitening:
     r"""Make the features uncorrelated as well as of zero mean and unit variance.
 
     With the covariance :math:`\Sigma = \frac1N\sum_i (x_i-\mu)(x_i-\mu)^\top = V \Lambda V^\top`,
@@ -256,7 +261,7 @@ def whiten(x: np.ndarray, *, method: str = "zca", eps: float = 0.0) -> Whitening
     eps = number("eps", eps, low=0)
     rows = _table(x)
     if eps == 0:
-        _full_rank(rows, np.finfo(x.dtype).eps)
+        _full_rank(rows, float(np.finfo(x.dtype).eps))
     mean = _mean(rows)
     v, variances = _principal_directions(rows - mean)
     if not np.isfinite(variances).all() or (variances + eps == 0).any():
@@ -272,7 +277,7 @@ def whiten(x: np.ndarray, *, method: str = "zca", eps: float = 0.0) -> Whitening
     return replace(fitted, values=read_only(fitted.apply(x)))
 
 
-def condition_number(a: np.ndarray) -> float:
+def condition_number(a: Table) -> float:
     r"""Return the 2-norm condition number: the largest singular value over the smallest.
 
     .. math:: \kappa(A) = \frac{\sigma_{\max}(A)}{\sigma_{\min}(A)}
@@ -309,7 +314,7 @@ def condition_number(a: np.ndarray) -> float:
     return float(largest / smallest) if smallest > 0 else float("inf")
 
 
-def distance_shares(x: np.ndarray) -> np.ndarray:
+def distance_shares(x: Table) -> Vector:
     r"""Return the share of the squared Euclidean distance between rows that each feature accounts for.
 
     Summed over all ordered pairs, feature j contributes twice N squared times its variance, so its share is
@@ -350,7 +355,7 @@ def distance_shares(x: np.ndarray) -> np.ndarray:
     return (variance / variance.sum()).astype(x.dtype)
 
 
-def _matrix(name: str, value: object) -> np.ndarray:
+def _matrix(name: str, value: object) -> Table:
     """Check a non-empty, finite, floating matrix and return it in float64."""
     array = float_array(name, value)
     if array.ndim != 2:
@@ -366,7 +371,7 @@ def _matrix(name: str, value: object) -> np.ndarray:
     return array.astype(np.float64)
 
 
-def _table(x: object) -> np.ndarray:
+def _table(x: object) -> Table:
     """Check a table to fit and return it in float64."""
     rows = _matrix("x", x)
     if len(rows) < 2:
@@ -384,7 +389,7 @@ def _table(x: object) -> np.ndarray:
     return rows
 
 
-def _columns(name: str, value: object, fitted: np.ndarray) -> np.ndarray:
+def _columns(name: str, value: object, fitted: Vector) -> Table:
     """Check rows that a fitted transform is about to use: floats, finite, as many columns as were fitted."""
     array = float_array(name, value)
     if array.ndim != 2 or array.shape[1] != len(fitted):
@@ -396,7 +401,7 @@ def _columns(name: str, value: object, fitted: np.ndarray) -> np.ndarray:
     return array.astype(np.float64)
 
 
-def _varying(rows: np.ndarray) -> None:
+def _varying(rows: Table) -> None:
     """Refuse constant columns, which have no scale to divide by."""
     constant = np.flatnonzero(rows.min(axis=0) == rows.max(axis=0)).tolist()
     if constant:
@@ -406,7 +411,7 @@ def _varying(rows: np.ndarray) -> None:
         )
 
 
-def _full_rank(rows: np.ndarray, eps: float) -> None:
+def _full_rank(rows: Table, eps: float) -> None:
     """Refuse a singular covariance; judged on standardized columns, so that units do not matter."""
     n, c = rows.shape
     singular_values = np.linalg.svd((rows - _mean(rows)) / _std(rows), compute_uv=False)
@@ -419,19 +424,19 @@ def _full_rank(rows: np.ndarray, eps: float) -> None:
         )
 
 
-def _mean(rows: np.ndarray) -> np.ndarray:
+def _mean(rows: Table) -> Vector:
     """Mean of each column, summed as differences from the first row: a large mean then costs no digits."""
     return rows[0] + (rows - rows[0]).mean(axis=0)
 
 
-def _std(rows: np.ndarray) -> np.ndarray:
+def _std(rows: Table) -> Vector:
     """Population standard deviation of each column, safe from overflow and underflow of the squares."""
     _varying(rows)
     spread = np.ptp(rows, axis=0)
     return spread * np.std((rows - _mean(rows)) / spread, axis=0)
 
 
-def _principal_directions(centered: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def _principal_directions(centered: Table) -> tuple[Matrix, Vector]:
     """Columns of V and their variances, largest first; R of a QR has the same ones and is at most C x C."""
     r = np.linalg.qr(centered, mode="r")
     _, singular_values, v_t = np.linalg.svd(r, full_matrices=True)

@@ -16,6 +16,7 @@ from collections.abc import Iterable
 from typing import NamedTuple
 
 import numpy as np
+from jaxtyping import Float
 
 from bnlab import _validate
 
@@ -27,17 +28,22 @@ __all__ = [
     "whitening_inference",
 ]
 
+Batch = Float[np.ndarray, "N C *spatial"]
+Rows = Float[np.ndarray, "m C"]
+Vector = Float[np.ndarray, "C"]
+Matrix = Float[np.ndarray, "C C"]
+
 
 class WhiteningCache(NamedTuple):
     """What the forward pass keeps for the backward pass."""
 
-    rows: np.ndarray
+    rows: Rows
     """Whitened input ``z`` as rows, float64, shape (m, C)."""
-    mean: np.ndarray
+    mean: Vector
     """Mean of the batch, float64, shape (C,)."""
-    variances: np.ndarray
+    variances: Vector
     """Eigenvalues of the biased covariance, without eps, largest first, shape (C,)."""
-    eigenvectors: np.ndarray
+    eigenvectors: Matrix
     """Eigenvectors of the covariance, one a column, shape (C, C)."""
     eps: float
     """The constant added to every eigenvalue."""
@@ -47,17 +53,17 @@ class WhiteningCache(NamedTuple):
     """dtype of ``x``, and so of ``dx``."""
 
     @property
-    def covariance(self) -> np.ndarray:
+    def covariance(self) -> Matrix:
         """Biased covariance of the batch (divided by m), without eps, shape (C, C)."""
         return (self.eigenvectors * self.variances) @ self.eigenvectors.T
 
     @property
-    def matrix(self) -> np.ndarray:
+    def matrix(self) -> Matrix:
         r"""The whitening matrix :math:`\Sigma^{-1/2}`, symmetric, shape (C, C)."""
         return (self.eigenvectors / np.sqrt(self.variances + self.eps)) @ self.eigenvectors.T
 
 
-def whitening_forward(x: np.ndarray, *, eps: float = 1e-5) -> tuple[np.ndarray, WhiteningCache]:
+def whitening_forward(x: Batch, *, eps: float = 1e-5) -> tuple[Batch, WhiteningCache]:
     r"""Make the features of a batch uncorrelated, of mean zero and of variance one.
 
     .. math::
@@ -108,13 +114,13 @@ def whitening_forward(x: np.ndarray, *, eps: float = 1e-5) -> tuple[np.ndarray, 
     x = _validate.features("x", x)
     eps = _validate.number("eps", eps, low=0)
     c, mean = _center("x", _rows(x))
-    variances, v = _eigen(c, singular_if=0 if eps else np.finfo(x.dtype).eps)
+    variances, v = _eigen(c, resolution=None if eps else float(np.finfo(x.dtype).eps))
     cache = WhiteningCache(c, mean, variances, v, eps, x.shape, x.dtype)
     cache = cache._replace(rows=c @ cache.matrix)
     return _like("z", cache.rows, cache.shape, cache.dtype), cache
 
 
-def whitening_backward(dz: np.ndarray, cache: WhiteningCache) -> np.ndarray:
+def whitening_backward(dz: Batch, cache: WhiteningCache) -> Batch:
     r"""Propagate the gradient of a loss through :func:`whitening_forward`.
 
     With :math:`z` and :math:`dz` in the basis of the eigenvectors, and :math:`\sigma = \sqrt\lambda`,
@@ -191,8 +197,8 @@ def whitening_backward(dz: np.ndarray, cache: WhiteningCache) -> np.ndarray:
 
 
 def whitening_inference(
-    x: np.ndarray, mean: np.ndarray, covariance: np.ndarray, *, eps: float = 1e-5
-) -> np.ndarray:
+    x: Batch, mean: Vector, covariance: Matrix, *, eps: float = 1e-5
+) -> Batch:
     r"""Whiten with fixed statistics, so that each output depends on its own input alone.
 
     .. math:: z = (\mathrm{Cov}[x] + \epsilon I)^{-1/2} \, (x - \mathrm{E}[x])
@@ -250,7 +256,7 @@ def whitening_inference(
     return _like("z", (_rows(x) - mean) @ w, x.shape, x.dtype)
 
 
-def population_covariance(batches: Iterable[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
+def population_covariance(batches: Iterable[Batch]) -> tuple[Vector, Matrix]:
     r"""Average the statistics of batches into those of the population.
 
     .. math::
@@ -316,12 +322,12 @@ def population_covariance(batches: Iterable[np.ndarray]) -> tuple[np.ndarray, np
     return total / count, products / degrees
 
 
-def _rows(x: np.ndarray) -> np.ndarray:
+def _rows(x: Batch) -> Rows:
     """(N, C, *spatial) into a float64 table, one row for each value of a feature."""
     return np.moveaxis(x, 1, -1).reshape(-1, x.shape[1]).astype(np.float64)
 
 
-def _like(name: str, rows: np.ndarray, shape: tuple[int, ...], dtype: np.dtype) -> np.ndarray:
+def _like(name: str, rows: Rows, shape: tuple[int, ...], dtype: np.dtype) -> Batch:
     """Undo `_rows`, and round to the caller's dtype, but never turn a finite result into Inf."""
     with np.errstate(over="ignore"):
         rounded = rows.astype(dtype)
@@ -335,7 +341,7 @@ def _like(name: str, rows: np.ndarray, shape: tuple[int, ...], dtype: np.dtype) 
     return np.ascontiguousarray(np.moveaxis(rounded.reshape(n, *spatial, c), -1, 1))
 
 
-def _center(name: str, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def _center(name: str, rows: Rows) -> tuple[Rows, Vector]:
     """Return rows minus their mean, and the mean; the second pass removes the rounding of the first."""
     if len(rows) == 1:
         raise ValueError(
@@ -358,7 +364,7 @@ def _center(name: str, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     return c, mean + rest
 
 
-def _eigen(c: np.ndarray, *, singular_if: float) -> tuple[np.ndarray, np.ndarray]:
+def _eigen(c: Rows, *, resolution: float | None) -> tuple[Vector, Matrix]:
     """Return the eigenvalues of the covariance of centered rows, largest first, and eigenvectors V.
 
     With c = Q R, c.T @ c = R.T @ R, so they are the squared singular values of R (over m) and its
@@ -369,8 +375,8 @@ def _eigen(c: np.ndarray, *, singular_if: float) -> tuple[np.ndarray, np.ndarray
     r = np.asarray(np.linalg.qr(c, mode="r"))  # an array already, but annotated as a pair (Q, R)
     _, s, vt = np.linalg.svd(r, full_matrices=True)
     s = np.pad(s, (0, features - len(s)))  # too few rows do not vary in every direction
-    if singular_if:
-        _refuse_singular(r, s, m, singular_if)
+    if resolution is not None:
+        _refuse_singular(r, s, m, resolution)
     return s**2 / m, vt.T
 
 
@@ -393,7 +399,7 @@ def _refuse_singular(r: np.ndarray, s: np.ndarray, m: int, resolution: float) ->
     )
 
 
-def _symmetric(name: str, value: object, features: int) -> np.ndarray:
+def _symmetric(name: str, value: object, features: int) -> Matrix:
     """Return a finite, symmetric float64 matrix (features, features), else raise."""
     matrix = _validate.float_array(name, value)
     if matrix.shape != (features, features):
