@@ -227,6 +227,7 @@ def convnet(
 
 
 def _positive(name: str, given: Sequence[int], length: int | None, meaning: str) -> list[int]:
+    """Return positive integers as a list if there are `length` of them (None: any number), else raise."""
     counts = list(given) if isinstance(given, Sequence | np.ndarray) else []
     fits = len(counts) > 0 if length is None else len(counts) == length
     if not fits or not all(isinstance(n, Integral) and n > 0 for n in counts):
@@ -249,6 +250,7 @@ def _require_factory(norm: object) -> None:
 
 
 def _weight_std(init_std: float | str, fan_in: int, fan_out: int) -> float:
+    """Return the standard deviation of a layer's weights: the given one, or that of a scheme."""
     if isinstance(init_std, str):
         if init_std in SCHEMES:
             return SCHEMES[init_std](fan_in, fan_out)
@@ -260,6 +262,7 @@ def _weight_std(init_std: float | str, fan_in: int, fan_out: int) -> float:
 
 
 def _made_by(norm: Callable[[int], nn.Module], features: int) -> nn.Module:
+    """Return the layer that a factory makes; raise if it makes something else."""
     layer = norm(features)
     if not isinstance(layer, nn.Module):
         raise TypeError(

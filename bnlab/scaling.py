@@ -50,12 +50,48 @@ class MinMax:
     values: Table = field(repr=False)
 
     def apply(self, x: Table) -> Table:
-        """Scale new rows with the fitted range; values outside it land outside [low, high]."""
+        """Scale new rows with the fitted range; values outside it land outside [low, high].
+
+        Parameters
+        ----------
+        x : numpy.ndarray, shape (N, C)
+            Any number of rows, in the features' own units.
+
+        Returns
+        -------
+        numpy.ndarray, shape (N, C)
+            Scaled, in the dtype of `x`.
+
+        Raises
+        ------
+        TypeError
+            If `x` is not a NumPy array of floats.
+        ValueError
+            If `x` holds NaN or Inf, or has other columns than the fitted table.
+        """
         share = (_columns("x", x, self.data_min) - self.data_min) / (self.data_max - self.data_min)
         return (self.low * (1 - share) + self.high * share).astype(x.dtype)
 
     def invert(self, z: Table) -> Table:
-        """Return scaled rows to the features' own units."""
+        """Return scaled rows to the features' own units.
+
+        Parameters
+        ----------
+        z : numpy.ndarray, shape (N, C)
+            Any number of scaled rows.
+
+        Returns
+        -------
+        numpy.ndarray, shape (N, C)
+            In the features' own units and the dtype of `z`.
+
+        Raises
+        ------
+        TypeError
+            If `z` is not a NumPy array of floats.
+        ValueError
+            If `z` holds NaN or Inf, or has other columns than the fitted table.
+        """
         share = (_columns("z", z, self.data_min) - self.low) / (self.high - self.low)
         return (self.data_min + share * (self.data_max - self.data_min)).astype(z.dtype)
 
@@ -77,11 +113,47 @@ class Standardization:
     values: Table = field(repr=False)
 
     def apply(self, x: Table) -> Table:
-        """Standardize new rows with the fitted mean and standard deviation."""
+        """Standardize new rows with the fitted mean and standard deviation.
+
+        Parameters
+        ----------
+        x : numpy.ndarray, shape (N, C)
+            Any number of rows, in the features' own units.
+
+        Returns
+        -------
+        numpy.ndarray, shape (N, C)
+            Standardized, in the dtype of `x`.
+
+        Raises
+        ------
+        TypeError
+            If `x` is not a NumPy array of floats.
+        ValueError
+            If `x` holds NaN or Inf, or has other columns than the fitted table.
+        """
         return ((_columns("x", x, self.mean) - self.mean) / self.std).astype(x.dtype)
 
     def invert(self, z: Table) -> Table:
-        """Return standardized rows to the features' own units."""
+        """Return standardized rows to the features' own units.
+
+        Parameters
+        ----------
+        z : numpy.ndarray, shape (N, C)
+            Any number of standardized rows.
+
+        Returns
+        -------
+        numpy.ndarray, shape (N, C)
+            In the features' own units and the dtype of `z`.
+
+        Raises
+        ------
+        TypeError
+            If `z` is not a NumPy array of floats.
+        ValueError
+            If `z` holds NaN or Inf, or has other columns than the fitted table.
+        """
         return (self.mean + _columns("z", z, self.mean) * self.std).astype(z.dtype)
 
 
@@ -114,11 +186,47 @@ class Whitening:
     values: Table = field(repr=False)
 
     def apply(self, x: Table) -> Table:
-        """Whiten new rows with the fitted mean and matrix."""
+        """Whiten new rows with the fitted mean and matrix.
+
+        Parameters
+        ----------
+        x : numpy.ndarray, shape (N, C)
+            Any number of rows, in the features' own units.
+
+        Returns
+        -------
+        numpy.ndarray, shape (N, C)
+            Whitened, in the dtype of `x`.
+
+        Raises
+        ------
+        TypeError
+            If `x` is not a NumPy array of floats.
+        ValueError
+            If `x` holds NaN or Inf, or has other columns than the fitted table.
+        """
         return ((_columns("x", x, self.mean) - self.mean) @ self.matrix).astype(x.dtype)
 
     def invert(self, z: Table) -> Table:
-        """Return whitened rows to the features' own units."""
+        """Return whitened rows to the features' own units.
+
+        Parameters
+        ----------
+        z : numpy.ndarray, shape (N, C)
+            Any number of whitened rows.
+
+        Returns
+        -------
+        numpy.ndarray, shape (N, C)
+            In the features' own units and the dtype of `z`.
+
+        Raises
+        ------
+        TypeError
+            If `z` is not a NumPy array of floats.
+        ValueError
+            If `z` holds NaN or Inf, or has other columns than the fitted table.
+        """
         return (_columns("z", z, self.mean) @ self.inverse + self.mean).astype(z.dtype)
 
 
@@ -356,7 +464,7 @@ def distance_shares(x: Table) -> Vector:
 
 
 def _matrix(name: str, value: object) -> Table:
-    """Check a non-empty, finite, floating matrix and return it in float64."""
+    """Return a matrix in float64, if it is one of finite floats and not empty, else raise."""
     array = float_array(name, value)
     if array.ndim != 2:
         raise ValueError(
@@ -372,7 +480,7 @@ def _matrix(name: str, value: object) -> Table:
 
 
 def _table(x: object) -> Table:
-    """Check a table to fit and return it in float64."""
+    """Return the table to fit in float64, if it has two rows or more and sums that float64 can hold."""
     rows = _matrix("x", x)
     if len(rows) < 2:
         raise ValueError(
@@ -390,7 +498,7 @@ def _table(x: object) -> Table:
 
 
 def _columns(name: str, value: object, fitted: Vector) -> Table:
-    """Check rows that a fitted transform is about to use: floats, finite, as many columns as were fitted."""
+    """Return rows for a fitted transform in float64, if their columns are as many as were fitted."""
     array = float_array(name, value)
     if array.ndim != 2 or array.shape[1] != len(fitted):
         raise ValueError(
@@ -412,10 +520,10 @@ def _varying(rows: Table) -> None:
 
 
 def _full_rank(rows: Table, eps: float) -> None:
-    """Refuse a singular covariance; judged on standardized columns, so that units do not matter."""
+    """Refuse a singular covariance, judged on standardized columns, so that no choice of units matters."""
     n, c = rows.shape
     singular_values = np.linalg.svd((rows - _mean(rows)) / _std(rows), compute_uv=False)
-    too_few = n <= c  # then rounding alone makes the smallest singular value positive
+    too_few = n <= c  # the smallest singular value is 0 then, but rounding may make it positive
     if too_few or singular_values[-1] <= singular_values[0] * n * eps:
         reason = f"{n} rows for {c} columns" if too_few else "some columns determine others"
         raise ValueError(
@@ -425,25 +533,28 @@ def _full_rank(rows: Table, eps: float) -> None:
 
 
 def _mean(rows: Table) -> Vector:
-    """Mean of each column, summed as differences from the first row: a large mean then costs no digits."""
+    """Mean of each column, from differences to the first row, so that a large mean costs no digits."""
     return rows[0] + (rows - rows[0]).mean(axis=0)
 
 
 def _std(rows: Table) -> Vector:
-    """Population standard deviation of each column, safe from overflow and underflow of the squares."""
+    """Population standard deviation of each column; scaled first, so that squares neither over- nor underflow."""
     _varying(rows)
     spread = np.ptp(rows, axis=0)
     return spread * np.std((rows - _mean(rows)) / spread, axis=0)
 
 
 def _principal_directions(centered: Table) -> tuple[Matrix, Vector]:
-    """Columns of V and their variances, largest first; R of a QR has the same ones and is at most C x C."""
+    """Return the principal directions of centered rows, the columns of V, and the variances along them.
+
+    The largest variance comes first. With centered = Q R, the covariance is R.T @ R / N, so the singular
+    values and directions of R, which is at most C x C, are those of the rows.
+    """
     r = np.linalg.qr(centered, mode="r")
     _, singular_values, v_t = np.linalg.svd(r, full_matrices=True)
     variances = np.zeros(centered.shape[1])
     with np.errstate(over="ignore"):
         variances[: len(singular_values)] = singular_values**2 / len(centered)
-    largest = np.abs(v_t).argmax(
-        axis=1
-    )  # V is unique only up to signs: make the largest entry positive
+    # A direction may point either way: choose the one in which its largest entry is positive.
+    largest = np.abs(v_t).argmax(axis=1)
     return (v_t * np.sign(v_t[np.arange(len(v_t)), largest])[:, None]).T, variances

@@ -196,9 +196,7 @@ def whitening_backward(dz: Batch, cache: WhiteningCache) -> Batch:
     return _like("dx", dx, cache.shape, cache.dtype)
 
 
-def whitening_inference(
-    x: Batch, mean: Vector, covariance: Matrix, *, eps: float = 1e-5
-) -> Batch:
+def whitening_inference(x: Batch, mean: Vector, covariance: Matrix, *, eps: float = 1e-5) -> Batch:
     r"""Whiten with fixed statistics, so that each output depends on its own input alone.
 
     .. math:: z = (\mathrm{Cov}[x] + \epsilon I)^{-1/2} \, (x - \mathrm{E}[x])
@@ -323,12 +321,12 @@ def population_covariance(batches: Iterable[Batch]) -> tuple[Vector, Matrix]:
 
 
 def _rows(x: Batch) -> Rows:
-    """(N, C, *spatial) into a float64 table, one row for each value of a feature."""
+    """Turn (N, C, *spatial) into a float64 table (m, C): a row for each example and position."""
     return np.moveaxis(x, 1, -1).reshape(-1, x.shape[1]).astype(np.float64)
 
 
 def _like(name: str, rows: Rows, shape: tuple[int, ...], dtype: np.dtype) -> Batch:
-    """Undo `_rows`, and round to the caller's dtype, but never turn a finite result into Inf."""
+    """Undo `_rows` and round to the caller's dtype; raise if that would turn a finite value into Inf."""
     with np.errstate(over="ignore"):
         rounded = rows.astype(dtype)
     if not np.isfinite(rounded).all():
@@ -342,7 +340,11 @@ def _like(name: str, rows: Rows, shape: tuple[int, ...], dtype: np.dtype) -> Bat
 
 
 def _center(name: str, rows: Rows) -> tuple[Rows, Vector]:
-    """Return rows minus their mean, and the mean; the second pass removes the rounding of the first."""
+    """Return the rows minus their mean, and the mean.
+
+    The mean of a column of large numbers is rounded. What it is off by is the mean of the differences,
+    which is taken out in a second pass.
+    """
     if len(rows) == 1:
         raise ValueError(
             f"{name} has one value per feature; expected at least 2, because one value has no "
@@ -365,16 +367,16 @@ def _center(name: str, rows: Rows) -> tuple[Rows, Vector]:
 
 
 def _eigen(c: Rows, *, resolution: float | None) -> tuple[Vector, Matrix]:
-    """Return the eigenvalues of the covariance of centered rows, largest first, and eigenvectors V.
+    """Return the eigenvalues of the covariance of centered rows, largest first, and the eigenvectors V.
 
-    With c = Q R, c.T @ c = R.T @ R, so they are the squared singular values of R (over m) and its
-    right singular vectors. That costs no more than to form c.T @ c, which would square the
-    condition number and so lose half of the digits.
+    With c = Q R, the covariance is R.T @ R / m. Its eigenvalues are thus the squared singular values
+    of R over m, and V holds the right singular vectors of R. Forming c.T @ c would cost as much, but
+    square the condition number and so lose half of the digits.
     """
     m, features = c.shape
     r = np.asarray(np.linalg.qr(c, mode="r"))  # an array already, but annotated as a pair (Q, R)
     _, s, vt = np.linalg.svd(r, full_matrices=True)
-    s = np.pad(s, (0, features - len(s)))  # too few rows do not vary in every direction
+    s = np.pad(s, (0, features - len(s)))  # m < C rows have no variance in C - m directions
     if resolution is not None:
         _refuse_singular(r, s, m, resolution)
     return s**2 / m, vt.T
@@ -388,7 +390,8 @@ def _refuse_singular(r: np.ndarray, s: np.ndarray, m: int, resolution: float) ->
     elif m <= len(s):
         reason = f"{m} values per feature, for {len(s)} features"
     else:
-        # Units must not decide, unless they differ so much that float64 cannot hold both.
+        # The first test is of standardized features, so that no choice of units matters. The second
+        # refuses units so far apart that the small feature is below the rounding of the large one.
         standardized = np.linalg.svd(r / norms, compute_uv=False)
         if standardized[-1] > standardized[0] * m * resolution and s[-1] > s[0] * m * 2.0**-52:
             return

@@ -66,6 +66,7 @@ def check(
     Returns
     -------
     Report
+        True if every line holds; prints as a table.
 
     Raises
     ------

@@ -185,6 +185,7 @@ def find(name: str) -> Step:
     Returns
     -------
     Step
+        The line.
 
     Raises
     ------

@@ -66,7 +66,18 @@ class Step:
         return rf"$\displaystyle {self.latex()}$"
 
     def latex(self, relation: str = "=") -> str:
-        r"""Return the equation as LaTeX, in the paper's symbols."""
+        r"""Return the equation as LaTeX, in the paper's symbols.
+
+        Parameters
+        ----------
+        relation : str
+            What stands between the two sides.
+
+        Returns
+        -------
+        str
+            Without dollar signs.
+        """
         return f"{latex(self.left)} {relation} {latex(self.right)}"
 
     def at(self, size: int) -> sp.Eq:
@@ -80,6 +91,7 @@ class Step:
         Returns
         -------
         sympy.Eq
+            Not evaluated, so it shows as an equation.
         """
         left, right = (side.subs(m, self._size(size)).doit() for side in (self.left, self.right))
         equation: Any = sp.Eq(left, right, evaluate=False)  # unevaluated, so never True or False

@@ -124,7 +124,7 @@ def fold(model: nn.Module, example_input: Any) -> Folded:
     left |= _inside_others(traced)
     traced.delete_all_unused_submodules()
     traced.recompile()
-    traced.eval()  # torch.fx makes the containers anew
+    traced.eval()  # torch.fx makes new containers, which start in training mode
     with torch.no_grad():
         error, size = _compare(expected, traced(*copied(arguments)))
     return Folded(traced, tuple(folded), tuple(left.items()), error, size)
@@ -158,6 +158,7 @@ def _require_evaluation(model: nn.Module) -> None:
 
 
 def _normalizes(traced: GraphModule, node: Node) -> bool:
+    """Tell whether a node is a Batch Normalization, as a layer or as a call of its function."""
     if node.op == "call_module":
         return isinstance(_layer(traced, node), _BatchNorm)
     return node.op == "call_function" and getattr(node.target, "__name__", "") == "batch_norm"
@@ -221,7 +222,7 @@ def _fold(traced: GraphModule, node: Node) -> str:
 
 
 def _inside_others(traced: GraphModule) -> dict[str, str]:
-    """Name the normalizations that no node of the graph shows, because it keeps their owner whole."""
+    """List the normalizations inside modules that torch.fx keeps whole, each with that reason."""
     owners = {
         n.target: traced.get_submodule(n.target)
         for n in traced.graph.nodes
@@ -246,6 +247,7 @@ def _input(node: Node) -> Node:
 
 
 def _calls(traced: GraphModule) -> Counter:
+    """Count how often each layer is called."""
     return Counter(n.target for n in traced.graph.nodes if n.op == "call_module")
 
 
@@ -254,7 +256,7 @@ def _hooked(layer: nn.Module) -> bool:
 
 
 def _compare(expected: Any, given: Any) -> tuple[float, float]:
-    """Return the largest error and the largest value of the outputs; refuse more than rounding."""
+    """Return the largest error and the largest output; raise if the error is more than rounding."""
     error = size = 0.0
     tolerance, compared = 0.01, False
     for a, b in zip(_tensors(expected), _tensors(given), strict=True):
@@ -285,7 +287,7 @@ def _compare(expected: Any, given: Any) -> tuple[float, float]:
 
 
 def _tensors(output: Any) -> Iterator[torch.Tensor]:
-    """Find the tensors of an output that hold numbers, also in dataclasses."""
+    """Yield the tensors of an output that are not empty, also those in dataclasses."""
     for leaf in pytree.tree_leaves(output):
         if isinstance(leaf, torch.Tensor) and leaf.numel():
             yield leaf

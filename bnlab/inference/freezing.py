@@ -113,19 +113,19 @@ def unfreeze(model: nn.Module, *, affine: bool = False) -> tuple[str, ...]:
 
 
 class Frozen(nn.Module):
-    """Mixed in before a layer's own class, whose forward pass thereby stays in evaluation mode."""
+    """Mixin that keeps a layer in evaluation mode; it comes before the layer's own class."""
 
     def train(self, mode: bool = True):
         """Stay in evaluation mode, whatever was asked for."""
         return super().train(False)
 
-    def __reduce__(self):  # the mixed class has no importable name: copies and pickles make it anew
+    def __reduce__(self):  # pickle cannot import the mixed class by its name, so it is made again
         return _new_frozen, (_thawed_class(self),), self.__dict__
 
 
 @cache
 def _frozen_class(kind: type[nn.Module]) -> Any:
-    # With the layer's own module name, torch.fx still takes the layer for one of torch.nn.
+    # torch.fx keeps classes of torch.nn whole, and knows them by the name of their module.
     return type(f"Frozen{kind.__name__}", (Frozen, kind), {"__module__": kind.__module__})
 
 

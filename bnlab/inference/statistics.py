@@ -29,8 +29,8 @@ def population_statistics(batches: Iterable[torch.Tensor]) -> tuple[torch.Tensor
     Parameters
     ----------
     batches : iterable of torch.Tensor
-        Floats of shape (N, C) or (N, C, \*spatial) with one C for all, m > 1 values a feature each.
-        Each is read once and only one is held, so a generator works.
+        Floats of shape (N, C) or (N, C, \*spatial) with one C for all, and m > 1 values per feature in
+        each. Each is read once and only one is held, so a generator works.
 
     Returns
     -------
@@ -42,7 +42,7 @@ def population_statistics(batches: Iterable[torch.Tensor]) -> tuple[torch.Tensor
     TypeError
         If `batches` is one tensor or not iterable, or a batch is not a tensor of floats.
     ValueError
-        If there is no batch, or a batch is empty, has one value a feature, holds NaN or Inf, or has
+        If there is no batch, or a batch is empty, has one value per feature, holds NaN or Inf, or has
         another number of features.
 
     Notes
@@ -107,7 +107,7 @@ def recalibrate(
         or a batch holds no tensor.
     ValueError
         If no layer was reached or there is no batch, or the inputs of a layer are empty, have one
-        value a feature or hold NaN or Inf; the message names the layer.
+        value per feature or hold NaN or Inf; the message names the layer.
 
     Notes
     -----
@@ -150,7 +150,7 @@ def recalibrate(
 
 
 class _Moments:
-    """The sums of Algorithm 2 over batches, in float64."""
+    """The sums over batches that Algorithm 2 needs, in float64."""
 
     def __init__(self) -> None:
         self.count = self.degrees = 0
@@ -245,7 +245,10 @@ def _store(layers: dict[_BatchNorm, str], found: dict[_BatchNorm, _Moments]) -> 
 
 @contextmanager
 def _borrowed(model: nn.Module, layers: Iterable[nn.Module]) -> Iterator[None]:
-    """Lend the model out in evaluation mode; put all back but the statistics, after errors these too."""
+    """Put a model into evaluation mode for a while, and then back as it was.
+
+    The running statistics of `layers` keep their new values, unless there was an error.
+    """
     modes = {module: module.training for module in model.modules()}
     kept = {layer: {k: b.clone() for k, b in layer.named_buffers()} for layer in layers}
     changed: tuple[str, ...] = ()
@@ -266,6 +269,7 @@ def _keeps_statistics(layer: _BatchNorm) -> bool:
 
 
 def _iterable(batches: Any) -> Iterable[Any]:
+    """Return batches that can be iterated over and are not one tensor, else raise."""
     if isinstance(batches, torch.Tensor) or not isinstance(batches, Iterable):
         raise TypeError(
             f"batches is a {type(batches).__name__}; expected an iterable of batches. Put a single "
