@@ -314,8 +314,9 @@ def test_without_typer_the_command_says_what_to_install():
     )
 
 
-def test_the_base_package_loads_neither_typer_nor_rich():
-    code = "import sys, bnlab; bnlab.data, bnlab.results; print([m for m in ('typer', 'rich') if m in sys.modules])"
+def test_the_base_package_loads_nothing_of_the_cli_extra():
+    extra = ("typer", "rich", "pooch", "requests")
+    code = f"import sys, bnlab; bnlab.data, bnlab.results; print([m for m in {extra} if m in sys.modules])"
     assert python("-c", code).stdout.strip() == "[]"
 
 

@@ -92,7 +92,7 @@ def checksums(name: str) -> dict[str, str]:
     """
     _known(name)
     if name in IMAGE_SETS:
-        return {file.name: file.sha256 for file in IMAGE_SETS[name].every_file()}
+        return {file.name: file.checked for file in IMAGE_SETS[name].every_file()}
     return {"mnist_5k.npz": MNIST_5K_SHA256}
 
 
