@@ -17,7 +17,7 @@ from torch import nn
 
 import bnlab.nn
 from bnlab import reference
-from bnlab.experiments.making_it_fast import FORMS, batch
+from bnlab.chapters.making_it_fast.experiments import FORMS, batch
 
 FORWARD, BOTH, INFERENCE = "forward", "forward + backward", "inference"
 PASSES = (FORWARD, BOTH, INFERENCE)

@@ -26,10 +26,10 @@ from torch.func import functional_call, grad, stack_module_state, vmap
 
 from benchmarks.process import check_save, environment, is_child
 from benchmarks.timing import Spread, interleave
-from bnlab import results
+from bnlab.chapters.making_it_fast.results import EnsembleSpeed
 from bnlab.data import Dataset
+from bnlab.experiments import Provenance, save
 from bnlab.models import mlp
-from bnlab.results import EnsembleSpeed
 from bnlab.training import Ensemble, Member, shuffled_batches, tensors
 
 SIZES, BATCH = [784, 100, 100, 100, 10], 60
@@ -284,8 +284,8 @@ def main() -> int:
     if options.save:
         config = {"rounds": options.rounds, "kept_memory": options.kept_memory}
         duration = time.perf_counter() - start
-        origin = results.Provenance.now(seeds=(0,), config=config, duration=duration)
-        print(f"\nStored in {results.save(speed, options.save, provenance=origin)}.")
+        origin = Provenance.now(seeds=(0,), config=config, duration=duration)
+        print(f"\nStored in {save(speed, options.save, provenance=origin)}.")
     return 0
 
 

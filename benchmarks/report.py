@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from bnlab.experiments.making_it_fast import floor_bytes, growth_exponent
-from bnlab.results import SpeedTable
+from bnlab.chapters.making_it_fast.experiments import floor_bytes, growth_exponent
+from bnlab.chapters.making_it_fast.results import SpeedTable
 
 WIDTH = 22
 

@@ -28,7 +28,7 @@ from bnlab.reference import (
 __version__ = "0.1.0"
 
 _SUBMODULES = (
-    "checks",
+    "chapters",
     "data",
     "derivation",
     "experiments",
@@ -37,13 +37,11 @@ _SUBMODULES = (
     "inference",
     "kernels",
     "models",
-    "naive",
     "nn",
-    "plots",
     "probes",
     "reference",
-    "results",
     "scaling",
+    "stats",
     "training",
     "whitening",
 )

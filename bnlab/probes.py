@@ -5,15 +5,35 @@ from __future__ import annotations
 import copy
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 
 import numpy as np
 import torch
 from torch import nn
 
 from bnlab import _validate
-from bnlab.results import Drift, Summary
 
-__all__ = ["activations", "drift", "observe", "summarize"]
+__all__ = ["Drift", "Summary", "activations", "drift", "observe", "summarize"]
+
+
+@dataclass(frozen=True)
+class Summary:
+    """How each unit's values are spread over the examples."""
+
+    mean: np.ndarray  # (units,)
+    std: np.ndarray  # (units,)
+    percentiles: np.ndarray  # (len(q), units)
+    q: tuple[float, ...]
+
+
+@dataclass(frozen=True)
+class Drift:
+    """How far each unit's distribution moved."""
+
+    mean_shift: np.ndarray  # (units,): |mean after - mean before| / std before
+    log_std_ratio: np.ndarray  # (units,): |ln(std after / std before)|
+    wasserstein: np.ndarray  # (units,): earth mover's distance / std before
+    distance: np.ndarray  # (units,): earth mover's distance, in the values' own units
 
 
 @contextmanager

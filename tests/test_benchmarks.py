@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from test_experiments_making_it_fast import handmade, many
+from chapters.test_making_it_fast_experiments import handmade, many
 
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
@@ -16,7 +16,7 @@ sys.path.insert(0, str(ROOT))
 from benchmarks import __main__ as command  # noqa: E402
 from benchmarks import contestants, ensemble, measure, process, timing  # noqa: E402
 from benchmarks.report import report  # noqa: E402
-from bnlab.results import load  # noqa: E402
+from bnlab.experiments import load  # noqa: E402
 
 
 def test_every_round_runs_every_function_in_a_new_order():

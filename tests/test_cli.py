@@ -12,9 +12,10 @@ import pytest
 from typer.testing import CliRunner
 
 import bnlab
-from bnlab import results
+from bnlab.chapters.gradient_flow.results import RateSweep
+from bnlab.chapters.minibatch_batchnorm.results import LargestValues
 from bnlab.cli import _app, _progress, _show
-from bnlab.experiments import _registry
+from bnlab.experiments import Provenance, _registry, load, save
 from bnlab.experiments._meter import Progress
 
 HERE = Path(__file__).parent
@@ -51,9 +52,9 @@ def stored(tmp_path):
     """A result that one figure can draw alone."""
     m = np.array([2, 4, 8, 16])
     largest = np.sqrt(m - 1.0) * np.ones((3, 1, 1))
-    result = results.LargestValues(kinds=("normal",), m=m, largest=largest)
-    origin = results.Provenance.now(seeds=(0, 1), config={"lr": 0.1}, duration=75)
-    return results.save(result, tmp_path / "stored.npz", provenance=origin)
+    result = LargestValues(kinds=("normal",), m=m, largest=largest)
+    origin = Provenance.now(seeds=(0, 1), config={"lr": 0.1}, duration=75)
+    return save(result, tmp_path / "stored.npz", provenance=origin)
 
 
 # --- run -----------------------------------------------------------------------------------------------------
@@ -65,7 +66,7 @@ def test_run_takes_its_options_and_says_where_the_result_is(tmp_path):
         "run", TOY, "--out", out, "--seeds", 2, "--steps", 30, "--jobs", 1, "--set", "sleep=0"
     )
     assert str(out) in done.stdout
-    result, origin = results.load(out)
+    result, origin = load(out)
     assert result.loss.tobytes() == toy.expected(seeds=2, steps=30).tobytes()
     assert (origin.config["seeds"], origin.config["sleep"]) == (2, 0)
     assert "100%, 2 of 2 tasks done" in done.stderr
@@ -113,7 +114,10 @@ def test_wrong_use_ends_with_2_and_says_what_is_wrong(words):
     [
         (("run", "nonsense"), "there is no experiment 'nonsense'"),
         (("run", TOY, "--out", "toy.txt"), "ends in .npz"),
-        (("run", TOY, "--device", "cuda:99"), "device is 'cuda:99', which this machine does not have"),
+        (
+            ("run", TOY, "--device", "cuda:99"),
+            "device is 'cuda:99', which this machine does not have",
+        ),
         (("run", TOY, "--data", "mnist"), "bnlab data fetch mnist"),
         (("run", TOY, "--set", "width=3"), "no setting 'width'"),
         (("show", "nowhere.npz"), "nowhere.npz does not exist"),
@@ -243,11 +247,10 @@ def test_show_draws_a_picture_by_the_type_of_the_result(stored, tmp_path, name, 
 
 
 def test_the_figures_of_a_result_are_those_that_need_nothing_else():
-    made = results.LargestValues.__new__(results.LargestValues)
+    made = LargestValues.__new__(LargestValues)
     assert list(_show._plots_of(made)) == ["largest_values"]
-    rates = results.RateSweep.__new__(results.RateSweep)
+    rates = RateSweep.__new__(RateSweep)
     assert list(_show._plots_of(rates)) == ["rate_sweeps"]  # draws a sequence: it is given one
-    assert _show._plots_of(results.t_interval([1.0, 2.0])) == {}
 
 
 @pytest.mark.parametrize(
@@ -316,7 +319,7 @@ def test_without_typer_the_command_says_what_to_install():
 
 def test_the_base_package_loads_nothing_of_the_cli_extra():
     extra = ("typer", "rich", "pooch", "requests")
-    code = f"import sys, bnlab; bnlab.data, bnlab.results; print([m for m in {extra} if m in sys.modules])"
+    code = f"import sys, bnlab.experiments; bnlab.data; print([m for m in {extra} if m in sys.modules])"
     assert python("-c", code).stdout.strip() == "[]"
 
 
@@ -356,7 +359,7 @@ def test_the_experiment_of_the_page_runs(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     monkeypatch.syspath_prepend(tmp_path)
     call("run", "mine:EXPERIMENT", "--seeds", 4, "--jobs", 1, "--out", "mine.npz")
-    result, origin = results.load("mine.npz")
+    result, origin = load("mine.npz")
     assert result.loss.shape == (100,)
     assert origin.seeds == (0, 1, 2, 3)
 

@@ -564,7 +564,9 @@ class TestFold:
         ],
     )
     def test_a_norm_that_could_not_follow_is_refused(self, fold, layer, bn):
-        with pytest.raises(TypeError, match=r"expected a BatchNorm\dd, because that is what can follow"):
+        with pytest.raises(
+            TypeError, match=r"expected a BatchNorm\dd, because that is what can follow"
+        ):
             getattr(inference, fold)(layer, bn.eval())
 
     def test_a_synchronized_norm_follows_layers_of_any_rank(self):

@@ -14,7 +14,7 @@ from torch.nn.utils import parametrizations, prune
 
 import bnlab.nn
 from bnlab import inference
-from bnlab.experiments.small_nets import mobile_net, residual_net
+from bnlab.chapters.convolutional_batchnorm.small_nets import mobile_net, residual_net
 from bnlab.models import convnet, mlp
 from bnlab.nn.functional import batch_norm
 

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from bnlab import kernels, nn, reference
 
 pytestmark = pytest.mark.skipif(
-    not kernels.available(), reason='the kernels need numba: pip install numba'
+    not kernels.available(), reason="the kernels need numba: pip install numba"
 )
 
 U = {np.float32: 2.0**-23, np.float64: 2.0**-48}  # float64 sums in float64: a few digits less
@@ -264,7 +264,7 @@ def test_without_numba_all_works_but_the_switch_which_says_what_to_install():
     assert python(code).stderr == ""
     code = hidden + "from bnlab import kernels; kernels.enable()"
     assert "ImportError: numba is not" in python(code).stderr
-    assert 'pip install numba' in python(code).stderr
+    assert "pip install numba" in python(code).stderr
 
 
 def test_importing_them_loads_neither_numba_nor_torch():

@@ -15,13 +15,12 @@ import _toy_experiment as toy
 import numpy as np
 import pytest
 
-from bnlab import data, results
-from bnlab.experiments import _parts, _plan, _team, _workers
+from bnlab import data
+from bnlab.experiments import _archive, _parts, _plan, _team, _workers, load
 from bnlab.experiments._long import seeds_of
 from bnlab.experiments._registry import find
 from bnlab.experiments._runner import Interrupted, run_long
 from bnlab.experiments._workers import TaskFailed
-from bnlab.results import _archive
 
 HERE = Path(__file__).parent
 TOY = "_toy_experiment:EXPERIMENT"
@@ -66,7 +65,7 @@ def interrupted(out, seed=1, step=12, **options):
 
 
 def assert_is_the_result(out, **size):
-    result, origin = results.load(out)
+    result, origin = load(out)
     assert result.loss.tobytes() == toy.expected(**size).tobytes()
     assert not parts_of(out).exists()
     return origin
@@ -233,7 +232,7 @@ def test_a_part_of_another_run_or_task_is_refused(out):
 def test_a_part_is_no_result_and_a_result_no_part(out):
     parts = interrupted(out)
     with pytest.raises(ValueError, match=r"task-0000\.npz is not a readable result of bnlab"):
-        results.load(parts / "task-0000.npz")
+        load(parts / "task-0000.npz")
     run(out.with_name("whole.npz"), seeds=1)
     (parts / "task-0000.npz").write_bytes(out.with_name("whole.npz").read_bytes())
     with pytest.raises(ValueError, match=r"task-0000\.npz belongs to another run"):
@@ -408,7 +407,7 @@ def test_the_duration_is_the_sum_over_the_resumes(out):
     first = json.loads((parts_of(out) / "clock.json").read_text())["seconds"]
     assert first > 0.5  # 52 steps
     run(out, sleep=0.01, resume=True)
-    assert results.load(out)[1].duration > first + 0.6  # 65 steps
+    assert load(out)[1].duration > first + 0.6  # 65 steps
 
 
 def test_a_second_ctrl_c_ends_at_once(out):

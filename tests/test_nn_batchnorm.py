@@ -21,7 +21,7 @@ pytestmark = pytest.mark.filterwarnings("ignore:.torch.jit.script:DeprecationWar
 def arithmetic(request):
     """Run a test with the kernels, too."""
     if request.param == "kernels" and not kernels.available():
-        pytest.skip('the kernels need numba: pip install numba')
+        pytest.skip("the kernels need numba: pip install numba")
     with kernels.enable(request.param == "kernels"):
         yield
 

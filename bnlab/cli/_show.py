@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import inspect
 import json
 from collections.abc import Callable, Iterator
@@ -12,13 +13,15 @@ from typing import Any
 import numpy as np
 from rich.table import Table
 
-from bnlab import results
+from bnlab.chapters import TOPICS
 from bnlab.cli._progress import duration
+from bnlab.experiments import load
 
 
 def tables(path: Path) -> Iterator[Table]:
     """Yield the origin of a result, then its fields."""
-    result, origin = results.load(path)
+    _know_the_books_results()
+    result, origin = load(path)
     figures = ", ".join(_plots_of(result)) or "none"
     yield _rows(
         f"{type(result).__name__}, from {path}",
@@ -45,13 +48,14 @@ def draw(path: Path, to: Path, plot: str | None) -> Path:
         raise ValueError(
             f"--to is {str(to)!r}; expected a name that ends in .png or .svg. Rename it."
         )
-    result, _ = results.load(path)
+    _know_the_books_results()
+    result, _ = load(path)
     figures = _plots_of(result)
     if not figures or (plot is not None and plot not in figures):
         raise ValueError(
             f"no figure {plot + ' ' if plot else ''}draws a {type(result).__name__} alone; expected "
             f"{'one of ' + ', '.join(figures) if figures else 'a result that has one'}. Draw it from Python "
-            f"with bnlab.plots, as its chapter does."
+            f"with the plots of its chapter, as the chapter does."
         )
     drawn = figures[plot or next(iter(figures))](result)
     first = np.ravel(np.asarray(drawn, dtype=object))[0]
@@ -60,17 +64,21 @@ def draw(path: Path, to: Path, plot: str | None) -> Path:
     return to
 
 
+def _know_the_books_results() -> None:
+    for topic in TOPICS:
+        importlib.import_module(f"bnlab.chapters.{topic}.results")
+
+
 def _plots_of(result: Any) -> dict[str, Callable[[Any], Any]]:
     """Return the figures that need nothing but a result of this type, by name."""
     import matplotlib
 
     matplotlib.use("agg")  # into a file: no window
-    from bnlab import plots
 
     kind, found = type(result).__name__, {}
-    for name in plots.__all__:
-        function = getattr(plots, name)
-        if not callable(function):
+    plots = importlib.import_module(type(result).__module__.rpartition(".")[0] + ".plots")
+    for name, function in inspect.getmembers(plots, inspect.isfunction):
+        if function.__module__ != plots.__name__ or name.startswith("_"):
             continue
         first, *others = inspect.signature(function).parameters.values()
         if any(p.default is p.empty and p.kind is not p.VAR_KEYWORD for p in others):

@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from bnlab.results import _archive
+from bnlab.experiments import _archive
 
 try:
     import fcntl

@@ -9,7 +9,7 @@ from typing import Any
 
 from bnlab import data
 from bnlab.experiments._long import Config, LongExperiment
-from bnlab.results._store import versions
+from bnlab.experiments.store import versions
 
 WITHOUT_NUMBERS = ("plots", "checks", "cli", "derivation", "__main__.py")
 """Parts of the package on which no result of an experiment can depend."""

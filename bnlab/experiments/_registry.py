@@ -10,11 +10,11 @@ from bnlab._validate import meant
 from bnlab.experiments._long import LongExperiment
 
 MODULES: dict[str, str] = {
-    "accelerating": "accelerating",
-    "accelerating-rates": "accelerating_rates",
-    "figure-one": "figure_one",
-    "figure-one-rates": "figure_one_rates",
-    "sigmoid-depth": "sigmoid_depth",
+    "accelerating": "accelerating.experiments",
+    "accelerating-rates": "accelerating.rates",
+    "figure-one": "figure_one.experiments",
+    "figure-one-rates": "figure_one.rates",
+    "sigmoid-depth": "accelerating.sigmoid_depth",
 }
 """The name of each experiment, and the module of this package whose EXPERIMENT it is."""
 
@@ -28,7 +28,7 @@ def find(name: str) -> LongExperiment:
             f"there is no experiment {name!r}; expected one of {', '.join(MODULES) or 'none yet'}, or "
             f"module:OBJECT for one of your own. `bnlab list` shows them.{meant(name, MODULES)}"
         )
-    return importlib.import_module(f"bnlab.experiments.{MODULES[name]}").EXPERIMENT
+    return importlib.import_module(f"bnlab.chapters.{MODULES[name]}").EXPERIMENT
 
 
 def _import(name: str) -> LongExperiment:

@@ -9,7 +9,7 @@ import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from bnlab import results
+from bnlab.experiments import Provenance, load, save
 from bnlab.experiments._long import Config, seeds_of
 from bnlab.experiments._meter import Meter, Progress
 from bnlab.experiments._parts import Parts, differences
@@ -179,7 +179,7 @@ def _stopped(job: Job, parts: Parts, team: Alone, number: int) -> str:
 def _store(job: Job, parts: Parts) -> None:
     loaded = [parts.load(task, state=False) for task in range(len(job.tasks))]
     result = find(job.name).merge(job.config, job.tasks, tuple(part.content for part in loaded))
-    origin = results.Provenance.now(
+    origin = Provenance.now(
         seeds=seeds_of(job.config),
         config=job.config,
         duration=parts.seconds,
@@ -187,7 +187,7 @@ def _store(job: Job, parts: Parts) -> None:
         experiment=job.name,
         data=job.plan["data"],
     )
-    results.save(result, job.out, provenance=origin)
+    save(result, job.out, provenance=origin)
 
 
 def _finished(job: Job, resume: bool) -> bool:
@@ -198,7 +198,7 @@ def _finished(job: Job, resume: bool) -> bool:
         raise FileExistsError(
             f"{job.out} exists; nothing was run. Use --force to run again and replace it, or another --out."
         )
-    _, origin = results.load(job.out)
+    _, origin = load(job.out)
     there = {"experiment": origin.experiment, "config": origin.config, "data": origin.data}
     found = differences(there, {name: job.plan[name] for name in there})
     if found:

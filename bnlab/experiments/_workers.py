@@ -19,7 +19,7 @@ from typing import Any
 from bnlab.experiments._long import Config, LongExperiment, Task
 from bnlab.experiments._parts import Part, Parts
 from bnlab.experiments._registry import find
-from bnlab.results._store import machine
+from bnlab.experiments.store import machine
 
 THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUMBA_NUM_THREADS")
 

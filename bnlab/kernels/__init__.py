@@ -215,7 +215,7 @@ def runner() -> Callable[..., None]:
     except ImportError as error:
         raise ImportError(
             "numba is not installed, or cannot be loaded; the kernels of bnlab are compiled by it. "
-            'Install it with: pip install numba'
+            "Install it with: pip install numba"
         ) from error
     return run
 

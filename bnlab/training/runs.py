@@ -11,9 +11,9 @@ from torch import nn
 
 from bnlab._validate import integer
 from bnlab.data import Dataset
-from bnlab.results import EnsembleHistory
 from bnlab.training._percentiles import PERCENTILES
 from bnlab.training.ensemble import Ensemble, Member
+from bnlab.training.history import EnsembleHistory
 
 Report = Callable[[int, int, Callable[[], dict[str, Any]]], None]
 

@@ -12,7 +12,7 @@ from torch.nn import functional
 
 from bnlab._validate import integer, number
 from bnlab.data import Dataset
-from bnlab.results import History
+from bnlab.training.history import History
 
 __all__ = ["accuracy", "seed_everything", "train"]
 

@@ -1,0 +1,20 @@
+"""The book's own code: one folder a topic, with all that its chapter needs.
+
+``results`` holds what experiments return, ``experiments`` makes it, ``plots`` draws it, and ``exercises`` checks the
+reader's solutions; further modules of a folder are named after their idea.
+"""
+
+TOPICS = (
+    "feature_scaling",
+    "covariate_shift",
+    "naive_failure",
+    "full_whitening",
+    "minibatch_batchnorm",
+    "gradient_flow",
+    "inference_statistics",
+    "convolutional_batchnorm",
+    "figure_one",
+    "accelerating",
+    "making_it_fast",
+)
+"""The folders, in the order of the chapters."""

@@ -1,0 +1,216 @@
+"""What chapter 14 says without a clock: forms agree, traffic is counted, errors are as small as claimed."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from bnlab.chapters.making_it_fast import experiments as making_it_fast
+from bnlab.chapters.making_it_fast import one_pass
+from bnlab.chapters.making_it_fast import _traffic
+from bnlab.chapters.making_it_fast.experiments import AIMS, FORMS
+from bnlab.chapters.making_it_fast.results import EnsembleSpeed, SpeedTable
+from bnlab.experiments import load
+
+STORED = Path(__file__).parents[2] / "book" / "results"
+U = 1.2e-7
+
+
+@pytest.mark.parametrize("shape", [(64, 5), (6, 5, 7), (3, 5, 4, 6)])
+def test_all_forms_agree(shape):
+    x, gamma, beta, dy = making_it_fast.batch(shape)
+    found = []
+    for form in FORMS.values():
+        y, saved = form.forward(x, gamma, beta)
+        found.append((y, *form.backward(dy, saved)))
+        assert {a.dtype for a in found[-1]} == {np.dtype(np.float32)}
+    for answer in found[:-1]:
+        for a, b in zip(answer, found[-1], strict=True):
+            np.testing.assert_allclose(a, b, atol=1e-5 * np.abs(b).max())
+
+
+def counted(form, **config):
+    result = making_it_fast.traffic(form, **config)
+    values = np.prod(result.shape)
+    return result, result.flops / values, result.moved / values / 4
+
+
+def test_traffic_of_the_short_form_is_what_a_reader_counts():
+    # forward: sum 1, c 2, c.c 2 (one array, named twice), x_hat 2, times gamma 2, plus beta 2;
+    # backward: sum 1, dot 2, projection 2, dy - mean 2, minus projection 3, times scale 2
+    result, flops, moved = counted("fewer passes")
+    assert (result.calls, flops, moved) == (12, 14, 23)
+
+
+def test_a_larger_cache_moves_less_and_none_moves_all():
+    sizes = [1, 2**18, 2**20, 2**30]
+    moved = [making_it_fast.traffic("in blocks", shape=(4096, 64), cache=c).moved for c in sizes]
+    touched = making_it_fast.traffic("in blocks", shape=(4096, 64)).touched
+    assert moved[0] == touched
+    assert moved == sorted(moved, reverse=True)
+    assert moved[-1] < 7 * 4 * 4096 * 64  # x, dy once; y, x_hat, dx back
+
+
+def test_what_was_thrown_away_is_not_written_back():
+    with _traffic.counting(10**5, small=20) as count:
+        x, z = (count.watch(np.ones((n, 10))) for n in (100, 1000))
+        thrown = [x * i for i in range(5)]
+        del thrown
+        np.add.reduce(z, axis=0)  # pushes most of them out of the cache
+        kept = x * 3
+    assert count.calls == 7
+    assert count.moved == x.nbytes + z.nbytes + kept.nbytes
+
+
+def test_blocks_move_half_of_what_whole_arrays_do_and_more_than_the_floor():
+    blocks, whole = counted("in blocks")[2], counted("in place")[2]
+    assert 5 < blocks < 0.6 * whole
+    assert counted("textbook")[2] > 2 * whole
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_traffic_a_value_does_not_depend_on_the_size(form):
+    small, large = (counted(form, shape=(n, 256))[1:] for n in (4096, 8192))
+    np.testing.assert_allclose(small, large, rtol=0.01)
+
+
+def test_peak_memory_counts_arrays():
+    peaks = [making_it_fast.peak_memory(form) for form in ("textbook", "fewer passes", "in place")]
+    np.testing.assert_allclose(peaks, [6, 5, 3], atol=0.1)
+
+
+def test_intensity_of_a_linear_layer():
+    assert making_it_fast.intensity(4096, 1024, 1024) > 100
+    assert making_it_fast.intensity(1, 1024, 1024) == pytest.approx(0.5, rel=0.01)
+
+
+class TestErrors:
+    result = one_pass.error_sweep(means=(1.0, 1e3, 1e6), seeds=(0, 1))
+
+    def worst(self, method):
+        return self.result.x_hat[self.result.methods.index(method)].max(axis=1)
+
+    @pytest.mark.parametrize("method", ["bnlab.reference", "bnlab.nn"])
+    def test_ours_keep_all_digits(self, method):
+        assert (self.worst(method) <= 8 * U).all()
+        variance = self.result.variance[self.result.methods.index(method)]
+        assert (variance < 2e-6).all()
+
+    @pytest.mark.parametrize("method", ["two passes", "torch"])
+    def test_two_passes_lose_digits_with_the_mean(self, method):
+        errors = self.worst(method)
+        assert errors[0] < 1e-5
+        assert errors[1] > 1e-4
+        assert errors[2] > 1e-2
+
+    def test_the_one_pass_formula_is_useless_from_a_thousand_on(self):
+        assert (self.worst("E[x²] − E[x]²")[1:] > 0.1).all()
+
+    def test_welford_is_no_worse_than_two_passes_by_an_order(self):
+        assert (self.worst("Welford") < 10 * self.worst("two passes") + 1e-6).all()
+
+    def test_the_stored_sweep_is_the_same_by_orders_of_magnitude(self):
+        stored, _ = load(STORED / one_pass.STORED)
+        assert stored.methods == self.result.methods
+        chosen = np.isin(stored.means, self.result.means)
+        gap = np.log10(stored.x_hat[:, chosen, :2] / self.result.x_hat)
+        assert np.abs(gap).max() < 2
+
+    def test_a_sweep_repeats(self):
+        again = one_pass.error_sweep(means=(1e3,), seeds=(1,))
+        np.testing.assert_array_equal(again.x_hat[:, 0, 0], self.result.x_hat[:, 1, 1])
+
+
+def handmade(ratio=1.0):
+    """Return a table in which every contestant takes `ratio` times the baseline's millisecond."""
+    names = (
+        "torch native",
+        "bnlab.reference",
+        "bnlab.nn",
+        "bnlab.nn, compiled",
+        "bnlab.nn, kernels",
+    )
+    shapes, size = ((60, 100), (1000, 250), (2, 3, 4, 5)), (2, 2, 3, 5)
+    values = np.full(size, ratio)
+    values[..., 0] = 1
+    return SpeedTable(
+        contestants=names, baseline=names[0], passes=("forward", "forward + backward"),
+        shapes=shapes, threads=(1, 2), rounds=3, milliseconds=values, ratio=values.copy(), low=values,
+        high=values, bandwidth=np.full((2, 3), 5e9), peak=np.full(2, 1e11),
+        growth_contestants=names[:1], growth_rows=np.array([1, 2, 4]), growth_features=np.array([1, 2, 4]),
+        growth_fixed=(1, 1), rows_milliseconds=np.ones((1, 3)), features_milliseconds=np.ones((1, 3)),
+        folding_pairs=("pair",), folding_ratio=np.ones((2, 1, 3)),
+    )  # fmt: skip
+
+
+def many(cost=0.4, share=0.6, watching=0.01, machine=4.0):
+    """Return the speed of an ensemble of 2 and of 8, every quartile at its median."""
+    three = np.ones((2, 3))
+    return EnsembleSpeed(
+        arms=("without BN", "with BN"), rounds=3, flops=26_000_000, eager_microseconds=np.array([500.0, 600.0]),
+        members=np.array([2, 8]), cost=np.stack([0.9 * three, cost * three], axis=1),
+        vmap_members=np.array([8]), vmap_cost=np.full((2, 1, 3), 0.95), chosen=8, product_rate=1e11,
+        share=share * three, watching=np.full(2, watching), processes=2, machine=machine * three,
+    )  # fmt: skip
+
+
+def test_aims_for_many_networks_follow_from_the_numbers():
+    assert "not reached" not in making_it_fast.ensemble_aims(many())
+    bad = ({"cost": 0.46}, {"share": 0.49}, {"watching": 0.06}, {"machine": 3.4})
+    for k, one in enumerate(bad, start=1):
+        lines = making_it_fast.ensemble_aims(many(**one)).splitlines()
+        assert [line.count("not reached") for line in lines] == [2 * (i == k) for i in range(5)]
+
+
+def test_the_stored_speed_of_many_networks_is_whole():
+    speed, origin = load(STORED / making_it_fast.STORED_ENSEMBLE)
+    assert origin.machine
+    assert "changes" not in origin.commit
+    assert speed.members.tolist() == [1, 2, 4, 8, 16, 32]
+    assert speed.rounds >= 9
+    for found in (speed.cost, speed.vmap_cost, speed.share, speed.machine):
+        assert (np.diff(found, axis=-1) >= 0).all()
+    assert (speed.cost[:, -1, 1] < speed.cost[:, 0, 1]).all()  # together is cheaper than alone
+    assert (speed.cost[:, 3, 2] < speed.vmap_cost[:, 0, 0]).all()  # and than by torch.func
+
+
+def test_aims_follow_from_the_numbers():
+    text, reached = making_it_fast.aims_table(handmade(0.4))
+    assert reached == len(AIMS)
+    assert "not reached" not in text
+    assert making_it_fast.aims_table(handmade(10.0))[1] == 0
+    text, reached = making_it_fast.aims_table(handmade(1.0))
+    assert reached == 4  # reference elsewhere, eager, compiled elsewhere, kernels everywhere
+    assert text.count("not reached") == 2 * 3
+
+
+def test_one_slow_shape_misses_an_aim():
+    table = handmade(0.3)
+    table.ratio[1, 1, 1, 4] = 1.1  # kernels, two threads, forward + backward
+    assert making_it_fast.aims_table(table)[1] == len(AIMS) - 1
+
+
+def test_floor_ratio_is_five_copies_worth():
+    # 250,000 values: 5 MB at 5 GB/s is a millisecond
+    assert making_it_fast.floor_ratio(handmade(2.0), "bnlab.nn", threads=1)[1] == pytest.approx(0.5)
+
+
+def test_ratio_table_leaves_out_what_did_not_run():
+    table = handmade(2.0)
+    table.ratio[0, 1, 0, 2] = np.nan
+    lines = making_it_fast.ratio_table(table, ["bnlab.nn"]).splitlines()
+    assert lines[1].split() == ["bnlab.nn", "–", "2.00", "2.00"]
+
+
+def test_the_stored_benchmark_is_whole():
+    table, origin = load(STORED / making_it_fast.STORED)
+    assert (60, 100) in table.shapes
+    assert (65536, 256) in table.shapes
+    assert table.threads == (1, 2)
+    assert origin.machine
+    for name in ("NumPy textbook", "bnlab.reference", "bnlab.nn", "bnlab.nn, kernels"):
+        ratio = table.of(table.ratio, name, "forward + backward", 1)
+        low = table.of(table.low, name, "forward + backward", 1)
+        assert np.isfinite(ratio).all()
+        assert (low <= ratio).all()
+    np.testing.assert_array_equal(table.of(table.ratio, table.baseline, "forward + backward", 2), 1)
