@@ -75,7 +75,7 @@ def eager(norm, data: Dataset) -> Callable[[], None]:
 
 
 def ensemble(norm, data: Dataset, members: int, *, watch: str | None = None) -> Callable[[], None]:
-    """Return a run of STEPS seed-steps of `train_ensemble`."""
+    """Return a run of STEPS seed-steps of an `Ensemble`."""
     networks = Ensemble(
         partial(build, norm),
         data,

@@ -2,7 +2,6 @@
 
 import io
 import warnings
-from dataclasses import fields
 from functools import partial
 
 import numpy as np
@@ -18,7 +17,7 @@ from bnlab.inference import recalibrate
 from bnlab.models import convnet, mlp
 from bnlab.nn import DetachedBatchNorm1d
 from bnlab.probes import observe
-from bnlab.training import Ensemble, Member, _products, runs, train_ensemble
+from bnlab.training import Ensemble, Member, _products
 from bnlab.training._percentiles import Recorder, percentiles
 from bnlab.training.ensemble import available
 
@@ -144,12 +143,11 @@ def test_wide_layers_are_multiplied_right_by_either_library(
 
 
 def test_it_is_what_train_does(data):
-    history = train_ensemble(builder(), data, members=MEMBERS, steps=40, batch_size=12)
-    for loss, (lr, seed) in zip(history.loss, MEMBERS, strict=True):
+    ensemble = Ensemble(builder(), data, members=MEMBERS, batch_size=12)
+    ensemble.advance(40)
+    for loss, (lr, seed) in zip(ensemble.loss, MEMBERS, strict=True):
         one = training.train(builder()(seed), data, lr=lr, seed=seed, steps=40, batch_size=12)
         np.testing.assert_allclose(loss, one.loss, rtol=0, atol=1e-12)
-    assert np.array_equal(history.lr, [0.05, 0.3, 0.3])
-    assert np.array_equal(history.seed, [0, 0, 1])
 
 
 @pytest.mark.parametrize("norm", ["none", "torch"])
@@ -158,9 +156,10 @@ def test_accuracy_on_digits_in_float32_is_that_of_single_runs(digits, norm):
     train, test = digits
     build = builder(norm, dtype=torch.float32, sizes=(784, 100, 100, 100, 10))
     members, at = [Member(0.5, 0), Member(1.0, 1)], (0, 50, 100, 200)
-    history = train_ensemble(
-        build, train, members=members, steps=200, batch_size=60, eval_data=test, eval_at=at
-    )
+    ensemble, found = Ensemble(build, train, members=members, batch_size=60), []
+    for step in at:
+        ensemble.advance(step - ensemble.step)
+        found.append(ensemble.evaluate(test).accuracy)
     for i, (lr, seed) in enumerate(members):
         curve = []
 
@@ -169,7 +168,7 @@ def test_accuracy_on_digits_in_float32_is_that_of_single_runs(digits, norm):
                 curve.append(training.accuracy(model, test))
 
         training.train(build(seed), train, lr=lr, seed=seed, steps=200, batch_size=60, on_step=look)
-        assert np.abs(history.accuracy[i] - curve).max() <= 0.003
+        assert np.abs(np.array(found)[:, i] - curve).max() <= 0.003
 
 
 def test_one_network_is_an_ensemble_too_and_a_linear_one(data):
@@ -259,37 +258,6 @@ def test_a_state_of_another_run_is_refused(data):
         Ensemble(builder(), data, members=MEMBERS, batch_size=12).restore(state)
 
 
-def test_a_run_on_schedule_resumes_bit_for_bit(data, monkeypatch):
-    monkeypatch.setattr(runs, "_PIECE", 10)
-    call = partial(
-        train_ensemble,
-        builder(),
-        data,
-        members=MEMBERS,
-        steps=34,
-        **RULE,
-        eval_data=data,
-        eval_at=(0, 10, 17, 34),
-        recalibrate_on=list(torch.tensor(data.x).split(30)),
-        watch="act2",
-        watch_every=2,
-        histogram_at=(10, 30),
-        histogram_edges=np.linspace(-2, 2, 9),
-    )
-    seen = []
-    whole = call(report=lambda done, total, take: seen.append((done, total, saved(take()))))
-    assert [(done, total) for done, total, _ in seen] == [(10, 34), (20, 34), (30, 34), (34, 34)]
-    for _, _, state in seen:
-        again = call(state=state)
-        for field in fields(whole):
-            assert np.array_equal(getattr(whole, field.name), getattr(again, field.name))
-    assert whole.accuracy.shape == whole.recalibrated_accuracy.shape == (3, 4)
-    assert whole.percentiles.shape == (3, 17, 3, 6)
-    assert np.array_equal(whole.watch_at, np.arange(0, 34, 2))
-    assert whole.histograms.shape == (3, 2, 6, 8)
-    assert (whole.histograms.sum(axis=-1) == 90).all()
-
-
 def test_percentiles_are_those_of_what_the_layer_receives(data):
     build, recorded = builder("torch"), []
     ensemble = Ensemble(build, data, members=MEMBERS, batch_size=12, watch="act2")
@@ -365,21 +333,6 @@ def test_evaluation_is_that_of_each_network(data):
     assert not np.allclose(running.loss, population.loss)
 
 
-def test_histograms_count_what_the_unit_receives(data):
-    edges = np.linspace(-1, 1, 5)
-    history = train_ensemble(
-        builder(), data, members=MEMBERS, steps=6, batch_size=12, eval_data=data,
-        watch="act1", histogram_at=(6,), histogram_edges=edges,
-    )  # fmt: skip
-    ensemble = Ensemble(builder(), data, members=MEMBERS, batch_size=12)
-    ensemble.advance(6)
-    values = ensemble.observe(data, "act1")
-    for i in range(3):
-        for unit in range(8):
-            inside = np.clip(values[i, :, unit], -0.999, 0.999)
-            assert np.array_equal(history.histograms[i, 0, unit], np.histogram(inside, edges)[0])
-
-
 @pytest.mark.parametrize(
     ("build", "message"),
     [
@@ -435,21 +388,6 @@ def test_networks_that_cannot_be_stacked_are_refused(data):
         Ensemble(lambda seed: mlp([5, 2]), data, members=MEMBERS, batch_size=12)
 
 
-@pytest.mark.parametrize(
-    ("setting", "message"),
-    [
-        ({"eval_at": (5,)}, "eval_at is .* but there is no eval_data"),
-        ({"eval_at": (11,)}, r"eval_at\[0\] is 11; expected 0 to 10"),
-        ({"histogram_at": (5,), "watch": "act1"}, "increasing edges"),
-        ({"histogram_at": (5,), "histogram_edges": [0, 1]}, "needs a layer to watch"),
-    ],
-)
-def test_schedules_that_cannot_be_kept_are_refused(data, setting, message):
-    setting = ({} if "no eval_data" in message else {"eval_data": data}) | setting
-    with pytest.raises(ValueError, match=message):
-        train_ensemble(builder(), data, members=MEMBERS, steps=10, batch_size=12, **setting)
-
-
 def test_a_number_beyond_the_last_device_is_refused(monkeypatch):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
@@ -475,14 +413,14 @@ def test_a_device_that_is_not_there_is_refused(data, device):
         ({"build": lambda seed: builder()(seed).half()}, "float16; expected float32 or float64"),
         ({"device": "warp"}, "device is 'warp'; expected cpu"),
         ({"device": object()}, "device is .*; expected cpu"),
-        ({"eval_at": 3}, "eval_at is 3; expected a sequence"),
-        ({"eval_at": (1,), "eval_data": 3}, "eval_data is a int; expected a bnlab.data.Dataset"),
-        ({"state": 3}, "the state is a int; expected the dict"),
     ],
 )
 def test_what_is_no_argument_at_all_is_named(data, setting, message):
     setting = {"build": builder()} | setting
     with pytest.raises((TypeError, ValueError), match=message):
-        train_ensemble(
-            setting.pop("build"), data, members=MEMBERS, steps=4, batch_size=12, **setting
-        )
+        Ensemble(setting.pop("build"), data, members=MEMBERS, batch_size=12, **setting)
+
+
+def test_a_state_that_is_no_mapping_is_named(data):
+    with pytest.raises(TypeError, match="the state is a int; expected the dict"):
+        Ensemble(builder(), data, members=MEMBERS, batch_size=12).restore(3)
