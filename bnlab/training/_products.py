@@ -55,12 +55,10 @@ def multiply(x: Tensor, weight: Tensor, bias: Tensor | None, *, out: Tensor) -> 
     return torch.baddbmm(bias, x, weight, out=out)
 
 
-def add_product(to: Tensor, x: Tensor, dz: Tensor, *, keep: float = 1.0) -> None:
-    """Replace `to` by keep * to + x^T dz, in the shape of weights."""
+def add_product(to: Tensor, x: Tensor, dz: Tensor) -> None:
+    """Add x^T dz to `to`, in the shape of weights."""
     if not by_member(to):
-        to.baddbmm_(x.mT, dz, beta=keep)
+        to.baddbmm_(x.mT, dz)
         return
-    if keep != 1.0:
-        to.mul_(keep)
     for to_s, x_s, dz_s in zip(to.mT.unbind(), x.mT.unbind(), dz.mT.unbind(), strict=True):
         to_s.add_(_linear(dz_s, x_s, None, "none", [], ""))
