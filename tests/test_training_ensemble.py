@@ -1,7 +1,6 @@
 """An ensemble trains each member as if it were alone: the same batches, the same numbers."""
 
 import io
-import warnings
 from functools import partial
 
 import numpy as np
@@ -17,7 +16,6 @@ from bnlab.inference import recalibrate
 from bnlab.models import convnet, mlp
 from bnlab.nn import DetachedBatchNorm1d
 from bnlab.training import Ensemble, Member, _products
-from bnlab.training._percentiles import Recorder, percentiles
 from bnlab.training.ensemble import available
 
 NORMS = {
@@ -188,10 +186,7 @@ def saved(state):
 @pytest.mark.parametrize("norm", ["none", "torch", "cumulative"])
 def test_a_resumed_ensemble_goes_on_bit_for_bit(data, stop, norm):
     """7 batches make an epoch, so 7 is between two epochs."""
-    whole, part, again = (
-        make(data, builder(norm, dtype=torch.float32), watch="act2", watch_every=3)
-        for _ in range(3)
-    )
+    whole, part, again = (make(data, builder(norm, dtype=torch.float32)) for _ in range(3))
     whole.advance(30)
     part.advance(stop)
     again.restore(saved(part.state()))
@@ -240,45 +235,8 @@ def test_a_state_of_another_run_is_refused(data):
         make(data).restore(3)
 
 
-def test_percentiles_are_those_of_what_the_layer_receives(data):
-    build, recorded = builder("torch"), []
-    ensemble = Ensemble(build, data, members=MEMBERS, batch_size=12, watch="act2")
-    ensemble.advance(9)
-    for member in MEMBERS:
-        model = build(member.seed)
-        inputs = []
-        model.act2.register_forward_pre_hook(lambda _, args, to=inputs: to.append(args[0].detach()))
-        training.train(model, data, lr=member.lr, seed=member.seed, steps=9, batch_size=12)
-        recorded.append([np.percentile(x.numpy(), (15, 50, 85), axis=0) for x in inputs])
-    np.testing.assert_allclose(ensemble.percentiles, recorded, rtol=0, atol=1e-12)
-
-
-@pytest.mark.parametrize("dtype", [np.float32, np.float64])
-@pytest.mark.parametrize("m", [1, 2, 7, 60])
-def test_percentiles_are_those_of_numpy(m, dtype):
-    x = np.random.default_rng(m).normal(size=(3, 2, m, 5)).astype(dtype)
-    x[1, 0, 0, 2] = np.nan
-    found = percentiles(x, axis=2)
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        expected = np.moveaxis(np.percentile(x, (15, 50, 85), axis=2), 0, 2)
-    assert found.dtype == dtype
-    np.testing.assert_allclose(found, expected, rtol=1e-6, atol=1e-6)
-    assert np.isnan(found[1, 0, :, 2]).all()
-
-
-def test_the_log_is_sorted_whenever_it_is_full(monkeypatch):
-    monkeypatch.setattr("bnlab.training._percentiles._LOG", 2 * 3 * 5)  # two steps
-    recorder = Recorder(2, np.empty((1, 0, 3, 5)))
-    x = torch.rand(9, 1, 3, 5, dtype=torch.float64)
-    for t in range(9):
-        recorder.add(t, x[t])
-    expected = np.percentile(x.numpy()[::2], (15, 50, 85), axis=2)
-    np.testing.assert_allclose(recorder.all()[0], np.moveaxis(expected[:, :, 0], 0, 1))
-
-
-def test_watching_and_evaluating_change_nothing(data):
-    plain, watched = make(data), make(data, watch="norm1")
+def test_looking_at_a_run_changes_nothing(data):
+    plain, watched = make(data), make(data)
     plain.advance(20)
     for _ in range(4):
         watched.advance(5)
@@ -286,9 +244,8 @@ def test_watching_and_evaluating_change_nothing(data):
         watched.evaluate(data, recalibrate_on=[torch.tensor(data.x)])
         watched.model(0).train()(torch.tensor(data.x))
         watched.state()
-    ignored = {"watch", "percentiles"}
     expected, found = plain.state(), watched.state()
-    for name in expected.keys() - ignored:
+    for name in expected:
         assert np.array_equal(expected[name], found[name]), name
 
 
@@ -346,8 +303,6 @@ def test_other_architectures_are_refused_with_what_is_supported(data, build, mes
         ({"members": [(0.1, -1)]}, ValueError, r"members\[0\].seed is -1"),
         ({"batch_size": 91}, ValueError, "batch_size is 91; expected 2 to 90"),
         ({"batch_size": 1}, ValueError, "batch_size is 1; expected 2 to 90"),
-        ({"watch": "act9"}, ValueError, "watch is 'act9'; expected .*act2, linear3"),
-        ({"watch_every": 0}, ValueError, "watch_every is 0"),
         ({"data": None}, TypeError, "expected a bnlab.data.Dataset"),
     ],
 )

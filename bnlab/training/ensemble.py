@@ -17,7 +17,6 @@ from bnlab.data import Dataset
 from bnlab.inference import recalibrate
 from bnlab.nn import BatchNorm1d
 from bnlab.training import _layers
-from bnlab.training._percentiles import PERCENTILES, Recorder
 from bnlab.training.sgd import shuffled_epochs, tensors
 
 _NORMS = (torch.nn.BatchNorm1d, BatchNorm1d)
@@ -65,10 +64,6 @@ class Ensemble:
         Pairs (lr, seed).
     batch_size : int
         Examples m of a mini-batch, from 1 to all (from 2 with normalization).
-    watch : str, optional
-        Name of a layer, e.g. ``"act3"``: record percentiles of what each of its units receives.
-    watch_every : int
-        Record every so many steps, the first included.
     device : str or torch.device
         Where to compute. Nothing but the CPU is used unless asked for.
 
@@ -78,7 +73,7 @@ class Ensemble:
         If an argument has another type, or a network has a layer that is not supported.
     ValueError
         If a number is out of range, the networks differ in architecture, the data does not fit them,
-        `watch` names no layer, or the device is not there.
+        or the device is not there.
 
     Examples
     --------
@@ -102,8 +97,6 @@ class Ensemble:
         *,
         members: Sequence[Member],
         batch_size: int,
-        watch: str | None = None,
-        watch_every: int = 1,
         device: str | torch.device = "cpu",
     ):
         self.members = _checked_members(members)
@@ -116,15 +109,9 @@ class Ensemble:
         _require_fit(models[0], data)
         normalized = any(isinstance(layer, _NORMS) for layer in models[0])
         self.batch_size = integer("batch_size", batch_size, low=1 + normalized, high=len(data))
-        self.watch, self.watch_every = watch, integer("watch_every", watch_every, low=1)
         self._template = copy.deepcopy(models[0])
         self._layers = self._stack(models)
         self._loss_function = _layers.CrossEntropy()
-        width = 0 if watch is None else self._width(watch)
-        nothing = np.empty(
-            (len(models), 0, len(PERCENTILES), width), torch.empty(0, dtype=dtype).numpy().dtype
-        )
-        self._recorder = Recorder(self.watch_every, nothing)
         self._losses = [np.empty((len(models), 0))]
         self._begin(0)
 
@@ -141,17 +128,6 @@ class Ensemble:
             else:
                 stacked[name] = _layers.Activation(same)
         return stacked
-
-    def _width(self, watch: str) -> int:
-        names = list(self._layers)
-        if watch not in names:
-            raise ValueError(
-                f"watch is {watch!r}; expected the name of a layer: {', '.join(names)}."
-            )
-        for name in reversed(names[: names.index(watch)]):
-            if isinstance(self._layers[name], _layers.Linear):
-                return self._layers[name].weight.value.shape[2]
-        return self._x.shape[1]
 
     def _begin(self, step: int) -> None:
         """Go to the batches that follow the first `step` ones."""
@@ -180,9 +156,7 @@ class Ensemble:
         for t in range(steps):
             rows = next(self._batches)
             h = torch.index_select(self._x, 0, rows, out=self._input).view(*shape, -1)
-            for name, layer in self._layers.items():
-                if name == self.watch:
-                    self._recorder.add(self.step, h)
+            for layer in self._layers.values():
                 h = layer.forward(h)
             losses[t] = self._loss_function.forward(h, self._y.index_select(0, rows).view(shape))
             d = self._loss_function.backward()
@@ -196,11 +170,6 @@ class Ensemble:
         """The mini-batch loss before each step, shape (S, steps)."""
         self._losses = [np.concatenate(self._losses, axis=1)]
         return self._losses[0]
-
-    @property
-    def percentiles(self) -> np.ndarray:
-        """15th, 50th and 85th percentile of each watched unit, shape (S, records, 3, units)."""
-        return self._recorder.all()
 
     def model(self, i: int) -> nn.Sequential:
         """Return member `i` as a network of its own, in evaluation mode; it shares nothing."""
@@ -254,7 +223,6 @@ class Ensemble:
             **self._settings(),
             "step": self.step,
             "loss": self.loss,
-            "percentiles": self.percentiles,
         }
 
     def _settings(self) -> dict[str, Any]:
@@ -262,8 +230,6 @@ class Ensemble:
             "lr": np.array([member.lr for member in self.members]),
             "seed": np.array([member.seed for member in self.members]),
             "batch_size": self.batch_size,
-            "watch": self.watch or "",
-            "watch_every": self.watch_every,
             "data": self._data,
         }
 
@@ -281,7 +247,7 @@ class Ensemble:
             If it is no mapping, something is missing in it, or it belongs to other networks or other data.
         """
         settings = self._settings()
-        _require(state, *settings, "step", "loss", "percentiles")
+        _require(state, *settings, "step", "loss")
         for name, value in settings.items():
             if not np.array_equal(state[name], value):
                 raise ValueError(
@@ -300,7 +266,6 @@ class Ensemble:
                 )
             target.copy_(value)
         self._losses = [np.array(state["loss"])]
-        self._recorder = Recorder(self.watch_every, np.array(state["percentiles"]))
         self._begin(int(state["step"]))
 
 
