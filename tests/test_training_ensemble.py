@@ -15,7 +15,7 @@ from bnlab.data import Dataset, mnist_5k
 from bnlab.inference import recalibrate
 from bnlab.models import convnet, mlp
 from bnlab.nn import DetachedBatchNorm1d
-from bnlab.training import Ensemble, Member, _products
+from bnlab.training import Ensemble, Member
 from bnlab.training.ensemble import available
 
 NORMS = {
@@ -92,29 +92,6 @@ def test_each_member_gets_the_numbers_of_its_own_run(data, norm, activation, dty
         model, losses = alone(build, data, member, steps=steps, batch_size=12)
         np.testing.assert_allclose(ensemble.loss[i], losses, rtol=0, atol=tolerance)
         assert largest_difference(ensemble.model(i), model) < tolerance
-
-
-@pytest.mark.parametrize("norm", ["none", "torch"])
-@pytest.mark.parametrize("library", ["onednn", "bmm"])
-def test_wide_layers_are_multiplied_right_by_either_library(digits, norm, library, monkeypatch):
-    """A first layer of 784 inputs goes to oneDNN, network by network, where torch has it."""
-    if library == "bmm":
-        monkeypatch.setattr(_products, "_linear", None)
-    elif _products._linear is None:
-        pytest.skip("this build of torch has no oneDNN")
-    build = builder(norm, dtype=torch.float32, sizes=(784, 60, 20, 10))
-    assert _products.by_member(build(0).linear1.weight.T[None]) == (library == "onednn")
-    ensemble, again = (Ensemble(build, digits[0], members=MEMBERS, batch_size=60) for _ in range(2))
-    ensemble.advance(30)
-    for i, member in enumerate(MEMBERS):
-        model, losses = alone(build, digits[0], member, steps=30, batch_size=60)
-        np.testing.assert_allclose(ensemble.loss[i], losses, rtol=0, atol=1e-4)
-        assert largest_difference(ensemble.model(i), model) < 1e-4
-    again.restore(saved(ensemble.state()))
-    again.advance(5)
-    ensemble.advance(5)
-    assert np.array_equal(again.loss, ensemble.loss)
-    assert torch.equal(again.model(2).linear1.weight, ensemble.model(2).linear1.weight)
 
 
 def test_it_is_what_train_does(data):

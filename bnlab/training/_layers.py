@@ -11,8 +11,6 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from bnlab.training._products import add_product, laid_out, multiply
-
 aten = torch.ops.aten
 
 
@@ -20,7 +18,7 @@ class Parameter:
     """One parameter of every member, stacked, and the learning rate of each: p <- p - lr * gradient."""
 
     def __init__(self, values: list[Tensor], lr: Tensor):
-        self.value, self.minus_lr = laid_out(torch.stack(values)), -lr[:, None, None]
+        self.value, self.minus_lr = torch.stack(values).contiguous(), -lr[:, None, None]
 
     def step(self, gradient: Tensor) -> None:
         """Descend along a gradient of the parameter's shape."""
@@ -28,7 +26,7 @@ class Parameter:
 
     def step_product(self, x: Tensor, dz: Tensor) -> None:
         """Descend along the product of x transposed and dz; dz is overwritten."""
-        add_product(self.value, x, dz.mul_(self.minus_lr))
+        self.value.baddbmm_(x.mT, dz.mul_(self.minus_lr))
 
 
 class Linear:
@@ -45,8 +43,9 @@ class Linear:
 
     def forward(self, x: Tensor) -> Tensor:
         self.x = x
-        bias = None if self.bias is None else self.bias.value
-        return multiply(x, self.weight.value, bias, out=self.z)
+        if self.bias is None:
+            return torch.bmm(x, self.weight.value, out=self.z)
+        return torch.baddbmm(self.bias.value, x, self.weight.value, out=self.z)
 
     def backward(self, dz: Tensor) -> Tensor | None:
         if self.dx is not None:
