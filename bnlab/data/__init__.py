@@ -43,7 +43,7 @@ def names() -> tuple[str, ...]:
 
 
 def load(name: str, *, split: str = "train", path: str | os.PathLike[str] | None = None) -> Dataset:
-    """Load one part of a set of images by its name, with a training and a test part that never change.
+    """Load the training or the test part of a set of images by its name; the parts never change.
 
     Parameters
     ----------
@@ -97,7 +97,7 @@ def checksums(name: str) -> dict[str, str]:
 
 
 def verify(name: str, *, path: str | os.PathLike[str] | None = None) -> Path:
-    """Check every file of a set of images, in the place where `load` finds it, and return that place.
+    """Check every file of a set of images where `load` finds it, and return that folder or file.
 
     Raises
     ------

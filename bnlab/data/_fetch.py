@@ -130,7 +130,7 @@ def _copy(url: str, to: str, _: object) -> None:
 
 
 class _Bar:
-    """What pooch takes for its progress bar: tells `show`, and stops a server that sends too much."""
+    """The progress bar that pooch updates: it calls `show`, and stops a server that sends too much."""
 
     def __init__(self, file: str, show: Show):
         self.file, self.show, self.received, self.total = file, show, 0, 0

@@ -73,7 +73,7 @@ class ImageSet:
     license: str
     mirrors: tuple[str, ...]
     how: str
-    """How to get it, as a sentence."""
+    """A sentence that says how to get it."""
 
     def every_file(self) -> tuple[ImageFile, ...]:
         """Return all four files."""
@@ -186,7 +186,7 @@ def fashion_mnist(*, split: str = "train", path: str | os.PathLike[str] | None =
 def _files_of(
     sha256: Sequence[str], contents: Sequence[str | None] = (None,) * 4
 ) -> dict[str, tuple[ImageFile, ImageFile]]:
-    """Name the four files by checksums in the order of images and labels to train with, then to test with."""
+    """Describe the four files by their checksums: training images and labels, then test images and labels."""
     kinds = (
         ("train-images-idx3-ubyte.gz", (60_000, 28, 28)),
         ("train-labels-idx1-ubyte.gz", (60_000,)),

@@ -25,7 +25,7 @@ class Parameter:
         self.value.addcmul_(gradient, self.minus_lr)
 
     def step_product(self, x: Tensor, dz: Tensor) -> None:
-        """Descend along the product of x transposed and dz; dz is overwritten."""
+        """Descend along x^T dz, the gradient of a weight; dz is overwritten."""
         self.value.baddbmm_(x.mT, dz.mul_(self.minus_lr))
 
 

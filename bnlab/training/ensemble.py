@@ -130,7 +130,7 @@ class Ensemble:
         return stacked
 
     def _begin(self, step: int) -> None:
-        """Go to the batches that follow the first `step` ones."""
+        """Set the number of steps taken, and continue with the mini-batches that come after them."""
         self.step = step
         n, size = len(self._x), self.batch_size
         per_epoch = n // size
@@ -143,6 +143,7 @@ class Ensemble:
     def _rows(
         self, epochs: Iterator[tuple[torch.Tensor, ...]], skip: int
     ) -> Iterator[torch.Tensor]:
+        """Yield the row numbers of each step, member after member, without the first `skip` steps."""
         for epoch in epochs:
             yield from torch.stack(epoch, dim=1).flatten(1).to(self.device)[skip:]
             skip = 0
