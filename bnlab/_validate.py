@@ -56,7 +56,7 @@ def number(name: str, value: object, *, low: float = -math.inf, high: float = ma
             f"{name} is {value!r}, a {type(value).__name__}; expected a real number. "
             f"Pass a plain float."
         )
-    if not (math.isfinite(value) and low <= value <= high):
+    if not (math.isfinite(value) and low <= float(value) <= high):
         bounds = {
             (True, True): f"a number between {low:g} and {high:g}",
             (True, False): f"a finite number of at least {low:g}",
@@ -79,7 +79,7 @@ def integer(name: str, value: object, *, low: int, high: int | None = None) -> i
             f"{name} is {value!r}, a {type(value).__name__}; expected an integer. "
             f"Pass a whole number, without a decimal point."
         )
-    if value < low or (high is not None and value > high):
+    if int(value) < low or (high is not None and int(value) > high):
         bounds = f"at least {low}" if high is None else f"{low} to {high}"
         raise ValueError(f"{name} is {value}; expected {bounds}. Choose {name} in that range.")
     return int(value)

@@ -43,7 +43,7 @@ def names() -> tuple[str, ...]:
 
 
 def load(name: str, *, split: str = "train", path: str | os.PathLike[str] | None = None) -> Dataset:
-    """Load one part of a set of images by its name, with a training and a test part that never change.
+    """Load the training or the test part of a set of images by its name; the parts never change.
 
     Parameters
     ----------
@@ -92,12 +92,12 @@ def checksums(name: str) -> dict[str, str]:
     """
     _known(name)
     if name in IMAGE_SETS:
-        return {file.name: file.sha256 for file in IMAGE_SETS[name].every_file()}
+        return {file.name: file.checked for file in IMAGE_SETS[name].every_file()}
     return {"mnist_5k.npz": MNIST_5K_SHA256}
 
 
 def verify(name: str, *, path: str | os.PathLike[str] | None = None) -> Path:
-    """Check every file of a set of images, in the place where `load` finds it, and return that place.
+    """Check every file of a set of images where `load` finds it, and return that folder or file.
 
     Raises
     ------

@@ -306,7 +306,6 @@ def ensemble_aims(speed: EnsembleSpeed) -> str:
     rows = (
         (f"cost of a seed, {speed.chosen} together, of eager", "<=", 0.45, speed.cost[:, at, 1]),
         ("share of the rate of bare products", ">=", 0.5, speed.share[:, 1]),
-        ("recording percentiles, of a step", "<=", 0.05, speed.watching),
         (f"{speed.processes} processes over one eager one", ">=", 3.5, speed.machine[:, 1]),
     )
     columns = {"": [row[0] for row in rows], "aim": [f"{row[1]} {row[2]:g}" for row in rows]}
