@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable, Iterator
 
 from rich.console import Console
-from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn
+from rich.progress import BarColumn, DownloadColumn, Progress, TaskID, TextColumn
 
 from bnlab.experiments._meter import Progress as RunProgress
 
@@ -69,14 +69,10 @@ def _text(at: RunProgress) -> str:
 
 @contextlib.contextmanager
 def of_download() -> Iterator[Callable[[str, int, int | None], None]]:
-    """Show how far a download is, on stderr."""
-    console = Console(stderr=True)
-    if not console.is_terminal:
-        yield _plain_download(console)
-        return
+    """Show on stderr how much of each file is here: as it comes, or at the end where there is no terminal."""
     columns = TextColumn("{task.description}"), BarColumn(), DownloadColumn()
-    with Progress(*columns, console=console) as progress:
-        bars: dict[str, int] = {}
+    with Progress(*columns, console=Console(stderr=True)) as progress:
+        bars: dict[str, TaskID] = {}
 
         def show(file: str, received: int, size: int | None) -> None:
             if file not in bars:
@@ -84,15 +80,3 @@ def of_download() -> Iterator[Callable[[str, int, int | None], None]]:
             progress.update(bars[file], completed=received, total=size)
 
         yield show
-
-
-def _plain_download(console: Console) -> Callable[[str, int, int | None], None]:
-    seen = set()
-
-    def show(file: str, received: int, size: int | None) -> None:
-        if file not in seen:
-            seen.add(file)
-            large = f", {size / 1e6:.1f} MB" if size else ""
-            console.print(f"fetching {file}{large}", highlight=False, soft_wrap=True)
-
-    return show

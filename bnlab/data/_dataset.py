@@ -80,7 +80,7 @@ class Dataset:
         return replace(self, x=self.x[rows], y=self.y[rows])
 
     def split(self, *, test: int, seed: int = 0) -> tuple[Dataset, Dataset]:
-        """Split into a training and a test set in which every class keeps its share, up to one row.
+        """Split into a training and a test set in which every class keeps its share, to within one row.
 
         Parameters
         ----------

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from bnlab._validate import meant
+from bnlab._validate import did_you_mean
 
 __all__ = ["LongExperiment", "seeds_of"]
 
@@ -56,7 +56,7 @@ class LongExperiment:
         if unknown:
             raise ValueError(
                 f"{self.name} has no setting {', '.join(map(repr, unknown))}; expected some of "
-                f"{', '.join(self.defaults)}.{meant(unknown[0], self.defaults) or ' Leave it out.'}"
+                f"{', '.join(self.defaults)}.{did_you_mean(unknown[0], self.defaults) or ' Leave it out.'}"
             )
         for name, value in changes.items():
             _same_kind(self.name, name, value, self.defaults[name])

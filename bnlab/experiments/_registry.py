@@ -6,7 +6,7 @@ import importlib
 import os
 import sys
 
-from bnlab._validate import meant
+from bnlab._validate import did_you_mean
 from bnlab.experiments._long import LongExperiment
 
 MODULES: dict[str, str] = {
@@ -26,7 +26,7 @@ def find(name: str) -> LongExperiment:
     if name not in MODULES:
         raise ValueError(
             f"there is no experiment {name!r}; expected one of {', '.join(MODULES) or 'none yet'}, or "
-            f"module:OBJECT for one of your own. `bnlab list` shows them.{meant(name, MODULES)}"
+            f"module:OBJECT for one of your own. `bnlab list` shows them.{did_you_mean(name, MODULES)}"
         )
     return importlib.import_module(f"bnlab.chapters.{MODULES[name]}").EXPERIMENT
 

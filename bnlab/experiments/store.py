@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import os
 import platform
 import subprocess
@@ -10,7 +11,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field, fields, is_dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 
@@ -32,10 +33,66 @@ class Result:
     ...     value: float
     >>> Slope(0.5)
     Slope(value=0.5)
+    >>> @Slope.figure
+    ... def line(slope):
+    ...     return f"a line that climbs by {slope.value}"
+    >>> Slope(0.5).draw()
+    'a line that climbs by 0.5'
     """
+
+    _figures: ClassVar[dict[str, Callable[..., Any]]]
 
     def __init_subclass__(cls) -> None:
         _KINDS[cls.__name__] = cls
+        cls._figures = {}
+
+    @classmethod
+    def figure(cls, function: Callable[..., Any]) -> Callable[..., Any]:
+        """Declare that a function draws one result of this class: a decorator, for the chapter's module `plots`."""
+        cls._figures[function.__name__] = function
+        return function
+
+    @classmethod
+    def figure_of_several(cls, function: Callable[..., Any]) -> Callable[..., Any]:
+        """Declare that a function draws a sequence of results, and so also a single one."""
+        cls._figures[function.__name__] = lambda result, **options: function([result], **options)
+        return function
+
+    @classmethod
+    def figures(cls) -> tuple[str, ...]:
+        """Return the names of the figures that `draw` knows, the main one first."""
+        home, _, module = cls.__module__.rpartition(".")
+        if module == "results":  # matplotlib is loaded when something is drawn, and not before
+            importlib.import_module(f"{home}.plots")
+        return tuple(cls._figures)
+
+    def draw(self, name: str | None = None, **options: Any) -> Any:
+        """Draw this result by itself.
+
+        Parameters
+        ----------
+        name : str, optional
+            One of its `figures`; the first by default.
+        **options
+            What that figure takes beside the result, for example ``ax``.
+
+        Returns
+        -------
+        Axes, or an array of them
+
+        Raises
+        ------
+        ValueError
+            If it has no such figure.
+        """
+        names = self.figures()
+        if not names or name not in (None, *names):
+            raise ValueError(
+                f"no figure {f'{name} ' if name else ''}draws a {type(self).__name__} alone; expected "
+                f"{'one of ' + ', '.join(names) if names else 'a result that has one'}. Draw it from Python "
+                f"with the plots of its chapter, as the chapter does."
+            )
+        return self._figures[name or names[0]](self, **options)
 
 
 _KINDS: dict[str, type[Result]] = {}

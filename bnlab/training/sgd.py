@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -12,9 +13,19 @@ from torch.nn import functional
 
 from bnlab._validate import integer, number
 from bnlab.data import Dataset
-from bnlab.training.history import History
 
-__all__ = ["accuracy", "seed_everything", "train"]
+__all__ = ["History", "accuracy", "seed_everything", "train"]
+
+
+@dataclass(frozen=True)
+class History:
+    """One training run: the mini-batch loss before each step, and the settings that made it."""
+
+    loss: np.ndarray  # (steps,)
+    lr: float
+    steps: int
+    batch_size: int
+    seed: int
 
 
 def seed_everything(seed: int) -> None:

@@ -34,6 +34,7 @@ __all__ = [
 ]
 
 
+@Clouds.figure
 def whitened_clouds(result: Clouds, *, ax: np.ndarray | None = None) -> np.ndarray:
     """Draw a cloud under each scaling, with the ellipse at two standard deviations.
 
@@ -57,6 +58,7 @@ def whitened_clouds(result: Clouds, *, ax: np.ndarray | None = None) -> np.ndarr
         return ax
 
 
+@Jacobians.figure
 def jacobians(result: Jacobians, *, ax: Sequence[Axes] | None = None) -> Sequence[Axes]:
     """Draw each Jacobian as a picture, one block for each pair of examples.
 
@@ -88,6 +90,7 @@ def jacobians(result: Jacobians, *, ax: Sequence[Axes] | None = None) -> Sequenc
         return ax
 
 
+@EigenvalueCrossing.figure
 def eigenvalue_crossing(
     result: EigenvalueCrossing, *, ax: Sequence[Axes] | None = None
 ) -> Sequence[Axes]:
@@ -111,6 +114,7 @@ def eigenvalue_crossing(
         return ax
 
 
+@EigenvalueGap.figure
 def eigenvalue_gap(result: EigenvalueGap, *, ax: Axes | None = None) -> Axes:
     """Draw the error of both gradients as two eigenvalues come together: median over seeds.
 
@@ -142,6 +146,7 @@ def eigenvalue_gap(result: EigenvalueGap, *, ax: Axes | None = None) -> Axes:
         return ax
 
 
+@WhiteningCost.figure
 def whitening_cost(result: WhiteningCost, *, ax: Sequence[Axes] | None = None) -> Sequence[Axes]:
     """Draw the median seconds of both passes over each sweep, with the range of the repeats.
 
@@ -207,6 +212,7 @@ def naive_whitening(
         return what, loss
 
 
+@BatchNeed.figure
 def batch_need(result: BatchNeed, *, ax: Axes | None = None) -> Axes:
     """Draw the error that the statistics of one batch bring, against its size, with the theory.
 
@@ -235,6 +241,7 @@ def batch_need(result: BatchNeed, *, ax: Axes | None = None) -> Axes:
         return ax
 
 
+@Spectrum.figure
 def spectrum(result: Spectrum, *, ax: Axes | None = None) -> Axes:
     """Draw the eigenvalues of batch covariances of white data, with their density in theory.
 
