@@ -136,18 +136,18 @@ def layer(
     return x, gamma, beta, eps
 
 
-def values_per_feature(name: str, x: np.ndarray) -> int:
+def values_per_feature(name: str, x: np.ndarray, inference: str = "batch_norm_inference") -> int:
     """Return the number of values of each feature if there are two or more, else raise."""
     m = x.size // x.shape[1]
     if m == 1:
         raise ValueError(
             f"{name} has shape {x.shape}, one value per feature; expected at least 2, because one "
-            f"value has no variance. Use larger batches, or batch_norm_inference with fixed statistics."
+            f"value has no variance. Use larger batches, or {inference} with fixed statistics."
         )
     return m
 
 
-def batches(batches: object) -> Iterator[np.ndarray]:
+def batches(batches: object, inference: str = "batch_norm_inference") -> Iterator[np.ndarray]:
     """Yield batches, each read once; raise at one that is bad, unlike the first, or if there is none."""
     if isinstance(batches, np.ndarray) or not isinstance(batches, Iterable):
         raise TypeError(
@@ -164,7 +164,7 @@ def batches(batches: object) -> Iterator[np.ndarray]:
                 f"{name} has shape {batch.shape}; expected {channels} features on axis 1, like the "
                 f"batches before it. Take all batches from one layer."
             )
-        values_per_feature(name, batch)
+        values_per_feature(name, batch, inference)
         finite(name, batch)
         yield batch
     if channels is None:

@@ -113,6 +113,8 @@ def whitening_forward(x: Batch, *, eps: float = 1e-5) -> tuple[Batch, WhiteningC
     """
     x = _validate.features("x", x)
     eps = _validate.number("eps", eps, low=0)
+    _validate.values_per_feature("x", x, "whitening_inference")
+    _validate.finite("x", x)
     c, mean = _center("x", _rows(x))
     variances, v = _eigen(c, resolution=None if eps else float(np.finfo(x.dtype).eps))
     cache = WhiteningCache(c, mean, variances, v, eps, x.shape, x.dtype)
@@ -168,17 +170,8 @@ def whitening_backward(dz: Batch, cache: WhiteningCache) -> Batch:
      [ 0.    -0.354]
      [-0.707 -0.354]]
     """
-    if not isinstance(cache, WhiteningCache):
-        raise TypeError(
-            f"cache is a {type(cache).__name__}; expected the WhiteningCache that whitening_forward "
-            f"returns second: z, cache = whitening_forward(x)."
-        )
-    dz = _validate.float_array("dz", dz)
-    if dz.shape != cache.shape:
-        raise ValueError(
-            f"dz has shape {dz.shape}; expected {cache.shape}, the shape of x and z. "
-            f"Pass the cache that the same forward pass returned."
-        )
+    _validate.cache(cache, WhiteningCache, "z, cache = whitening_forward(x)")
+    _validate.gradient("dz", dz, cache.shape)
     # With W = f(Sigma) and f(t) = t^(-1/2), in the basis of the eigenvectors, where c = z * s:
     #   dW_kl = f[k, l] * dSigma_kl,   f[k, l] = (f(lk) - f(ll)) / (lk - ll), or f'(lk) if equal
     #                                          = -1 / (sk sl (sk + sl)) in both cases
@@ -293,30 +286,11 @@ def population_covariance(batches: Iterable[Batch]) -> tuple[Vector, Matrix]:
     >>> print(mean, covariance.tolist())
     [4.5 1. ] [[5.0, 1.0], [1.0, 1.0]]
     """
-    if isinstance(batches, np.ndarray) or not isinstance(batches, Iterable):
-        raise TypeError(
-            f"batches is a {type(batches).__name__}; expected an iterable of arrays (N, C) or "
-            f"(N, C, *spatial). Put a single batch in a list: [x]."
-        )
-    count, degrees, total, products = 0, 0, np.zeros(0), np.zeros((0, 0))
-    for i, batch in enumerate(batches):
-        name = f"batches[{i}]"
-        rows = _rows(_validate.features(name, batch))
-        if i == 0:
-            total, products = np.zeros(rows.shape[1]), np.zeros((rows.shape[1],) * 2)
-        elif rows.shape[1] != total.size:
-            raise ValueError(
-                f"{name} has {rows.shape[1]} features, shape {batch.shape}; expected {total.size}, "
-                f"like the batches before it. Take all batches from one layer."
-            )
-        c, mean = _center(name, rows)
+    count, degrees, total, products = 0, 0, 0.0, 0.0
+    for batch in _validate.batches(batches, "whitening_inference"):
+        c, mean = _center("x", _rows(batch))
         count, degrees = count + len(c), degrees + len(c) - 1
         total, products = total + len(c) * mean, products + c.T @ c
-    if count == 0:
-        raise ValueError(
-            "batches holds no batch; expected at least one. A generator that was read once is empty: "
-            "make a new one, or pass a list."
-        )
     return total / count, products / degrees
 
 
@@ -327,14 +301,7 @@ def _rows(x: Batch) -> Rows:
 
 def _like(name: str, rows: Rows, shape: tuple[int, ...], dtype: np.dtype) -> Batch:
     """Undo `_rows` and round to the caller's dtype; raise if that would turn a finite value into Inf."""
-    with np.errstate(over="ignore"):
-        rounded = rows.astype(dtype)
-    if not np.isfinite(rounded).all():
-        raise ValueError(
-            f"{name} is too large for {np.dtype(dtype)}, which ends at "
-            f"{float(np.finfo(dtype).max):.3g}; expected values that fit. Use a larger eps, a wider "
-            f"dtype, or scale the input."
-        )
+    rounded = _validate.rounded(name, rows, dtype)
     n, c, *spatial = shape
     return np.ascontiguousarray(np.moveaxis(rounded.reshape(n, *spatial, c), -1, 1))
 
@@ -345,24 +312,13 @@ def _center(name: str, rows: Rows) -> tuple[Rows, Vector]:
     The mean of a column of large numbers is rounded. What it is off by is the mean of the differences,
     which is taken out in a second pass.
     """
-    if len(rows) == 1:
-        raise ValueError(
-            f"{name} has one value per feature; expected at least 2, because one value has no "
-            f"covariance. Use larger batches, or whitening_inference with fixed statistics."
-        )
-    _validate.finite(name, rows)
     with np.errstate(over="ignore", invalid="ignore"):
         mean = rows.mean(axis=0)
         c = rows - mean
         rest = c.mean(axis=0)
         c -= rest
         squares = np.einsum("ij,ij->j", c, c)
-    if not np.isfinite(squares).all():
-        raise ValueError(
-            f"{name} is so large that squares overflow in feature(s) "
-            f"{np.flatnonzero(~np.isfinite(squares)).tolist()}; expected values that can be squared "
-            f"and summed. Scale {name} down first."
-        )
+    _validate.squares_fit(name, squares)
     return c, mean + rest
 
 
