@@ -17,7 +17,7 @@ from bnlab.chapters.accelerating import experiments as accelerating
 from bnlab.chapters.covariate_shift import cup_game, signal_depth
 from bnlab.chapters.feature_scaling import experiments as feature_scaling
 from bnlab.chapters.figure_one import measures as figure_one_measures
-from bnlab.chapters.gradient_flow import experiments as gradient_flow
+from bnlab.chapters.gradient_flow import scale_invariance
 from bnlab.chapters.inference_statistics import sampling
 from bnlab.chapters.making_it_fast import experiments as making_it_fast
 from bnlab.chapters.naive_failure import naive
@@ -435,7 +435,7 @@ def test_weight_length(compute, decays):
     np.testing.assert_allclose([p["length"] for p in data["points"]], length, rtol=1e-9)
     np.testing.assert_allclose([p["effective"] for p in data["points"]], lr / length**2, rtol=1e-9)
     if decays:
-        settled = gradient_flow.equilibrium_norm4(1.0, lr=lr, weight_decay=decay) ** 0.25
+        settled = scale_invariance.equilibrium_norm4(1.0, lr=lr, weight_decay=decay) ** 0.25
         assert data["settled"] == pytest.approx(settled)
         assert length[-1] == pytest.approx(settled, rel=1e-3)
     else:

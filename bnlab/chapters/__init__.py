@@ -1,7 +1,7 @@
 """The book's own code: one folder a topic, with all that its chapter needs.
 
-``results`` holds what experiments return, ``experiments`` makes it, ``plots`` draws it, and ``exercises`` checks the
-reader's solutions; further modules of a folder are named after their idea.
+``results`` holds what experiments return, ``plots`` draws it, and ``exercises`` checks the reader's solutions;
+``experiments``, or modules that are named after their idea, make the results.
 """
 
 TOPICS = (

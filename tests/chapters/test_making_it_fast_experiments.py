@@ -5,9 +5,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from bnlab.chapters.making_it_fast import _traffic, one_pass
 from bnlab.chapters.making_it_fast import experiments as making_it_fast
-from bnlab.chapters.making_it_fast import one_pass
-from bnlab.chapters.making_it_fast import _traffic
 from bnlab.chapters.making_it_fast.experiments import AIMS, FORMS
 from bnlab.chapters.making_it_fast.results import EnsembleSpeed, SpeedTable
 from bnlab.experiments import load
