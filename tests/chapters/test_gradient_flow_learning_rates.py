@@ -33,7 +33,7 @@ def sweeps():
 
 
 def test_normalization_raises_the_largest_stable_rate(sweeps):
-    largest = {k: learning_rates.largest_stable(s) for k, s in sweeps.items()}
+    largest = {k: s.largest_stable() for k, s in sweeps.items()}
     assert (largest["without"] < 4).all()
     assert (largest["with"] > largest["without"]).all()
     assert (largest["outputs"] == 64).all()
@@ -59,7 +59,7 @@ def test_largest_stable_is_where_the_loss_first_crosses_the_limit():
         label="", normalized=False, lr=np.array([1.0, 4.0, 16.0]), loss=loss, stable=loss < 1,
         limit=1.0, accuracy=loss, growth=loss,
     )  # fmt: skip
-    close(learning_rates.largest_stable(sweep), [2, 16, np.nan, 1])
+    close(sweep.largest_stable(), [2, 16, np.nan, 1])
 
 
 def test_training_runs_in_float64():
@@ -92,8 +92,7 @@ def test_the_stored_sweeps_are_those_of_todays_code(label):
 def test_the_stored_sweeps_say_what_the_chapter_says():
     names = ("without", "with", "flat", "last_fixed", "outputs_too")
     without, usual, flat, *others = (
-        learning_rates.largest_stable(load(STORED / f"gradient_flow_rates_{name}.npz")[0])
-        for name in names
+        load(STORED / f"gradient_flow_rates_{name}.npz")[0].largest_stable() for name in names
     )
     assert t_interval(usual / without, geometric=True).low > 1
     assert t_interval(flat / usual, geometric=True).low > 1

@@ -12,7 +12,7 @@ from bnlab import data, models, training
 from bnlab.chapters.gradient_flow.results import RateSweep
 from bnlab.experiments.store import run_and_save
 
-__all__ = ["largest_stable", "rate_sweep", "store_sweeps", "sweep_arm"]
+__all__ = ["rate_sweep", "store_sweeps", "sweep_arm"]
 
 GUESSING = float(np.log(10))  # the loss of ten equal guesses
 
@@ -172,39 +172,3 @@ def store_sweeps(folder: str | Path, *, seeds: Sequence[int] = tuple(range(10)),
             )
         )
     return tuple(paths)
-
-
-def largest_stable(sweep: RateSweep) -> np.ndarray:
-    r"""Return, for each seed, the rate at which training stops being stable.
-
-    Between the last rate before the first unstable one and that one, the logarithm of the rate is
-    interpolated to where the loss crosses the limit.
-
-    Parameters
-    ----------
-    sweep : RateSweep
-        Its rates in increasing order.
-
-    Returns
-    -------
-    numpy.ndarray
-        Shape (seeds,); the largest rate of the sweep where all were stable, NaN where not even the
-        smallest was.
-
-    Examples
-    --------
-    >>> sweep = rate_sweep("plain", lrs=[0.2, 0.4, 100.0], steps=50, seeds=(0,))
-    >>> bool(0.4 <= largest_stable(sweep)[0] < 100)
-    True
-    """
-    edges = np.full(len(sweep.stable), np.nan)
-    log_lr = np.log(sweep.lr)
-    for i, (stable, loss) in enumerate(zip(sweep.stable, sweep.loss, strict=True)):
-        good = int(np.cumprod(stable).sum()) - 1  # the last rate before the first failure
-        if good == len(stable) - 1:
-            edges[i] = sweep.lr[good]
-        elif good >= 0:
-            rise = loss[good + 1] - loss[good]
-            share = (sweep.limit - loss[good]) / rise if np.isfinite(rise) else 0.0
-            edges[i] = np.exp(log_lr[good] + np.clip(share, 0, 1) * np.diff(log_lr)[good])
-    return edges

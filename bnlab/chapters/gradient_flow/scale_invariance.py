@@ -9,7 +9,7 @@ import numpy as np
 from bnlab.chapters.gradient_flow.results import NeuronRun, ScaleInvariance
 from bnlab.reference import batch_norm_backward, batch_norm_forward
 
-__all__ = ["compare_scales", "equilibrium_norm4", "neuron_run"]
+__all__ = ["compare_scales", "neuron_run"]
 
 
 def compare_scales(
@@ -155,33 +155,3 @@ def neuron_run(
 
 def _dot(a: np.ndarray, b: np.ndarray) -> np.ndarray:
     return np.einsum("sd,sd->s", a, b)
-
-
-def equilibrium_norm4(unit_grad2: float, *, lr: float, weight_decay: float) -> float:
-    r"""Return the fourth power of the length at which decay shrinks w as fast as steps stretch it.
-
-    .. math:: \lVert w \rVert^4 = \frac{\eta \, \mathrm{E} \lVert \tilde g \rVert^2}
-              {\lambda \, (2 - \eta \lambda)}, \qquad \tilde g = \lVert w \rVert \, g
-
-    Parameters
-    ----------
-    unit_grad2 : float
-        Mean squared length of :math:`\tilde g`, the gradient at the weights scaled to length 1.
-    lr, weight_decay : float
-        :math:`\eta` and :math:`\lambda`, above 0.
-
-    Returns
-    -------
-    float
-
-    Notes
-    -----
-    From :math:`\lVert w \rVert^2 = (1 - \eta \lambda)^2 \lVert w \rVert^2 + \eta^2 \lVert g \rVert^2`,
-    taking :math:`\lVert w \rVert` as constant; van Laarhoven 2017.
-
-    Examples
-    --------
-    >>> round(equilibrium_norm4(2.0, lr=0.1, weight_decay=0.01), 4)
-    10.005
-    """
-    return lr * unit_grad2 / (weight_decay * (2 - lr * weight_decay))
