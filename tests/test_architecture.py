@@ -31,7 +31,7 @@ ALLOWED = {
     "inference": {"nn"},
     "probes": set(),
     "training": {"data", "probes", "nn", "inference"},
-    "experiments": {"data", "stats", "training"},
+    "experiments": {"data", "stats"},
     "cli": {"chapters", "data", "experiments", "stats"},
     "__main__": {"cli"},
 }  # fmt: skip
