@@ -17,9 +17,10 @@ from bnlab.chapters.accelerating import experiments as accelerating
 from bnlab.chapters.covariate_shift import cup_game, signal_depth
 from bnlab.chapters.feature_scaling import experiments as feature_scaling
 from bnlab.chapters.figure_one import measures as figure_one_measures
-from bnlab.chapters.gradient_flow import experiments as gradient_flow
+from bnlab.chapters.gradient_flow.results import equilibrium_norm4
 from bnlab.chapters.inference_statistics import sampling
 from bnlab.chapters.making_it_fast import experiments as making_it_fast
+from bnlab.chapters.making_it_fast.results import floor_bytes
 from bnlab.chapters.naive_failure import naive
 from bnlab.experiments import load
 
@@ -435,7 +436,7 @@ def test_weight_length(compute, decays):
     np.testing.assert_allclose([p["length"] for p in data["points"]], length, rtol=1e-9)
     np.testing.assert_allclose([p["effective"] for p in data["points"]], lr / length**2, rtol=1e-9)
     if decays:
-        settled = gradient_flow.equilibrium_norm4(1.0, lr=lr, weight_decay=decay) ** 0.25
+        settled = equilibrium_norm4(1.0, lr=lr, weight_decay=decay) ** 0.25
         assert data["settled"] == pytest.approx(settled)
         assert length[-1] == pytest.approx(settled, rel=1e-3)
     else:
@@ -651,7 +652,7 @@ def test_roofline(compute, type_, rows, features, bandwidth):
     layer = compute("roofline", layer="batch normalization", **sliders)
     form = making_it_fast.traffic("fewer passes", shape=(1024, 32), cache=1)
     assert layer["flops"] == form.flops / (1024 * 32) * np.prod(shape)
-    assert layer["moved"] == making_it_fast.floor_bytes(shape, itemsize=size)
+    assert layer["moved"] == floor_bytes(shape, itemsize=size)
     linear = compute("roofline", layer="linear", **sliders)
     expected = making_it_fast.intensity(shape[0], shape[1], shape[1], itemsize=size)
     assert linear["intensity"] == pytest.approx(expected)

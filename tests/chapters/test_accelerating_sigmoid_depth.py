@@ -1,4 +1,4 @@
-"""Chapter 10, depth: the networks, runs that stop and go on, the choice of the rate, and what is stored."""
+"""Chapter 10, depth: the networks, the runs, the choice of the rate, and what is stored."""
 
 import dataclasses
 from pathlib import Path
@@ -89,25 +89,6 @@ def test_accuracy_is_measured_at_each_look_and_every_part_has_its_place():
     np.testing.assert_array_equal(early.accuracy[0, ..., 0], result.accuracy[1, ..., 0])
 
 
-@pytest.mark.parametrize("net", sigmoid_depth.NETS)
-def test_a_run_goes_on_from_any_snapshot_to_the_same_bits(net):
-    config = EXPERIMENT.configure({
-        "nets": [net], "depths": [2], "rates": [0.3, 3.0], "steps": 450, "seeds": 2, "width": 20,
-    })  # fmt: skip
-    (task,) = EXPERIMENT.plan(config)
-    kept = []
-    whole = EXPERIMENT.run(
-        config, task, report=lambda done, total, snapshot: kept.append((done, total, snapshot()))
-    )
-    assert [done for done, _, _ in kept] == [100, 200, 300, 400, 450]
-    for _, total, state in kept:
-        assert total == 450
-        again = EXPERIMENT.run(config, task, state=state)
-        assert again.keys() == whole.keys()
-        for name, values in whole.items():
-            np.testing.assert_array_equal(again[name], values)
-
-
 # ---- reading ---------------------------------------------------------------------------------------
 
 
@@ -129,13 +110,11 @@ FILES = {"accelerating_depth": "sigmoid"}
 
 @pytest.mark.parametrize("name", FILES)
 class TestStored:
-    def test_says_where_it_comes_from_and_is_of_todays_configuration(self, name):
+    def test_says_where_it_comes_from(self, name):
         result, origin = load(STORED / f"{name}.npz")
-        assert origin.experiment == "sigmoid-depth"
         assert "changes" not in origin.commit
         assert origin.machine
         assert result.activation == FILES[name]
-        assert origin.config == EXPERIMENT.configure({"activation": FILES[name]})
         assert result.seeds == tuple(origin.seeds)
 
     @pytest.mark.parametrize("field", ["accuracy", "validation"])

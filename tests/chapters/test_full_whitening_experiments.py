@@ -121,16 +121,14 @@ class TestCost:
         seconds = np.array([[1.0], [2.0], [5.0]]) * d**2.5
         cost = WhiteningCost(d, 7 * d, seconds, 3 * seconds**0.5, ("both",) * 4)
         for of, p in (("full", 2.5), ("per_feature", 1.25)):
-            fit = full_whitening.cost_exponent(cost, sweep="both", of=of)
+            fit = cost.exponent(sweep="both", of=of)
             np.testing.assert_allclose([fit.mean, fit.low, fit.high], p)
 
     def test_only_the_largest_points_count(self):
         d = np.array([1, 2, 4, 8, 16])
         seconds = np.tile([99.0, 99.0, 4.0, 8.0, 16.0], (2, 1))
         cost = WhiteningCost(np.full(5, 3), d, seconds, seconds, ("rows",) * 5)
-        assert float(full_whitening.cost_exponent(cost, sweep="rows", of="full").mean) == (
-            pytest.approx(1)
-        )
+        assert float(cost.exponent(sweep="rows", of="full").mean) == (pytest.approx(1))
 
     def test_store_keeps_where_it_comes_from(self, tmp_path):
         sweeps = {"rows": ((8, 2),)}
@@ -155,10 +153,7 @@ class TestCost:
         assert (ratio > 1).all(), "full whitening is slower at every size"
         assert (ratio < cost.features).all(), "but by less than the factor d"
         for sweep in ("features", "both"):
-            full, each = (
-                full_whitening.cost_exponent(cost, sweep=sweep, of=of)
-                for of in ("full", "per_feature")
-            )
+            full, each = (cost.exponent(sweep=sweep, of=of) for of in ("full", "per_feature"))
             assert full.low > each.high, "it grows faster with d"
 
 

@@ -259,9 +259,9 @@ def test_one_slow_shape_misses_an_aim():
     assert making_it_fast.aims_table(table)[1] == len(AIMS) - 1
 
 
-def test_floor_ratio_is_five_copies_worth():
+def test_the_floor_is_five_copies_worth():
     # 250,000 values: 5 MB at 5 GB/s is a millisecond
-    assert making_it_fast.floor_ratio(handmade(2.0), "bnlab.nn", threads=1)[1] == pytest.approx(0.5)
+    assert handmade(2.0).floor_share("bnlab.nn", threads=1)[1] == pytest.approx(0.5)
 
 
 def test_ratio_table_leaves_out_what_did_not_run():

@@ -16,8 +16,6 @@ def test_sum_errors_draws_the_worst_seed_in_epsilons():
     found = lines(plots.sum_errors(sweep))
     np.testing.assert_allclose(found["two passes"].get_ydata(), [3, 5])
     np.testing.assert_allclose(found["bnlab.nn"].get_ydata(), [1, 2])
-    found = lines(plots.sum_errors(sweep, field="variance"))
-    np.testing.assert_allclose(found["bnlab.nn"].get_ydata(), [2, 4])
 
 
 def test_memory_traffic_draws_arrays():

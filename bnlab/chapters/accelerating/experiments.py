@@ -13,7 +13,7 @@ import numpy as np
 from bnlab import data
 from bnlab.chapters.accelerating.recipes import CHANGES, Images, Recipe, Run, checkpoints
 from bnlab.chapters.accelerating.results import PaperTable, RecipeRuns
-from bnlab.experiments._long import LongExperiment, seeds_of
+from bnlab.experiments import LongExperiment, seeds_of
 
 __all__ = [
     "ARMS",
@@ -92,7 +92,7 @@ def recipe(arm: str, *, lr: float) -> Recipe:
     return ARMS[arm](lr)
 
 
-def begin(config: dict[str, Any], arm: str, seed: int, *, device: str = "cpu") -> Run:
+def begin(config: dict[str, Any], arm: str, seed: int) -> Run:
     """Return one run of the experiment before its first step.
 
     Parameters
@@ -102,8 +102,6 @@ def begin(config: dict[str, Any], arm: str, seed: int, *, device: str = "cpu") -
     arm : str
         A name in `ARMS`.
     seed : int
-    device : str
-        Where to compute.
 
     Returns
     -------
@@ -116,7 +114,11 @@ def begin(config: dict[str, Any], arm: str, seed: int, *, device: str = "cpu") -
     2
     """
     train, test = images(
-        config["data"], config["side"], config["tested"], device, trained=config["trained"]
+        config["data"],
+        config["side"],
+        config["tested"],
+        config.get("device", "cpu"),  # files from before there was a choice do not say
+        trained=config["trained"],
     )
     return Run(
         recipe(arm, lr=config["lr"]),
@@ -148,23 +150,14 @@ def first(part: data.Dataset, count: int | None) -> data.Dataset:
     return part if count is None else part.take(np.arange(min(count, len(part))))
 
 
-def carry_out(run: Run, *, state, report) -> dict[str, np.ndarray]:
-    """Train to the end, from `state` if there is one, reporting at each checkpoint."""
-    if state is not None:
-        run.restore(state)
-    for step in run.at[run.at > run.done].tolist():
-        run.advance(step)
-        report(step, run.steps, run.snapshot)
-    return run.outcome()
-
-
 def _tasks(config: dict[str, Any]) -> tuple[dict[str, Any], ...]:
     return tuple({"arm": arm, "seed": seed} for seed in seeds_of(config) for arm in config["arms"])
 
 
-def _run(config, task, *, state=None, report, device="cpu") -> dict[str, np.ndarray]:
-    run = begin(config, task["arm"], task["seed"], device=device)
-    return carry_out(run, state=state, report=report)
+def _run(config: dict[str, Any], task: dict[str, Any]) -> dict[str, np.ndarray]:
+    run = begin(config, task["arm"], task["seed"])
+    run.advance(config["steps"])
+    return run.outcome()
 
 
 def _merge(config, tasks: Sequence[dict], outcomes: Sequence[dict]) -> RecipeRuns:
@@ -202,10 +195,12 @@ EXPERIMENT = LongExperiment(
         "channels": [8, 16, 32],
         "momentum": 0.9,
         "arms": list(ARMS),
+        "device": "cpu",
     },
     tasks=_tasks,
     run=_run,
     merge=_merge,
+    chapter=10,
 )
 
 
