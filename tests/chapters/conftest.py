@@ -1,12 +1,8 @@
-"""What the tests of chapters share: figures that leave nothing behind, and the results that the book stores."""
-
-from pathlib import Path
+"""The figures of a chapter's tests leave nothing behind."""
 
 import matplotlib as mpl
 import matplotlib.pyplot as plt
 import pytest
-
-from bnlab.experiments import load
 
 mpl.use("agg")
 
@@ -23,15 +19,3 @@ def unchanged_settings():
     before = dict(mpl.rcParams)
     yield
     assert dict(mpl.rcParams) == before
-
-
-@pytest.fixture(scope="session")
-def results():
-    """The folder in which the book keeps its results."""
-    return Path(__file__).parents[2] / "book" / "results"
-
-
-@pytest.fixture(scope="session")
-def stored(results):
-    """Return a function that loads a result of the book by its name: the result and its origin."""
-    return lambda name: load(results / f"{name}.npz")

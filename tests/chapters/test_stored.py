@@ -1,22 +1,22 @@
 """Every result that the book stores says where it comes from, and refuses an edit."""
 
 import importlib
-from pathlib import Path
 
 import numpy as np
 import pytest
+from _book import RESULTS, book_result
 
 from bnlab.chapters import TOPICS
 from bnlab.experiments import load
 
 for topic in TOPICS:  # a result is read by the module that defines it
     importlib.import_module(f"bnlab.chapters.{topic}.results")
-NAMES = sorted(p.stem for p in (Path(__file__).parents[2] / "book" / "results").glob("*.npz"))
+NAMES = sorted(path.stem for path in RESULTS.glob("*.npz"))
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_it_says_where_it_comes_from(name, stored):
-    result, origin = stored(name)
+def test_it_says_where_it_comes_from(name):
+    result, origin = book_result(name)
     assert "changes" not in origin.commit
     assert origin.machine
     assert origin.duration > 0
@@ -24,8 +24,8 @@ def test_it_says_where_it_comes_from(name, stored):
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_an_edited_number_is_refused(name, results, tmp_path):
-    with np.load(results / f"{name}.npz") as file:
+def test_an_edited_number_is_refused(name, tmp_path):
+    with np.load(RESULTS / f"{name}.npz") as file:
         arrays = dict(file)
     edited = max((k for k in arrays if arrays[k].dtype.kind == "f"), key=lambda k: arrays[k].size)
     arrays[edited].flat[0] = 1 + 2 * np.nan_to_num(arrays[edited].flat[0])
