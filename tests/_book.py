@@ -4,7 +4,7 @@ from pathlib import Path
 
 from bnlab.experiments import load
 
-RESULTS = Path(__file__).parents[2] / "book" / "results"
+RESULTS = Path(__file__).parents[1] / "book" / "results"
 
 
 def book_result(name):
