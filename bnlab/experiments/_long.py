@@ -145,8 +145,8 @@ def seeds_of(config: Config) -> tuple[int, ...]:
 
     Examples
     --------
-    >>> seeds_of({"seeds": 3}), seeds_of({"seeds": [0, 3, 5]})
-    ((0, 1, 2), (0, 3, 5))
+    >>> [seeds_of(config) for config in ({"seeds": 3}, {"seeds": [0, 3, 5]}, {"seed": 7}, {})]
+    [(0, 1, 2), (0, 3, 5), (7,), ()]
     """
     seeds = config.get("seeds", config.get("seed", ()))
     if "seeds" in config and isinstance(seeds, int):
