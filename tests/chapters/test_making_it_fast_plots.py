@@ -1,20 +1,9 @@
-import matplotlib
-
-matplotlib.use("agg")
-
-import matplotlib.pyplot as plt
 import numpy as np
 import pytest
-from test_making_it_fast_experiments import handmade, many
+from _speed_tables import handmade, many
 
 from bnlab.chapters.making_it_fast import plots
 from bnlab.chapters.making_it_fast.results import ErrorSweep, Traffic
-
-
-@pytest.fixture(autouse=True)
-def close():
-    yield
-    plt.close("all")
 
 
 def lines(ax):
