@@ -53,6 +53,7 @@ def run(
     Parameters
     ----------
     experiment : LongExperiment
+        What to run.
     out : str or Path
         Ends in ``.npz``.
     changes : dict, optional
@@ -130,8 +131,8 @@ def run(
 
 
 def _plan(experiment: LongExperiment, config: Config) -> dict[str, Any]:
-    source, used = config.get("data"), {}
-    if {str(source), str(experiment.defaults.get("data"))} & set(data.names()):
+    source, used = str(config.get("data")), {}
+    if {source, str(experiment.defaults.get("data"))} & set(data.names()):
         data.verify(source)  # now, not after an hour; an unknown name is refused, too
         used = data.checksums(source)
     return {"experiment": experiment.name, "config": config, "data": used} | _code(experiment.run)
@@ -274,7 +275,8 @@ def _parallel(jobs: int | None, cluster: str | None, tasks: int) -> Iterator[Any
             options = {"client": client, "wait_for_workers_timeout": WAIT}
             stack.enter_context(parallel_config("dask", **options))
             jobs = -1
-        yield Parallel(jobs, return_as="generator_unordered", batch_size=1, pre_dispatch="all")
+        options = {"return_as": "generator_unordered", "batch_size": 1, "pre_dispatch": "all"}
+        yield Parallel(jobs, **options)
 
 
 @contextlib.contextmanager
@@ -286,10 +288,11 @@ def _client(cluster: str, jobs: int) -> Iterator[Any]:
             "--cluster needs Dask, which is not installed; install it with `pip install 'bnlab[cluster]'`."
         ) from error
     with contextlib.ExitStack() as stack:
+        address: Any = cluster
         if cluster == "local":
-            own = LocalCluster(n_workers=jobs, threads_per_worker=1, dashboard_address=":0")
-            cluster = stack.enter_context(own)
-        yield stack.enter_context(Client(cluster, set_as_default=False))
+            own: Any = LocalCluster(n_workers=jobs, threads_per_worker=1, dashboard_address=":0")
+            address = stack.enter_context(own)
+        yield stack.enter_context(Client(address, set_as_default=False))
 
 
 def _leave_signals_alone() -> None:
