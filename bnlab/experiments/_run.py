@@ -51,6 +51,7 @@ def run(
     Parameters
     ----------
     experiment : LongExperiment
+        What to run.
     out : str or Path
         Ends in ``.npz``.
     changes : dict, optional
@@ -129,8 +130,8 @@ def run(
 
 
 def _plan(experiment: LongExperiment, config: Config) -> Plan:
-    source, used = config.get("data"), {}
-    if {str(source), str(experiment.defaults.get("data"))} & set(data.names()):
+    source, used = str(config.get("data")), {}
+    if {source, str(experiment.defaults.get("data"))} & set(data.names()):
         data.verify(source)  # now, not after an hour; an unknown name is refused, too
         used = data.checksums(source)
     return {"experiment": experiment.name, "config": config, "data": used} | _code(experiment.run)
