@@ -459,12 +459,6 @@ def test_sigmoids_learn_with_bn_and_hardly_without():
     assert t_interval(fewer(runs, "plain", "BN + all, sigmoid"), geometric=True).low > 1
 
 
-def test_the_live_figure_holds_the_stored_runs():
-    runs, _ = load(STORED / "accelerating.npz")
-    written = ROOT / "book" / "assets" / "live" / "data" / "recipe-race.js"
-    assert written.read_text(encoding="utf-8") == accelerating.live_data(runs)
-
-
 def test_the_papers_table_is_the_papers():
     table = accelerating.paper_table()
     assert (table.steps[:4] / 1e6).tolist() == [31.0, 13.3, 2.1, 2.7]

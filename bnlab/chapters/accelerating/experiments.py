@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import cache
@@ -24,7 +23,6 @@ __all__ = [
     "effect",
     "final",
     "interaction",
-    "live_data",
     "paper_table",
     "recipe",
     "same_start",
@@ -358,30 +356,6 @@ def same_start(runs: RecipeRuns, config: dict[str, Any], arm: str, *, points: in
     run.advance(int(runs.at[points - 1]))
     stored = runs.loss[runs.arms.index(arm), 0, :points]
     return float(np.abs(run.loss[:points] / stored - 1).max())
-
-
-def live_data(runs: RecipeRuns) -> str:
-    """Return the script with the accuracies that the chapter's live figure shows, in ten-thousandths.
-
-    Examples
-    --------
-    >>> curves = np.array([[[0.1, 0.5]]])
-    >>> print(live_data(RecipeRuns("", 3, 1, ("plain",), (0,), np.array([1, 2]), curves, curves)))
-    /* Written by tools/write_live_data.py from book/results/accelerating.npz. */
-    BNLive.data["recipe-race"] = {"at":[1,2],"accuracy":{
-    "plain":[[1000,5000]]}};
-    <BLANKLINE>
-    """
-    accuracy = (runs.accuracy * 10_000).round().astype(int)
-    lines = [
-        json.dumps({arm: found.tolist()}, separators=(",", ":"))[1:-1]
-        for arm, found in zip(runs.arms, accuracy, strict=True)
-    ]
-    at = json.dumps(runs.at.tolist(), separators=(",", ":"))
-    return (
-        "/* Written by tools/write_live_data.py from book/results/accelerating.npz. */\n"
-        f'BNLive.data["recipe-race"] = {{"at":{at},"accuracy":{{\n' + ",\n".join(lines) + "}};\n"
-    )
 
 
 def paper_table() -> PaperTable:
