@@ -15,7 +15,6 @@ from _browser import chromium
 
 import bnlab
 from bnlab import graph, inference, scaling, whitening
-from bnlab.chapters.accelerating import experiments as accelerating
 from bnlab.chapters.covariate_shift import cup_game, signal_depth
 from bnlab.chapters.feature_scaling import experiments as feature_scaling
 from bnlab.chapters.figure_one import measures as figure_one_measures
@@ -25,6 +24,7 @@ from bnlab.chapters.making_it_fast import experiments as making_it_fast
 from bnlab.chapters.making_it_fast.results import floor_bytes
 from bnlab.chapters.naive_failure import naive
 from bnlab.experiments import load
+from bnlab.stats import steps_to
 
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
@@ -706,7 +706,7 @@ def test_recipe_race(compute, target, change):
     assert [a["arm"] for a in arms] == ["plain", f"plain + {change}", "BN", f"BN + {change}"]
     for arm in arms:
         curves = runs.accuracy[runs.arms.index(arm["arm"])]
-        steps = accelerating.steps_to(curves, runs.at, target - 1e-9)
+        steps = steps_to(curves, runs.at, target - 1e-9)
         assert arm["reached"] == np.isfinite(steps).sum()
         assert arm["seeds"] == len(runs.seeds)
         middle = np.median(steps)

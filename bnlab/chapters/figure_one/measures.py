@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from bnlab import data
+from bnlab import data, stats
 from bnlab.chapters.figure_one import experiments as figure_one
 from bnlab.chapters.figure_one.results import FigureOne, ImageRows, RateSearch, Stability
 
@@ -41,8 +41,7 @@ def steps_to(
         Infinite for a seed that never got there. The looks are 50 steps apart at first and 2,000 at
         the end: a step is at most that much too late.
     """
-    there = result.accuracy[setting] >= level
-    return np.where(there.any(axis=-1), result.steps[there.argmax(axis=-1)], np.inf)
+    return stats.steps_to(result.accuracy[setting], result.steps, level)
 
 
 def at_the_end(result: FigureOne, values: np.ndarray) -> np.ndarray:
