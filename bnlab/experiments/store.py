@@ -15,6 +15,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 
+from bnlab import kernels
 from bnlab.experiments import _archive
 
 FORMAT = "bnlab-result-1"
@@ -342,8 +343,8 @@ def _tuples(value: Any) -> Any:
 def versions() -> dict[str, str]:
     """Return the versions of Python and of the packages that numbers depend on."""
     found = {"python": platform.python_version()}
-    kernels = os.environ.get("BNLAB_KERNELS") == "1"
-    for package in ("bnlab", "numpy", "torch", *(["numba"] if kernels else [])):
+    numba = ("numba",) if kernels.enabled() else ()
+    for package in ("bnlab", "numpy", "torch", *numba):
         try:
             found[package] = version(package)
         except PackageNotFoundError:
