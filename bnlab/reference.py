@@ -18,6 +18,15 @@ from jaxtyping import Float
 
 from bnlab import _validate
 
+__all__ = [
+    "BatchNormCache",
+    "batch_norm_backward",
+    "batch_norm_forward",
+    "batch_norm_inference",
+    "population_statistics",
+    "update_running_statistics",
+]
+
 # Shapes that tests/test_shapes.py enforces.
 Batch = Float[np.ndarray, "N C *spatial"]
 Vector = Float[np.ndarray, "C"]

@@ -1,8 +1,4 @@
-"""Settings every test shares: one thread, and property tests that repeat exactly."""
-
-import os
-
-os.environ.setdefault("OMP_NUM_THREADS", "1")
+"""Property tests repeat exactly."""
 
 from hypothesis import settings
 

@@ -510,7 +510,11 @@ class TestErrors:
             (batch(), TypeError, r"\[x\]"),
             (3, TypeError, "iterable"),
             ([], ValueError, "no batch"),
-            ([batch(), batch(features=3)], ValueError, r"batches\[1\] has shape .* expected \d features"),
+            (
+                [batch(), batch(features=3)],
+                ValueError,
+                r"batches\[1\] has shape .* expected \d features",
+            ),
             ([batch(), NAN], ValueError, r"batches\[1\] contains"),
             ([np.ones((1, 2))], ValueError, r"batches\[0\] has shape .* one value"),
             ([[[1.0, 2.0]]], TypeError, r"batches\[0\]"),

@@ -34,6 +34,11 @@ __all__ = [
 def names() -> tuple[str, ...]:
     """Return the names that `load` knows.
 
+    Returns
+    -------
+    tuple of str
+        The bundled set first.
+
     Examples
     --------
     >>> names()
@@ -85,6 +90,21 @@ def load(name: str, *, split: str = "train", path: str | os.PathLike[str] | None
 def checksums(name: str) -> dict[str, str]:
     """Return the SHA-256 of each file that `load` reads for a name, as it checks them.
 
+    Parameters
+    ----------
+    name : str
+        One of :func:`names`.
+
+    Returns
+    -------
+    dict of str to str
+        File name to hexadecimal digest.
+
+    Raises
+    ------
+    ValueError
+        If there is no set of that name.
+
     Examples
     --------
     >>> {file: digest[:8] for file, digest in checksums("mnist-5k").items()}
@@ -98,6 +118,18 @@ def checksums(name: str) -> dict[str, str]:
 
 def verify(name: str, *, path: str | os.PathLike[str] | None = None) -> Path:
     """Check every file of a set of images where `load` finds it, and return that folder or file.
+
+    Parameters
+    ----------
+    name : str
+        One of :func:`names`.
+    path : path, optional
+        As for :func:`load`.
+
+    Returns
+    -------
+    Path
+        The bundled file, or the folder of a full-size set.
 
     Raises
     ------

@@ -8,6 +8,7 @@ import urllib.parse
 import urllib.request
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 from bnlab._validate import did_you_mean, number
 from bnlab.data import _files
@@ -108,8 +109,9 @@ def _from_first_mirror(
     failures = []
     for url in urls:
         bar = _Bar(file.name, show)
-        http = pooch.HTTPDownloader(progressbar=bar, chunk_size=2**16, timeout=timeout)
-        downloader = _copy if url.startswith("file:") else http
+        # pooch takes any object with the methods of a progress bar, though it is annotated as a bool.
+        http = pooch.HTTPDownloader(progressbar=bar, chunk_size=2**16, timeout=timeout)  # pyright: ignore[reportArgumentType]
+        downloader: Any = _copy if url.startswith("file:") else http
         try:
             path = pooch.retrieve(
                 url + file.name, file.sha256, file.name, folder, downloader=downloader

@@ -45,6 +45,21 @@ class ImageFile:
 
         The format is IDX: four bytes for the kind of value and the number of axes, four for the length of each
         axis, then the values.
+
+        Parameters
+        ----------
+        folder : Path
+            Where the file is.
+
+        Returns
+        -------
+        numpy.ndarray
+            Of `shape`, unsigned bytes.
+
+        Raises
+        ------
+        ValueError
+            If the file is damaged or a different one.
         """
         path, header = folder / self.name, 4 + 4 * len(self.shape)
         packed = path.read_bytes()
@@ -76,11 +91,35 @@ class ImageSet:
     """A sentence that says how to get it."""
 
     def every_file(self) -> tuple[ImageFile, ...]:
-        """Return all four files."""
+        """Return all four files.
+
+        Returns
+        -------
+        tuple of ImageFile
+            Images and labels to train with, then those to test with.
+        """
         return tuple(file for split in SPLITS for file in self.files[split])
 
     def folder(self, files: tuple[ImageFile, ...], path: str | os.PathLike[str] | None) -> Path:
-        """Return the first folder with these files; `path`, if given, is the only one looked at."""
+        """Return the first folder that has these files.
+
+        Parameters
+        ----------
+        files : tuple of ImageFile
+            The files that it must have.
+        path : path or None
+            The only folder to look at; None looks at all where data may be.
+
+        Returns
+        -------
+        Path
+            The folder.
+
+        Raises
+        ------
+        FileNotFoundError
+            If no folder has them all; the message says how to get them.
+        """
         tried = [Path(path)] if path is not None else list(_files.folders(self.name))
         for folder in tried:
             if all((folder / file.name).is_file() for file in files):
@@ -91,7 +130,25 @@ class ImageSet:
         )
 
     def verify(self, path: str | os.PathLike[str] | None) -> Path:
-        """Check the files of both parts, and return the folder of the training part."""
+        """Check the files of both parts, and return the folder of the training part.
+
+        Parameters
+        ----------
+        path : path or None
+            As for :meth:`folder`.
+
+        Returns
+        -------
+        Path
+            The folder.
+
+        Raises
+        ------
+        FileNotFoundError
+            If a file is not on this machine.
+        ValueError
+            If a file is damaged or a different one.
+        """
         for split in reversed(SPLITS):
             folder = self.folder(self.files[split], path)
             for file in self.files[split]:
@@ -99,7 +156,27 @@ class ImageSet:
         return folder
 
     def load(self, split: str, path: str | os.PathLike[str] | None) -> Dataset:
-        """Read, check and scale one of its two parts."""
+        """Read, check and scale one of its two parts.
+
+        Parameters
+        ----------
+        split : {"train", "test"}
+            Which part.
+        path : path or None
+            As for :meth:`folder`.
+
+        Returns
+        -------
+        Dataset
+            ``x`` in float32 between 0 and 1.
+
+        Raises
+        ------
+        FileNotFoundError
+            If a file is not on this machine.
+        ValueError
+            If `split` is another, or a file is damaged or a different one.
+        """
         if split not in SPLITS:
             raise ValueError(f"split is {split!r}; expected 'train' or 'test'. Choose one of them.")
         files = self.files[split]
@@ -193,8 +270,11 @@ def _files_of(
         ("t10k-images-idx3-ubyte.gz", (10_000, 28, 28)),
         ("t10k-labels-idx1-ubyte.gz", (10_000,)),
     )
-    files = [ImageFile(*k, *sums) for k, *sums in zip(kinds, sha256, contents, strict=True)]
-    return {"train": tuple(files[:2]), "test": tuple(files[2:])}
+    images, labels, test_images, test_labels = (
+        ImageFile(*kind, packed, content)
+        for kind, packed, content in zip(kinds, sha256, contents, strict=True)
+    )
+    return {"train": (images, labels), "test": (test_images, test_labels)}
 
 
 IMAGE_SETS = {

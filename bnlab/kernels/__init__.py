@@ -8,8 +8,10 @@ r"""Fused kernels for Batch Normalization on a CPU, compiled by numba: as few pa
        - \overline{\frac{\partial \ell}{\partial y}}
        - \hat x \; \overline{\frac{\partial \ell}{\partial y} \hat x} \right)
 
-where a bar is the mean over the batch. They are off until :func:`enable` is called, or the
-environment has ``BNLAB_KERNELS=1``; then :func:`bnlab.nn.functional.batch_norm` uses them.
+where a bar is the mean over the batch. Where numba is installed,
+:func:`bnlab.nn.functional.batch_norm` uses them, unless :func:`enable` or the environment says
+otherwise: ``BNLAB_KERNELS=0`` switches them off, and ``BNLAB_KERNELS=1`` makes it an error if they
+cannot be had. numba is loaded and compiles at first use.
 
 Precision. Sums of :math:`x - k` and its square accumulate in float64, with :math:`k` the first value
 of the feature. Since :math:`(k - \mu_B)^2 \le (m - 1) \, \sigma_B^2` for any data, at most a factor
@@ -26,6 +28,7 @@ from __future__ import annotations
 import importlib.util
 import math
 import os
+import warnings
 from collections.abc import Callable
 from functools import cache
 from typing import NamedTuple
@@ -45,8 +48,6 @@ __all__ = [
     "enabled",
 ]
 
-_on = False
-
 
 def available() -> bool:
     """Tell whether numba, which compiles the kernels, is installed."""
@@ -55,7 +56,21 @@ def available() -> bool:
 
 def enabled() -> bool:
     """Tell whether :func:`bnlab.nn.functional.batch_norm` uses the kernels where it can."""
-    return _on
+    return _on and _can_be_loaded()
+
+
+@cache
+def _can_be_loaded() -> bool:
+    """Load numba; where nobody asked for kernels, one that fails to load costs speed and a warning."""
+    try:
+        runner()
+    except ImportError as error:
+        message = (
+            f"bnlab.nn computes without its kernels: {error.__cause__ or error}. Repair numba, "
+        )
+        warnings.warn(message + "or set BNLAB_KERNELS=0 in the environment.", stacklevel=2)
+        return False
+    return True
 
 
 class enable:
@@ -324,5 +339,17 @@ def _arrays(
     return arrays, _validate.number("eps", eps, low=0)
 
 
-if os.environ.get("BNLAB_KERNELS") == "1":
-    enable()
+def _asked_for() -> bool:
+    """Read the environment: whether the kernels are wanted, or by default whether they can be had."""
+    asked = os.environ.get("BNLAB_KERNELS")
+    if asked not in (None, "0", "1"):
+        raise ValueError(
+            f"BNLAB_KERNELS is {asked!r} in the environment; expected 0 (no kernels) or 1 (kernels). "
+            f"Set one of these, or unset it to use the kernels where numba is installed."
+        )
+    if asked == "1":
+        runner()
+    return available() if asked is None else asked == "1"
+
+
+_on = _asked_for()

@@ -8,12 +8,9 @@ import numpy as np
 from numba import carray, njit, types
 from numba.extending import intrinsic
 
-ADDRESSES = (
-    "x", "dy", "out", "gamma", "beta", "mean", "var", "dgamma", "dbeta", "running_mean",
-    "running_var", "work",
-)  # fmt: skip
+ADDRESSES = ("x", "dy", "out", "gamma", "beta", "mean", "var", "dgamma", "dbeta", "work")
 # The steps of a call, as bits, since one thread takes several at once.
-SUMS, MERGE, AFFINE, NORMALIZE, DSUMS, DMERGE, GRADIENT, MOVE = (1 << i for i in range(8))
+SUMS, MERGE, AFFINE, NORMALIZE, DSUMS, DMERGE, GRADIENT = (1 << i for i in range(7))
 
 
 class Call(ctypes.Structure):
@@ -21,7 +18,7 @@ class Call(ctypes.Structure):
 
     _fields_ = (
         *((name, ctypes.c_int64) for name in ("next", "steps", *ADDRESSES, "n", "c", "s")),
-        *((name, ctypes.c_double) for name in ("eps", "momentum")),
+        ("eps", ctypes.c_double),
     )
 
 
@@ -71,6 +68,8 @@ def first(value):
 @compiled
 def statistics(k, sum_d, sum_dd, m):
     """Return mean and biased variance from the sums of d = x - k and of d * d."""
+    if sum_dd == np.inf and np.isfinite(sum_d):  # the squares of numbers above 1e154
+        return k + sum_d / m, np.inf
     var = (sum_dd - sum_d * sum_d / m) / m
     return k + sum_d / m, 0.0 if var < 0 else var
 
@@ -103,16 +102,3 @@ def features(address, call, dtype, otherwise):
     else:
         values[:] = array(address, call.c, dtype)
     return values
-
-
-@compiled
-def move(call, dtype):
-    """Move the running statistics towards those of the batch, the variance to the unbiased one."""
-    m = call.n * call.s
-    mean, var = array(call.mean, call.c, F64), array(call.var, call.c, F64)
-    running_mean = array(call.running_mean, call.c, dtype)
-    running_var = array(call.running_var, call.c, dtype)
-    old, new = 1 - call.momentum, call.momentum
-    for c in range(call.c):
-        running_mean[c] = old * running_mean[c] + new * mean[c]
-        running_var[c] = old * running_var[c] + new * (var[c] * (m / (m - 1)))

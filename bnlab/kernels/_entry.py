@@ -12,18 +12,7 @@ from typing import Any
 import numpy as np
 from numba import carray, cfunc, types
 
-from bnlab.kernels._call import (
-    AFFINE,
-    DMERGE,
-    DSUMS,
-    GRADIENT,
-    MERGE,
-    MOVE,
-    NORMALIZE,
-    SUMS,
-    Call,
-    move,
-)
+from bnlab.kernels._call import AFFINE, DMERGE, DSUMS, GRADIENT, MERGE, NORMALIZE, SUMS, Call
 from bnlab.kernels._images import images
 from bnlab.kernels._rows import blocks_of, rows
 
@@ -33,7 +22,6 @@ STEPS = {
     "forward": (SUMS, MERGE | AFFINE, NORMALIZE),
     "inference": (0, AFFINE, NORMALIZE),
     "backward": (DSUMS, DMERGE, GRADIENT),
-    "move": (0, MOVE, 0),
 }
 SMALL = 2**15  # one thread is done with so many values before a second one has started
 
@@ -72,9 +60,7 @@ def entry(dtype: type) -> tuple[Any, int]:
     def run(pointer):
         _ = version  # numba's cache compares this file alone; this makes it compare them all
         call = carray(pointer, 1, RECORD)[0]
-        if call.steps & MOVE:
-            move(call, dtype)
-        elif call.s > 1:
+        if call.s > 1:
             images(call, pointer, dtype)
         else:
             rows(call, pointer, dtype)

@@ -67,9 +67,11 @@ class BatchNorm:
         self.eps, self.momentum, self.m = layers[0].eps, layers[0].momentum, batch_size
         self.gamma = Parameter([layer.weight.detach()[None] for layer in layers], lr)
         self.beta = Parameter([layer.bias.detach()[None] for layer in layers], lr)
-        self.running_mean = torch.stack([layer.running_mean[None] for layer in layers])
-        self.running_var = torch.stack([layer.running_var[None] for layer in layers])
-        self.batches = torch.stack([layer.num_batches_tracked for layer in layers])
+        self.running_mean = torch.stack(
+            [layer.get_buffer("running_mean")[None] for layer in layers]
+        )
+        self.running_var = torch.stack([layer.get_buffer("running_var")[None] for layer in layers])
+        self.batches = torch.stack([layer.get_buffer("num_batches_tracked") for layer in layers])
         self.y = lr.new_empty(len(layers), batch_size, layers[0].num_features)
 
     def forward(self, x: Tensor) -> Tensor:

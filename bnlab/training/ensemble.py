@@ -101,8 +101,7 @@ class Ensemble:
     ):
         self.members = _checked_members(members)
         self.device = available(device)
-        models = _built(build, self.members)
-        _require_same_architecture(models)
+        models = _of_one_architecture(_built(build, self.members))
         dtype = next(models[0].parameters()).dtype
         self._x, self._y = (t.to(self.device) for t in tensors(data, dtype=dtype))
         self._data = f"{data.name}, {len(data)} examples"
@@ -120,7 +119,7 @@ class Ensemble:
         lr = self._x.new_tensor([member.lr for member in self.members])
         stacked: dict[str, Any] = {}
         for name, layer in models[0].named_children():
-            same = [model.get_submodule(name).to(self.device) for model in models]
+            same: list[Any] = [model.get_submodule(name).to(self.device) for model in models]
             if isinstance(layer, nn.Linear):
                 stacked[name] = _layers.Linear(same, lr, self.batch_size, first=not stacked)
             elif isinstance(layer, _NORMS):
@@ -150,7 +149,13 @@ class Ensemble:
 
     @torch.no_grad()
     def advance(self, steps: int) -> None:
-        """Take `steps` steps with every member."""
+        """Take `steps` steps with every member.
+
+        Parameters
+        ----------
+        steps : int
+            Number of steps, at least 0.
+        """
         integer("steps", steps, low=0)
         shape = len(self.members), self.batch_size
         losses = self._x.new_empty(steps, len(self.members))
@@ -173,7 +178,18 @@ class Ensemble:
         return self._losses[0]
 
     def model(self, i: int) -> nn.Sequential:
-        """Return member `i` as a network of its own, in evaluation mode; it shares nothing."""
+        """Return a copy of one member, in evaluation mode.
+
+        Parameters
+        ----------
+        i : int
+            Number of the member, from 0.
+
+        Returns
+        -------
+        torch.nn.Sequential
+            A network as `build` makes them, on the ensemble's device.
+        """
         model = copy.deepcopy(self._template)
         own = {name: value[i] for name, value in self._values().items()}
         state = model.state_dict()
@@ -196,9 +212,15 @@ class Ensemble:
         Parameters
         ----------
         data : bnlab.data.Dataset
+            What to classify.
         recalibrate_on : list of torch.Tensor, optional
             Training batches: normalize by their population statistics, as
             :func:`bnlab.inference.recalibrate` finds them, and not by the running ones.
+
+        Returns
+        -------
+        Evaluation
+            Accuracy and cross-entropy of each member.
         """
         x, y = (t.to(self.device) for t in tensors(data, dtype=self._x.dtype))
         accuracy, loss = np.empty((2, len(self.members)))
@@ -326,9 +348,9 @@ def _checked_members(members: Sequence[Member]) -> tuple[Member, ...]:
     )
 
 
-def _require_same_architecture(models: list[nn.Module]) -> None:
-    for model in models:
-        _require_supported(model)
+def _of_one_architecture(built: list[nn.Module]) -> list[nn.Sequential]:
+    """Return the networks if their weights can be stacked, else raise."""
+    models = [_supported(model) for model in built]
     first = repr(models[0])
     for i, model in enumerate(models):
         dtypes = {p.dtype for p in model.parameters()}
@@ -343,9 +365,11 @@ def _require_same_architecture(models: list[nn.Module]) -> None:
                 "architecture and dtype, so that their weights can be stacked. Let build(seed) "
                 "change nothing but the weights."
             )
+    return models
 
 
-def _require_supported(model: nn.Module) -> None:
+def _supported(model: nn.Module) -> nn.Sequential:
+    """Return the network if :mod:`bnlab.training._layers` has each of its layers, else raise."""
     if not isinstance(model, nn.Sequential):
         raise TypeError(
             f"build returned a {type(model).__name__}; expected a torch.nn.Sequential such as "
@@ -369,6 +393,7 @@ def _require_supported(model: nn.Module) -> None:
             )
     if not isinstance(next(iter(model), None), nn.Linear):
         raise TypeError(f"the network is {model}; expected one that begins with a Linear layer.")
+    return model
 
 
 def _require_fit(model: nn.Sequential, data: Dataset) -> None:

@@ -1,18 +1,16 @@
 """What chapter 14 says without a clock: forms agree, traffic is counted, errors are as small as claimed."""
 
-from pathlib import Path
-
 import numpy as np
 import pytest
+from _book import RESULTS
+from _speed_tables import handmade, many
 
 from bnlab import reference
 from bnlab.chapters.making_it_fast import _traffic, blocked, one_pass
 from bnlab.chapters.making_it_fast import experiments as making_it_fast
 from bnlab.chapters.making_it_fast.experiments import AIMS, FORMS
-from bnlab.chapters.making_it_fast.results import EnsembleSpeed, SpeedTable
 from bnlab.experiments import load
 
-STORED = Path(__file__).parents[2] / "book" / "results"
 U = 1.2e-7
 
 
@@ -196,7 +194,7 @@ class TestErrors:
         assert (self.worst("Welford") < 10 * self.worst("two passes") + 1e-6).all()
 
     def test_the_stored_sweep_is_the_same_by_orders_of_magnitude(self):
-        stored, _ = load(STORED / one_pass.STORED)
+        stored, _ = load(RESULTS / one_pass.STORED)
         assert stored.methods == self.result.methods
         chosen = np.isin(stored.means, self.result.means)
         gap = np.log10(stored.x_hat[:, chosen, :2] / self.result.x_hat)
@@ -205,39 +203,6 @@ class TestErrors:
     def test_a_sweep_repeats(self):
         again = one_pass.error_sweep(means=(1e3,), seeds=(1,))
         np.testing.assert_array_equal(again.x_hat[:, 0, 0], self.result.x_hat[:, 1, 1])
-
-
-def handmade(ratio=1.0):
-    """Return a table in which every contestant takes `ratio` times the baseline's millisecond."""
-    names = (
-        "torch native",
-        "NumPy in blocks",
-        "bnlab.nn",
-        "bnlab.nn, compiled",
-        "bnlab.nn, kernels",
-    )
-    shapes, size = ((60, 100), (1000, 250), (2, 3, 4, 5)), (2, 2, 3, 5)
-    values = np.full(size, ratio)
-    values[..., 0] = 1
-    return SpeedTable(
-        contestants=names, baseline=names[0], passes=("forward", "forward + backward"),
-        shapes=shapes, threads=(1, 2), rounds=3, milliseconds=values, ratio=values.copy(), low=values,
-        high=values, bandwidth=np.full((2, 3), 5e9), peak=np.full(2, 1e11),
-        growth_contestants=names[:1], growth_rows=np.array([1, 2, 4]), growth_features=np.array([1, 2, 4]),
-        growth_fixed=(1, 1), rows_milliseconds=np.ones((1, 3)), features_milliseconds=np.ones((1, 3)),
-        folding_pairs=("pair",), folding_ratio=np.ones((2, 1, 3)),
-    )  # fmt: skip
-
-
-def many(cost=0.4, share=0.6, machine=4.0):
-    """Return the speed of an ensemble of 2 and of 8, every quartile at its median."""
-    three = np.ones((2, 3))
-    return EnsembleSpeed(
-        arms=("without BN", "with BN"), rounds=3, flops=26_000_000, eager_microseconds=np.array([500.0, 600.0]),
-        members=np.array([2, 8]), cost=np.stack([0.9 * three, cost * three], axis=1),
-        vmap_members=np.array([8]), vmap_cost=np.full((2, 1, 3), 0.95), chosen=8, product_rate=1e11,
-        share=share * three, processes=2, machine=machine * three,
-    )  # fmt: skip
 
 
 def test_aims_for_many_networks_follow_from_the_numbers():
@@ -249,9 +214,7 @@ def test_aims_for_many_networks_follow_from_the_numbers():
 
 
 def test_the_stored_speed_of_many_networks_is_whole():
-    speed, origin = load(STORED / making_it_fast.STORED_ENSEMBLE)
-    assert origin.machine
-    assert "changes" not in origin.commit
+    speed, _ = load(RESULTS / making_it_fast.STORED_ENSEMBLE)
     assert speed.members.tolist() == [1, 2, 4, 8, 16, 32]
     assert speed.rounds >= 9
     for found in (speed.cost, speed.vmap_cost, speed.share, speed.machine):
@@ -276,9 +239,9 @@ def test_one_slow_shape_misses_an_aim():
     assert making_it_fast.aims_table(table)[1] == len(AIMS) - 1
 
 
-def test_floor_ratio_is_five_copies_worth():
+def test_the_floor_is_five_copies_worth():
     # 250,000 values: 5 MB at 5 GB/s is a millisecond
-    assert making_it_fast.floor_ratio(handmade(2.0), "bnlab.nn", threads=1)[1] == pytest.approx(0.5)
+    assert handmade(2.0).floor_share("bnlab.nn", threads=1)[1] == pytest.approx(0.5)
 
 
 def test_ratio_table_leaves_out_what_did_not_run():
@@ -289,11 +252,10 @@ def test_ratio_table_leaves_out_what_did_not_run():
 
 
 def test_the_stored_benchmark_is_whole():
-    table, origin = load(STORED / making_it_fast.STORED)
+    table, _ = load(RESULTS / making_it_fast.STORED)
     assert (60, 100) in table.shapes
     assert (65536, 256) in table.shapes
     assert table.threads == (1, 2)
-    assert origin.machine
     for name in ("NumPy textbook", "NumPy in blocks", "bnlab.nn", "bnlab.nn, kernels"):
         ratio = table.of(table.ratio, name, "forward + backward", 1)
         low = table.of(table.low, name, "forward + backward", 1)

@@ -9,10 +9,10 @@ import numpy as np
 
 from bnlab import data
 from bnlab.chapters.accelerating.experiments import EXPERIMENT as MAIN
-from bnlab.chapters.accelerating.experiments import carry_out, first, recipe
+from bnlab.chapters.accelerating.experiments import first, recipe
 from bnlab.chapters.accelerating.recipes import Images, Run
 from bnlab.chapters.accelerating.results import RecipeRates
-from bnlab.experiments._long import LongExperiment, seeds_of
+from bnlab.experiments import LongExperiment, seeds_of
 
 __all__ = ["EXPERIMENT"]
 
@@ -36,9 +36,9 @@ def _tasks(config: dict[str, Any]) -> tuple[dict[str, Any], ...]:
     )
 
 
-def _run(config, task, *, state=None, report, device="cpu") -> dict[str, np.ndarray]:
+def _run(config: dict[str, Any], task: dict[str, Any]) -> dict[str, np.ndarray]:
     train, chosen = _images(
-        *(config[key] for key in ("data", "side", "trained", "validation")), device
+        *(config[key] for key in ("data", "side", "trained", "validation", "device"))
     )
     run = Run(
         recipe(task["arm"], lr=task["lr"]),
@@ -47,7 +47,8 @@ def _run(config, task, *, state=None, report, device="cpu") -> dict[str, np.ndar
         seed=task["seed"],
         **{k: config[k] for k in ("steps", "batch_size", "shard", "channels", "momentum")},
     )
-    return carry_out(run, state=state, report=report)
+    run.advance(config["steps"])
+    return run.outcome()
 
 
 def _merge(config, tasks, outcomes) -> RecipeRates:
@@ -79,4 +80,5 @@ EXPERIMENT = LongExperiment(
     tasks=_tasks,
     run=_run,
     merge=_merge,
+    chapter=10,
 )

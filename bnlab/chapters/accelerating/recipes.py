@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
 
 import numpy as np
 import torch
@@ -218,10 +217,10 @@ class ResponseNorm(nn.Module):
 
 
 class Run:
-    """One training run by one recipe; it can stop at any step and go on to the same end, bit for bit.
+    """One training run by one recipe.
 
     Every random draw follows from the seed and the number of the epoch or step alone, never from a generator
-    that remembers: what is to be kept for going on is the network, its momentum and the curves.
+    that remembers.
 
     Parameters
     ----------
@@ -302,29 +301,6 @@ class Run:
     def outcome(self) -> dict[str, np.ndarray]:
         """Return the curves."""
         return {"accuracy": self.accuracy, "loss": self.loss, "finite": np.array(self.finite)}
-
-    def snapshot(self) -> dict[str, Any]:
-        """Return all that `restore` needs."""
-        kept = {"done": self.done, "total": self.total}
-        kept |= {"accuracy": self.accuracy.copy(), "loss": self.loss.copy()}
-        for name, value in self.model.state_dict().items():
-            kept[f"model.{name}"] = value.detach().cpu().numpy().copy()
-        for name, p in self.model.named_parameters():
-            if p in self.optimizer.state:
-                buffer = self.optimizer.state[p]["momentum_buffer"]
-                kept[f"momentum.{name}"] = buffer.cpu().numpy().copy()
-        return kept
-
-    def restore(self, kept: dict[str, Any]) -> None:
-        """Go back to where `snapshot` was taken."""
-        self.done, self.total = int(kept["done"]), float(kept["total"])
-        self.accuracy, self.loss = (np.array(kept[k]) for k in ("accuracy", "loss"))
-        names = self.model.state_dict()
-        self.model.load_state_dict({n: torch.as_tensor(kept[f"model.{n}"]) for n in names})
-        for name, p in self.model.named_parameters():
-            if f"momentum.{name}" in kept:
-                buffer = torch.as_tensor(np.array(kept[f"momentum.{name}"])).to(p.device)
-                self.optimizer.state[p]["momentum_buffer"] = buffer
 
     def _step(self) -> None:
         x, y = self._batch()

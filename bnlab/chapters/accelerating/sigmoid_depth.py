@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -11,10 +11,10 @@ from torch import nn
 
 from bnlab import data, models
 from bnlab.chapters.accelerating.results import DepthRates
-from bnlab.experiments._long import LongExperiment, seeds_of
+from bnlab.experiments import LongExperiment, seeds_of
 from bnlab.training import Ensemble, Member
 
-__all__ = ["EXPERIMENT", "GAINS", "NETS", "at_best_rate", "network", "repeat"]
+__all__ = ["EXPERIMENT", "GAINS", "NETS", "network", "repeat"]
 
 NETS = ("plain", "BN", "scaled")
 GAINS = {"sigmoid": 4.0, "tanh": 5 / 3, "relu": 2**0.5}
@@ -25,7 +25,6 @@ The slope of a sigmoid is at most 1/4, so weights proper to a slope of 1 lose a 
 :meta hide-value:
 """
 LOOKS = (400, 1000, 2000, 4000, 8000, 16_000)
-REPORTED = 100  # steps from one report to the next
 
 
 def network(
@@ -103,15 +102,8 @@ def tasks(config: Mapping[str, Any]) -> tuple[dict[str, Any], ...]:
     return tuple({"net": net, "depth": depth} for depth in depths for net in config["nets"])
 
 
-def run(
-    config: Mapping[str, Any],
-    task: Mapping[str, Any],
-    *,
-    state: Mapping[str, Any] | None = None,
-    report: Callable[..., None] = lambda done, total, snapshot: None,
-    device: str = "cpu",
-) -> dict[str, np.ndarray]:
-    """Train one net of one depth with every seed at every rate; see `LongExperiment`."""
+def run(config: Mapping[str, Any], task: Mapping[str, Any]) -> dict[str, np.ndarray]:
+    """Train one net of one depth with every seed at every rate."""
     train, *judged = digits(config["held_out"])
     shape = len(seeds_of(config)), len(config["rates"])
     ensemble = Ensemble(
@@ -125,27 +117,14 @@ def run(
         train,
         members=[Member(float(lr), seed) for seed in seeds_of(config) for lr in config["rates"]],
         batch_size=config["batch_size"],
-        device=device,
+        device=config["device"],
     )
-    at = looks(config["steps"])
-    found = np.full((2, *shape, len(at)), np.nan)  # on validation and test digits
-    if state is not None:
-        ensemble.restore({k.removeprefix("net."): v for k, v in state.items() if k != "found"})
-        found = np.array(state["found"])
-
-    def snapshot() -> dict[str, Any]:
-        nets = {f"net.{name}": value for name, value in ensemble.state().items()}
-        return nets | {"found": found.copy()}
-
-    for step in sorted({*at, *range(REPORTED, config["steps"], REPORTED)}):
-        if step <= ensemble.step:
-            continue
+    found = []
+    for step in looks(config["steps"]):
         ensemble.advance(step - ensemble.step)
-        if step in at:
-            scores = [ensemble.evaluate(part).accuracy.reshape(shape) for part in judged]
-            found[..., at.index(step)] = scores
-        report(step, config["steps"], snapshot)
-    return {"validation": found[0], "accuracy": found[1]}
+        found.append([ensemble.evaluate(part).accuracy.reshape(shape) for part in judged])
+    validation, accuracy = np.stack(found, axis=-1)
+    return {"validation": validation, "accuracy": accuracy}
 
 
 def merge(
@@ -176,7 +155,7 @@ def merge(
 
 
 EXPERIMENT = LongExperiment(
-    name="sigmoid-depth",
+    name="accelerating-depth",
     summary="Chapter 10: networks of 1 to 12 layers of sigmoids, tanh or ReLU, with and without BN",
     defaults={
         "activation": "sigmoid",
@@ -188,40 +167,16 @@ EXPERIMENT = LongExperiment(
         "batch_size": 60,
         "steps": 2000,
         "seeds": 3,
+        "device": "cpu",
     },
     tasks=tasks,
     run=run,
     merge=merge,
+    chapter=10,
 )
 
 
 # ---- reading the result ---------------------------------------------------------------------------
-
-
-def at_best_rate(result: DepthRates, *, look: int = -1) -> tuple[np.ndarray, np.ndarray]:
-    """Return each net's test accuracy at the rate that is best on the digits held out, and that rate.
-
-    Parameters
-    ----------
-    result : DepthRates
-    look : int
-        Which of ``result.looks`` to choose and to read at; the last one unless given.
-
-    Returns
-    -------
-    accuracy : numpy.ndarray, shape (nets, depths, seeds)
-    lr : numpy.ndarray, shape (nets, depths)
-        That with the best mean over the seeds.
-
-    Examples
-    --------
-    >>> config = EXPERIMENT.configure({"nets": ["BN"], "depths": [1], "rates": [1, 2], "seeds": 2})
-    >>> found = {"validation": [[[0.5], [0.25]], [[0.5], [0.5]]], "accuracy": [[[0.25], [1]], [[0.5], [1]]]}
-    >>> accuracy, lr = at_best_rate(merge(config, tasks(config), [found]))
-    >>> accuracy.tolist(), lr.tolist()
-    ([[[0.25, 0.5]]], [[1.0]])
-    """
-    return result.at_best_rate(look)
 
 
 def repeat(result: DepthRates, net: str, depth: int, *, seed: int | None = None) -> float:

@@ -25,8 +25,7 @@ def shifted_digits(result: ShiftedDigits, *, ax: Axes | None = None) -> Axes:
     """Draw accuracy against the shift, each normalization at its own best learning rate."""
     with style.axes(ax) as ax:
         for j, name in enumerate(result.normalizations):
-            best = result.accuracy[:, j, :, 0].mean(axis=0).argmax()
-            interval = t_interval(result.accuracy[:, j, best])
+            interval = t_interval(result.best_accuracy[:, j])
             x = result.shifts + 0.03 * (j - 1)
             half = interval.high - interval.mean
             ax.errorbar(
@@ -45,7 +44,7 @@ def effective_batch(result: EffectiveBatch, *, ax: Axes | None = None) -> Axes:
     with style.axes(ax) as ax:
         place = np.arange(len(result.layers))
         ax.plot(
-            place, result.images * result.positions, "_", ms=34, mew=2.5, color=style.THEORY,
+            place, result.values, "_", ms=34, mew=2.5, color=style.THEORY,
             label="values that share the mean, m′ = N p q",
         )  # fmt: skip
         interval = t_interval(result.measured, geometric=True)
@@ -86,8 +85,7 @@ def library_twins(result: LibraryTwins, *, ax: Axes | None = None) -> Axes:
 def folded_nets(result: FoldedNets, *, ax: Axes | None = None) -> Axes:
     """Draw how long a call takes after folding over before: geometric means with 95% intervals."""
     with style.axes(ax) as ax:
-        ratio = result.seconds[..., 1] / result.seconds[..., 0]
-        interval = t_interval(ratio, geometric=True)
+        interval = t_interval(result.time_ratio, geometric=True)
         low, mid, high = interval.low, interval.mean, interval.high
         width = 0.8 / len(result.batch_sizes)
         for k, size in enumerate(result.batch_sizes):

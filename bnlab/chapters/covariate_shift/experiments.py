@@ -263,7 +263,7 @@ def store_runs(
 
         def choose(std=std, arm=arm) -> LearningRates:
             table = learning_rates(rates, norm=ARMS[arm], init_std=std, steps=pilot)
-            best[std, arm] = rates[int(table.loss.mean(axis=0).argmin())]
+            best[std, arm] = table.best
             return table
 
         told = {"arm": arm, "init_std": std, "lrs": list(rates), "steps": pilot}

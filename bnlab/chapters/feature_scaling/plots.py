@@ -233,10 +233,9 @@ def rounding_error(result: RoundingError, *, ax=None):
                 result.condition[keep], low[keep], high[keep], color=color, alpha=0.2, linewidth=0
             )
             ax.plot(result.condition[keep], middle[keep], marker=marker, color=color, label=name)
-        theory = result.unit_roundoff * result.condition**2
         ax.plot(
             result.condition,
-            theory,
+            result.normal_theory,
             color=style.THEORY,
             linestyle="--",
             linewidth=1.2,
@@ -244,7 +243,7 @@ def rounding_error(result: RoundingError, *, ax=None):
         )
         ax.plot(
             result.condition,
-            np.sqrt(theory * result.unit_roundoff),
+            result.orthogonal_theory,
             color=style.THEORY,
             linestyle=":",
             linewidth=1.2,

@@ -9,7 +9,7 @@ import numpy as np
 
 from bnlab.chapters.figure_one import experiments as figure_one
 from bnlab.chapters.figure_one.results import RateSearch
-from bnlab.experiments._long import LongExperiment, seeds_of
+from bnlab.experiments import LongExperiment, seeds_of
 
 __all__ = ["EXPERIMENT"]
 
@@ -21,9 +21,9 @@ def tasks(config: Mapping[str, Any]) -> tuple[dict[str, Any], ...]:
     return figure_one.tasks(_as_figure_one(config))
 
 
-def run(config: Mapping[str, Any], task: Mapping[str, Any], **options: Any) -> dict[str, Any]:
+def run(config: Mapping[str, Any], task: Mapping[str, Any]) -> dict[str, Any]:
     """Carry out a task of `figure_one`."""
-    return figure_one.run(_as_figure_one(config), task, **options)
+    return figure_one.run(_as_figure_one(config), task)
 
 
 def _as_figure_one(config: Mapping[str, Any]) -> dict[str, Any]:
@@ -57,10 +57,11 @@ def merge(
 
 
 EXPERIMENT = LongExperiment(
-    name="figure-one-rates",
+    name="figure-one-rates-mnist",
     summary="The learning rates of figure-one: every rate for both arms, on held-out training images",
     defaults=figure_one.EXPERIMENT.defaults | {"held_out": 10_000, "rates": list(GRID), "seeds": 4},
     tasks=tasks,
     run=run,
     merge=merge,
+    chapter=9,
 )

@@ -147,11 +147,11 @@ def weight_length(runs: Sequence[NeuronRun], *, ax=None):
                 alpha=0.2,
                 lw=0,
             )
-            unit = (run.grad2 * run.norm2[:, :-1])[:, len(steps) // 2 :].mean()
             if run.weight_decay:
-                settled = run.lr * unit / (run.weight_decay * (2 - run.lr * run.weight_decay))
+                settled = run.equilibrium_norm4.mean()
                 ax.axhline(settled**0.25, color=style.THEORY, ls=":", lw=1.5)
             else:
+                unit = run.late_unit_grad2.mean()
                 growth = run.norm2[:, 0].mean() ** 2 + 2 * run.lr**2 * unit * steps
                 ax.plot(steps, growth**0.25, color=style.THEORY, ls=":", lw=1.5)
         ax.plot([], [], color=style.THEORY, ls=":", label="theory")
@@ -247,7 +247,7 @@ def rate_sweeps(sweeps: Sequence[RateSweep], *, ax=None):
         for i, (sweep, color) in enumerate(zip(sweeps, colors, strict=False)):
             ax.plot(
                 sweep.lr,
-                sweep.accuracy.mean(axis=0),
+                sweep.mean_accuracy,
                 color=color,
                 marker="os^Dv"[i],
                 label=sweep.label,
@@ -262,7 +262,7 @@ def rate_sweeps(sweeps: Sequence[RateSweep], *, ax=None):
             )
             broken = ~sweep.stable.all(axis=0)
             ax.plot(
-                sweep.lr[broken], sweep.accuracy.mean(axis=0)[broken], color="0.2", marker="x",
+                sweep.lr[broken], sweep.mean_accuracy[broken], color="0.2", marker="x",
                 ls="none", ms=9, mew=1.5, zorder=3, label="not stable for some seed" if i == 0 else None,
             )  # fmt: skip
         ax.set_xscale("log", base=2)

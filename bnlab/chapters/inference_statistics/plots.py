@@ -45,9 +45,8 @@ def batch_variances(
     with style.axes(ax) as ax:
         for m, color in zip(sizes, style.CYCLE, strict=False):
             j = list(result.batch_sizes).index(m)
-            values = result.biased[:, j] * m / (m - 1)
             ax.hist(
-                values, bins=np.linspace(0, 4, 81), density=True, histtype="stepfilled",
+                result.unbiased[:, j], bins=np.linspace(0, 4, 81), density=True, histtype="stepfilled",
                 color=color, alpha=0.3, label=f"m = {m}",
             )  # fmt: skip
             if result.kurtosis == 0:
@@ -72,12 +71,12 @@ def bessel_factor(results: Sequence[BatchMoments], *, ax: Axes | None = None) ->
         ax.axhline(1, color=style.THEORY, ls=":", lw=1.5)
         for i, result in enumerate(results):
             shift = 1.06 ** (i - (len(results) - 1) / 2)
-            for factor, color, fill in (
-                (1.0, style.PLAIN, "none"),
-                (m / (m - 1), style.NORMALIZED, None),
+            for values, color, fill in (
+                (result.biased, style.PLAIN, "none"),
+                (result.unbiased, style.NORMALIZED, None),
             ):
                 _points(
-                    ax, m * shift, t_interval(result.biased * factor), color=color, marker=MARKERS[i],
+                    ax, m * shift, t_interval(values), color=color, marker=MARKERS[i],
                     mfc=fill, label=result.source if fill is None else None,
                 )  # fmt: skip
         ax.annotate("divided by m", (fine[22], 0.72), color=style.PLAIN)
@@ -97,8 +96,8 @@ def root_of_variance(
         ax.plot(m, c4, "_", ms=22, mew=2, color=style.THEORY, label="theory for the bell")
         ax.axhline(1, color=style.THEORY, ls=":", lw=1.5)
         for result, color, marker in zip(results, style.CYCLE, MARKERS, strict=False):
-            root = np.sqrt(result.biased * m / (m - 1))
-            _points(ax, m, t_interval(root), color=color, marker=marker, label=result.source)
+            root = t_interval(np.sqrt(result.unbiased))
+            _points(ax, m, root, color=color, marker=marker, label=result.source)
         ax.set(
             xlabel="values in a batch, m", ylabel="average standard deviation", ylim=(0.65, 1.05)
         )
@@ -111,7 +110,7 @@ def root_of_variance(
 def pixel_dependence(result: PixelDependence, *, ax: Axes | None = None) -> Axes:
     """Draw the average variance of a batch of whole images before and after the factor m/(m - 1)."""
     with style.axes(ax) as ax:
-        m = result.images * result.positions
+        m = result.batch_sizes
         place = np.arange(len(m))
         before, after = (t_interval(result.corrected * f) for f in ((m - 1) / m, 1.0))
         ax.plot(place, result.predicted, "_", ms=22, mew=2, color=style.THEORY, label="theory")
@@ -161,14 +160,10 @@ def tracking_error(results: Sequence[RunningAverage], *, ax: Axes | None = None)
     with style.axes(ax) as ax:
         for result, color, marker in zip(results, style.CYCLE, MARKERS, strict=False):
             alpha = np.array(result.momenta)
-            error = np.square(result.mean[:, :, -1] - result.truth[-1])
-            rms = np.sqrt(t_interval(error).mean)
             fine = np.geomspace(alpha.min(), alpha.max(), 200)
-            noise = fine / (2 - fine) * result.std**2 / result.batch_size
-            lag = result.speed * (1 - fine) / fine
-            ax.plot(fine, np.sqrt(noise + lag**2), color=color, ls="--", lw=1.2)
+            ax.plot(fine, result.error_theory(fine), color=color, ls="--", lw=1.2)
             label = f"moves by {result.speed:g} a batch" if result.speed else "stands still"
-            ax.plot(alpha, rms, marker, color=color, label=label)
+            ax.plot(alpha, result.final_error, marker, color=color, label=label)
         ax.set(xscale="log", yscale="log", xlabel="momentum (weight of the new batch)")
         ax.set(ylabel="error of the running mean")
         _log_ticks(ax, (0.01, 0.03, 0.1, 0.3, 1), "{:g}")
@@ -236,7 +231,9 @@ def mode_gradients(result: ModeGradients, *, ax: Axes | None = None) -> Axes:
     with style.axes(ax) as ax:
         m = result.batch_sizes
         fine = np.geomspace(m[0], m[-1], 100)
-        ax.plot(fine, (fine - 2) / fine, color=style.THEORY, ls="--", lw=1.5, label="(m − 2)/m")
+        ax.plot(
+            fine, result.kept_theory(fine), color=style.THEORY, ls="--", lw=1.5, label="(m − 2)/m"
+        )
         _points(
             ax, m, t_interval(result.kept), color=style.NORMALIZED, marker="o", label="measured"
         )

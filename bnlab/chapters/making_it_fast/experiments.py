@@ -10,7 +10,7 @@ from functools import partial
 import numpy as np
 
 from bnlab.chapters.making_it_fast import _traffic, blocked
-from bnlab.chapters.making_it_fast.results import EnsembleSpeed, SpeedTable, Traffic
+from bnlab.chapters.making_it_fast.results import BOTH, EnsembleSpeed, SpeedTable, Traffic
 from bnlab.stats import text_table
 
 __all__ = [
@@ -23,9 +23,6 @@ __all__ = [
     "aims_table",
     "batch",
     "ensemble_aims",
-    "floor_bytes",
-    "floor_ratio",
-    "growth_exponent",
     "intensity",
     "peak_memory",
     "ratio_table",
@@ -34,7 +31,6 @@ __all__ = [
 
 STORED = "making_it_fast_speed.npz"  # written by: python -m benchmarks --save book/results/STORED
 STORED_ENSEMBLE = "making_it_fast_ensemble.npz"  # likewise, by: python -m benchmarks.ensemble
-BOTH = "forward + backward"
 
 
 @dataclass(frozen=True)
@@ -177,17 +173,6 @@ def traffic(form: str, *, shape: Sequence[int] = (4096, 1024), cache: int = 2**2
     )
 
 
-def floor_bytes(shape: Sequence[int], *, itemsize: int = 4) -> int:
-    """Return the bytes that forward and backward cannot avoid: read x, write y; read x and dy, write dx.
-
-    Examples
-    --------
-    >>> floor_bytes((10, 5))
-    1000
-    """
-    return 5 * itemsize * int(np.prod(shape))
-
-
 def intensity(rows: int, inputs: int, outputs: int, *, itemsize: int = 4) -> float:
     """Return flop per byte of a linear layer's forward pass, each array moved once.
 
@@ -198,17 +183,6 @@ def intensity(rows: int, inputs: int, outputs: int, *, itemsize: int = 4) -> flo
     """
     moved = itemsize * (rows * inputs + inputs * outputs + rows * outputs)
     return 2 * rows * inputs * outputs / moved
-
-
-def growth_exponent(sizes: np.ndarray, times: np.ndarray) -> float:
-    """Return p of the least-squares fit times ~ sizes^p.
-
-    Examples
-    --------
-    >>> round(growth_exponent(np.array([1, 2, 4]), np.array([3.0, 12.0, 48.0])), 6)
-    2.0
-    """
-    return float(np.polyfit(np.log(sizes), np.log(times), 1)[0])
 
 
 def peak_memory(form: str, *, shape: Sequence[int] = (4096, 256)) -> float:
@@ -227,16 +201,6 @@ def peak_memory(form: str, *, shape: Sequence[int] = (4096, 256)) -> float:
         return tracemalloc.get_traced_memory()[1] / x.nbytes
     finally:
         tracemalloc.stop()
-
-
-def floor_ratio(table: SpeedTable, contestant: str, *, threads: int) -> np.ndarray:
-    """Return, for each shape, the share of the time that five array transfers alone would take.
-
-    A transfer is timed by a copy, of an array of the same size and in the same run.
-    """
-    times = table.of(table.milliseconds, contestant, BOTH, threads)
-    speed = table.bandwidth[table.threads.index(threads)]
-    return np.array([1e3 * floor_bytes(s) for s in table.shapes]) / speed / times
 
 
 def ratio_table(

@@ -61,7 +61,7 @@ def largest_values(result: LargestValues, *, ax: Axes | None = None) -> Axes:
     }
     with style.axes(ax) as ax:
         m = np.geomspace(result.m[0], result.m[-1], 200)
-        ax.loglog(m, np.sqrt(m - 1), color=style.THEORY, ls="--", label=r"bound $\sqrt{m-1}$")
+        ax.loglog(m, result.bound(m), color=style.THEORY, ls="--", label=r"bound $\sqrt{m-1}$")
         for kind, values in zip(result.kinds, result.largest.mean(axis=0), strict=True):
             color, marker = looks[kind]
             ax.loglog(result.m, values, color=color, marker=marker, lw=1.5, ms=5, label=kind)

@@ -1,34 +1,39 @@
-"""The long experiments by name; a module is loaded when its experiment is asked for."""
+"""The long experiments by name: those of the chapters, and a user's own."""
 
 from __future__ import annotations
 
 import importlib
+import importlib.util
 import os
 import sys
+from pathlib import Path
 
 from bnlab._validate import did_you_mean
-from bnlab.experiments._long import LongExperiment
+from bnlab.chapters import TOPICS
+from bnlab.experiments import LongExperiment
 
-MODULES: dict[str, str] = {
-    "accelerating": "accelerating.experiments",
-    "accelerating-rates": "accelerating.rates",
-    "figure-one": "figure_one.experiments",
-    "figure-one-rates": "figure_one.rates",
-    "sigmoid-depth": "accelerating.sigmoid_depth",
-}
-"""The name of each experiment, and the module of this package whose EXPERIMENT it is."""
+RESULTS = Path(__file__).parents[2] / "book" / "results"
+"""Where the book's results lie in a copy of the repository."""
+
+
+def known() -> dict[str, LongExperiment]:
+    """Return what the chapters store, by name, in the order of the chapters."""
+    modules = [f"bnlab.chapters.{topic}.stored" for topic in TOPICS]
+    found = [importlib.import_module(m) for m in modules if importlib.util.find_spec(m)]
+    return {one.name: one for module in found for one in module.EXPERIMENTS}
 
 
 def find(name: str) -> LongExperiment:
     """Return the experiment of that name, or the object that ``module:OBJECT`` names."""
     if ":" in name:
         return _import(name)
-    if name not in MODULES:
+    experiments = known()
+    if name not in experiments:
         raise ValueError(
-            f"there is no experiment {name!r}; expected one of {', '.join(MODULES) or 'none yet'}, or "
-            f"module:OBJECT for one of your own. `bnlab list` shows them.{did_you_mean(name, MODULES)}"
+            f"there is no experiment {name!r}; expected a name that `bnlab run --list` shows, or "
+            f"module:OBJECT for one of your own.{did_you_mean(name, experiments)}"
         )
-    return importlib.import_module(f"bnlab.chapters.{MODULES[name]}").EXPERIMENT
+    return experiments[name]
 
 
 def _import(name: str) -> LongExperiment:
