@@ -11,8 +11,11 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any, TypeVar, cast
 
 import matplotlib.pyplot as plt
+
+Drawn = TypeVar("Drawn")  # Axes, or an array of them: what a figure is drawn on
 
 STYLE = Path(__file__).with_name("bnlab.mplstyle")
 
@@ -25,8 +28,13 @@ CYCLE = (NORMALIZED, PLAIN, GREEN, ROSE, OLIVE, SKY, GRAY)  # as in bnlab.mplsty
 
 @contextmanager
 def axes(
-    ax=None, *, rows: int = 1, columns: int = 1, size: tuple[float, float] | None = None, **kwargs
-) -> Iterator:
+    ax: Drawn | None = None,
+    *,
+    rows: int = 1,
+    columns: int = 1,
+    size: tuple[float, float] | None = None,
+    **kwargs: Any,
+) -> Iterator[Drawn]:
     """Give the caller's Axes, or new ones in the book's style.
 
     Parameters
@@ -52,5 +60,5 @@ def axes(
     plt.draw_if_interactive()
     with plt.style.context(STYLE):
         if ax is None:
-            ax = plt.subplots(rows, columns, figsize=size, **kwargs)[1]
+            ax = cast(Drawn, plt.subplots(rows, columns, figsize=size, **kwargs)[1])
         yield ax
