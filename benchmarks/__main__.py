@@ -102,7 +102,7 @@ def run_child(o: argparse.Namespace) -> int:
 
 def run_parent(o: argparse.Namespace, arguments: list[str]) -> int:
     """Start one process for each number of threads; join, print and store what they measured."""
-    from bnlab import results
+    from bnlab.experiments import Provenance, save
 
     start, parts = time.perf_counter(), []
     usual = "about half a minute" if o.quick else "some six minutes with the default options"
@@ -126,17 +126,17 @@ def run_parent(o: argparse.Namespace, arguments: list[str]) -> int:
     if o.save:
         config = {"rounds": o.rounds, "fresh_memory": o.fresh_memory, "quick": o.quick}
         duration = time.perf_counter() - start
-        origin = results.Provenance.now(seeds=(0,), config=config, duration=duration)
+        origin = Provenance.now(seeds=(0,), config=config, duration=duration)
         peers = {name: found for name in PACKAGES if (found := _version(name))}
         origin = replace(origin, versions=origin.versions | peers)
-        print(f"\nStored in {results.save(table, o.save, provenance=origin)}.")
+        print(f"\nStored in {save(table, o.save, provenance=origin)}.")
     return 0
 
 
 def join(o: argparse.Namespace, parts: list[dict[str, np.ndarray]]):
     """Put the processes' numbers into one result."""
     from benchmarks import contestants, measure
-    from bnlab.results import SpeedTable
+    from bnlab.chapters.making_it_fast.results import SpeedTable
 
     names = chosen(o)
     first = next((p for p in parts if "rows" in p), {})

@@ -1,42 +1,41 @@
-"""A long experiment for the tests: chaotic, so that one wrong bit shows, and as slow as it is told to be."""
+"""A long experiment for the tests: chaotic, so that one wrong bit shows; its tasks misbehave when told to."""
 
-import json
 import os
+import signal
 import time
+from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 
-from bnlab.experiments._long import LongExperiment
-from bnlab.results import History
-
-hook = None
-"""Called as hook(seed, step), if a test in this process sets it."""
+from bnlab.experiments import LongExperiment, Result
 
 
-def run(config, task, *, state, report, device="cpu"):
-    rng = np.random.default_rng(task["seed"])
-    t, x, loss = 0, np.zeros(5), np.zeros(config["steps"])
-    if state is not None:
-        t, x, loss = state["t"], state["x"], state["loss"]
-        rng.bit_generator.state = json.loads(state["rng"])
-    if config["log"]:
-        with open(config["log"], "a") as log:
-            log.write(f"{task['seed']} {t} {os.getpid()}\n")
-    while t < config["steps"]:
-        if config["trouble"] == [task["seed"], t]:
+@dataclass(frozen=True)
+class Noise(Result):
+    loss: np.ndarray
+
+
+def run(config, task):
+    """Do what the file ``<orders>/<seed>`` says, if there is one, and write down who began which task."""
+    seed, orders = task["seed"], Path(config["orders"])
+    if config["orders"]:
+        with (orders / "log").open("a") as log:
+            log.write(f"{seed} {os.getpid()}\n")
+        order = orders / str(seed)
+        word = order.read_text() if order.exists() else ""
+        if word == "raise":
             raise ArithmeticError("it went\nwrong")
-        if config["death"] == [task["seed"], t]:
-            os._exit(7)
-        x = np.cos(3.7 * x + rng.standard_normal(len(x)))
-        loss[t] = x.mean()
-        t += 1
-        time.sleep(config["sleep"])
-        if hook is not None:
-            hook(task["seed"], t)
-        if t % 5 == 0:
-            now = {"t": t, "x": x, "loss": loss, "rng": json.dumps(rng.bit_generator.state)}
-            report(t, config["steps"], lambda now=now: now)
-    return {"loss": loss}
+        if word == "die once":
+            order.unlink()
+        if word.startswith("die"):
+            os.kill(os.getpid(), signal.SIGKILL)
+        while order.exists():  # "wait"
+            time.sleep(0.02)
+    x, rng = np.zeros(50), np.random.default_rng(seed)
+    for _ in range(config["steps"]):
+        x = np.cos(3.7 * x + rng.standard_normal(50))
+    return {"loss": x}
 
 
 def tasks(config):
@@ -44,27 +43,20 @@ def tasks(config):
 
 
 def merge(config, tasks, outcomes):
-    assert [task["seed"] for task in tasks] == list(range(config["seeds"]))
-    loss = np.concatenate([outcome["loss"] for outcome in outcomes])
-    return History(loss=loss, lr=0.1, steps=config["steps"], batch_size=1, seed=0)
+    return Noise(np.concatenate([outcome["loss"] for outcome in outcomes]))
 
 
 EXPERIMENT = LongExperiment(
     name="toy",
     summary="a chaotic map",
-    defaults={
-        "seeds": 3, "steps": 40, "data": "mnist-5k", "sleep": 0.0, "log": "", "trouble": None, "death": None,
-    },
+    defaults={"seeds": 3, "steps": 40, "data": "mnist-5k", "noise": 1.0, "orders": ""},
     tasks=tasks,
     run=run,
     merge=merge,
-)  # fmt: skip
+)
 
 
 def expected(seeds=3, steps=40):
-    """Compute the result without the runner."""
+    """Compute the result without the machinery."""
     config = EXPERIMENT.defaults | {"seeds": seeds, "steps": steps}
-    outcomes = [
-        run(config, task, state=None, report=lambda *a: None)["loss"] for task in tasks(config)
-    ]
-    return np.concatenate(outcomes)
+    return np.concatenate([run(config, task)["loss"] for task in tasks(config)])

@@ -4,18 +4,23 @@ import os
 import re
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import _toy_experiment as toy
+import matplotlib.pyplot as plt
 import numpy as np
 import pytest
 from typer.testing import CliRunner
 
 import bnlab
-from bnlab import results
-from bnlab.cli import _app, _progress, _show
-from bnlab.experiments import _registry
-from bnlab.experiments._meter import Progress
+from bnlab.chapters.accelerating.results import RecipeRuns
+from bnlab.chapters.figure_one.results import FigureOne
+from bnlab.chapters.gradient_flow.results import RateSweep
+from bnlab.chapters.minibatch_batchnorm.results import LargestValues
+from bnlab.cli import _app, _progress, _registry, _show
+from bnlab.experiments import Provenance, load, save
 
 HERE = Path(__file__).parent
 TOY = "_toy_experiment:EXPERIMENT"
@@ -26,7 +31,6 @@ def _here(monkeypatch, tmp_path):
     monkeypatch.setenv("OMP_NUM_THREADS", "1")
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     monkeypatch.delenv("BNLAB_DATA", raising=False)
-    monkeypatch.delenv("RANK", raising=False)
     monkeypatch.chdir(HERE)
 
 
@@ -51,9 +55,9 @@ def stored(tmp_path):
     """A result that one figure can draw alone."""
     m = np.array([2, 4, 8, 16])
     largest = np.sqrt(m - 1.0) * np.ones((3, 1, 1))
-    result = results.LargestValues(kinds=("normal",), m=m, largest=largest)
-    origin = results.Provenance.now(seeds=(0, 1), config={"lr": 0.1}, duration=75)
-    return results.save(result, tmp_path / "stored.npz", provenance=origin)
+    result = LargestValues(kinds=("normal",), m=m, largest=largest)
+    origin = Provenance.now(seeds=(0, 1), config={"lr": 0.1}, duration=75)
+    return save(result, tmp_path / "stored.npz", provenance=origin)
 
 
 # --- run -----------------------------------------------------------------------------------------------------
@@ -62,29 +66,32 @@ def stored(tmp_path):
 def test_run_takes_its_options_and_says_where_the_result_is(tmp_path):
     out = tmp_path / "toy.npz"
     done = call(
-        "run", TOY, "--out", out, "--seeds", 2, "--steps", 30, "--jobs", 1, "--set", "sleep=0"
+        "run", TOY, "--out", out, "--seeds", 2, "--steps", 30, "--jobs", 1, "--set", "noise=0"
     )
     assert str(out) in done.stdout
-    result, origin = results.load(out)
+    result, origin = load(out)
     assert result.loss.tobytes() == toy.expected(seeds=2, steps=30).tobytes()
-    assert (origin.config["seeds"], origin.config["sleep"]) == (2, 0)
-    assert "100%, 2 of 2 tasks done" in done.stderr
+    assert (origin.config["seeds"], origin.config["noise"]) == (2, 0)
+    assert f"{TOY}: 2 of 2 tasks done" in done.stderr
     assert "\x1b" not in done.output  # plain lines: no terminal here
     assert "exists; nothing was run" in fails("run", TOY, "--out", out)
 
 
 def test_run_names_the_result_after_the_experiment(tmp_path, monkeypatch):
-    monkeypatch.setitem(_registry.MODULES, "toy", "toy")
-    monkeypatch.setattr(_registry, "find", lambda name: toy.EXPERIMENT)
+    monkeypatch.setattr(_registry, "known", lambda: {"toy": toy.EXPERIMENT})
     seen = {}
-    monkeypatch.setattr(_app, "run_long", lambda name, out, **o: seen.update(o, out=out) or out)
-    call("run", "toy", "--seeds", "0,3,5", "--data", "mnist", "--device", "mps", "--save-every", 3)
-    assert seen.pop("out") == Path("toy.npz")
+    monkeypatch.setattr(
+        _app, "run_experiment", lambda one, out, **o: seen.update(o, one=one, out=out) or out
+    )
+    call("run", "toy", "--seeds", "0,3,5", "--data", "mnist", "--device", "mps")
+    assert (seen.pop("one"), seen.pop("out")) == (toy.EXPERIMENT, Path("toy.npz"))
     assert seen.pop("show")
     assert seen == {
-        "changes": {"seeds": [0, 3, 5], "data": "mnist"},
-        "resume": False, "force": False, "jobs": None, "device": "mps", "save_every": 3.0,
+        "changes": {"seeds": [0, 3, 5], "data": "mnist", "device": "mps"},
+        "resume": False, "force": False, "jobs": None, "cluster": None,
     }  # fmt: skip
+    call("run", "toy", "--jobs", 3, "--cluster", "local")
+    assert (seen["jobs"], seen["cluster"]) == (3, "local")
     call("run", "toy", "--resume", "--force", "--out", "b.npz", "--set", "a=[1]", "--set", "b=grey")
     assert (seen["resume"], seen["force"], seen["changes"]) == (True, True, {"a": [1], "b": "grey"})
 
@@ -113,7 +120,10 @@ def test_wrong_use_ends_with_2_and_says_what_is_wrong(words):
     [
         (("run", "nonsense"), "there is no experiment 'nonsense'"),
         (("run", TOY, "--out", "toy.txt"), "ends in .npz"),
-        (("run", TOY, "--device", "cuda:99"), "device is 'cuda:99', which this machine does not have"),
+        (("run", TOY, "--device", "cuda"), "toy has no setting 'device'"),
+        (("run", "_toy_experiment:expected"), "is a function; expected a LongExperiment"),
+        (("run", "_toy_experiment:NOTHING"), "cannot be loaded"),
+        (("run", "no_such_module:EXPERIMENT"), "cannot be loaded"),
         (("run", TOY, "--data", "mnist"), "bnlab data fetch mnist"),
         (("run", TOY, "--set", "width=3"), "no setting 'width'"),
         (("show", "nowhere.npz"), "nowhere.npz does not exist"),
@@ -131,17 +141,17 @@ def test_a_foreseen_error_is_one_line(words, message):
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (("run", "figur-one"), "Did you mean 'figure-one'?"),
+        (("run", "figur-one-mnist"), "Did you mean 'figure-one-mnist'?"),
         (("run", TOY, "--set", "step=3"), "has no setting 'step'; .* Did you mean 'steps'?"),
         (("run", TOY, "--seeds", "1,1"), "seeds is .1, 1.; expected .* different"),
         (("run", TOY, "--set", "seeds=0"), "seeds is 0; expected a count of at least 1"),
         (("run", TOY, "--set", "seeds=[]"), "seeds is ..; expected"),
         (
-            ("run", "figure-one", "--data", "mnist5k"),
+            ("run", "figure-one-digits", "--data", "mnist5k"),
             "name is 'mnist5k'; .* Did you mean 'mnist-5k'?",
         ),
-        (("run", "figure-one", "--data", "wine"), "name is 'wine'; expected one of 'mnist-5k'"),
-        (("run", "figure-one", "--data", "mnist-5k", "--set", "rates=3"), "cannot plan its tasks"),
+        (("run", "figure-one-digits", "--data", "wine"), "name is 'wine'; expected one of"),
+        (("run", "figure-one-digits", "--set", 'rates={"with": 3}'), "cannot plan its tasks"),
         (("show", HERE), "is a folder; expected a result file"),
         (("data", "fetch", "mnst"), "Did you mean 'mnist'?"),
     ],
@@ -157,7 +167,7 @@ def test_what_can_be_refused_is_refused_before_the_work(tmp_path, words, message
     ("words", "message"),
     [
         (("run", TOY, "--steps", 3, "--set", "steps=4"), "steps is set twice"),
-        (("run", TOY, "--set", "sleep=0", "--set", "sleep=1"), "sleep is set twice"),
+        (("run", TOY, "--set", "noise=0", "--set", "noise=1"), "noise is set twice"),
         (("show", "x.npz", "--plot", "curves"), "there is no --to"),
     ],
 )
@@ -178,29 +188,22 @@ def test_verify_fails_where_an_explicit_path_holds_no_set(tmp_path):
 
 def test_a_table_is_as_wide_as_columns_says_where_there_is_no_terminal(monkeypatch):
     monkeypatch.setenv("COLUMNS", "60")
-    assert max(map(len, call("list").stdout.splitlines())) <= 60
+    assert max(map(len, call("run", "--list").stdout.splitlines())) <= 60
     monkeypatch.delenv("COLUMNS")
-    assert max(map(len, call("list").stdout.splitlines())) > 100
+    assert max(map(len, call("run", "--list").stdout.splitlines())) > 100
 
 
-def test_a_failed_task_and_a_stop_say_how_to_go_on(tmp_path, monkeypatch):
-    words = ["run", TOY, "--out", str(tmp_path / "a.npz"), "--jobs", "1", "--force"]
-    monkeypatch.setattr(sys, "argv", ["bnlab", *words, "--set", "trouble=[1,0]"])
-    line = fails(*words, "--set", "trouble=[1,0]")
-    assert "task 1 of 3" in line
-    assert line.endswith(f"go on with: bnlab {' '.join(words[:-1])} --set 'trouble=[1,0]' --resume")
-
-    def interrupt(*args, **options):
-        raise KeyboardInterrupt
-
-    monkeypatch.setattr(_app, "run_long", interrupt)
-    assert "stopped at once. Go on from the last snapshots with: bnlab run" in fails(
-        *words, code=130
-    )
+def test_a_failed_task_says_how_to_go_on(tmp_path, monkeypatch):
+    (tmp_path / "1").write_text("raise")
+    words = ["run", TOY, "--out", str(tmp_path / "a.npz"), "--set", f"orders={tmp_path}", "--force"]
+    monkeypatch.setattr(sys, "argv", ["bnlab", *words])
+    line = fails(*words)
+    assert "task 1 ({'seed': 1}) failed: ArithmeticError: it went wrong. Finished" in line
+    assert line.endswith(f"go on with: bnlab {' '.join(words[:-1])} --resume")
 
 
 def test_an_unforeseen_error_keeps_its_traceback(monkeypatch):
-    monkeypatch.setattr(_app, "run_long", lambda *a, **o: 1 / 0)
+    monkeypatch.setattr(_app, "run_experiment", lambda *a, **o: 1 / 0)
     done = CliRunner().invoke(_app.app, ["run", TOY])
     assert isinstance(done.exception, ZeroDivisionError)
 
@@ -208,20 +211,35 @@ def test_an_unforeseen_error_keeps_its_traceback(monkeypatch):
 # --- list, show, version -------------------------------------------------------------------------------------
 
 
-def test_list_shows_every_experiment_with_its_settings(monkeypatch):
-    monkeypatch.setattr(_registry, "MODULES", {"toy": "toy"})
-    monkeypatch.setattr(_registry, "find", lambda name: toy.EXPERIMENT)
-    done = call("list")
-    assert "toy" in done.stdout
-    assert "a chaotic map" in done.stdout
-    assert 'data="mnist-5k"' in done.stdout
+def test_list_shows_every_experiment_with_what_its_file_says(monkeypatch, stored):
+    monkeypatch.setattr(_registry, "RESULTS", stored.parent)
+    found = {name: replace(toy.EXPERIMENT, name=name, chapter=7) for name in ("stored", "toy")}
+    monkeypatch.setattr(_registry, "known", lambda: found)
+    _, first, second = (line.split() for line in call("run", "--list").stdout.splitlines())
+    assert first == ["stored", "7", "75", f"{stored.stat().st_size:,}", "a", "chaotic", "map"]
+    assert second == ["toy", "7", "not", "stored", "here", "a", "chaotic", "map"]
 
 
-def test_every_listed_experiment_can_be_planned():
-    for name in _registry.MODULES:
-        experiment = _registry.find(name)
-        assert experiment.name == name
-        assert experiment.plan(experiment.configure({}))
+@pytest.mark.parametrize(
+    ("found", "code"), [(0.5, 0), (0.51, 1), (float("nan"), 1), (float("inf"), 1)]
+)
+def test_check_fails_where_a_difference_is_larger_than_allowed(monkeypatch, stored, found, code):
+    def check(result, origin):
+        assert (type(result).__name__, origin.config) == ("LargestValues", {"lr": 0.1})
+        return {"loss": 0.0, "accuracy": found}
+
+    experiment = replace(toy.EXPERIMENT, name="stored", check=check, tolerance=0.5)
+    monkeypatch.setattr(_registry, "known", lambda: {"stored": experiment})
+    for words in (("--out", stored), ()):
+        monkeypatch.setattr(_registry, "RESULTS", stored.parent)
+        lines = call("run", "stored", "--check", *words, code=code).stdout.splitlines()
+        assert [line.split() for line in lines[1:]] == [
+            ["loss", "0", "0.5"], ["accuracy", f"{found:g}", "0.5"],
+        ]  # fmt: skip
+
+
+def test_what_cannot_be_checked_says_why():
+    assert "cannot be compared with a run of today: a chaotic map" in fails("run", TOY, "--check")
 
 
 def test_show_prints_origin_and_fields(stored):
@@ -242,12 +260,23 @@ def test_show_draws_a_picture_by_the_type_of_the_result(stored, tmp_path, name, 
     )
 
 
-def test_the_figures_of_a_result_are_those_that_need_nothing_else():
-    made = results.LargestValues.__new__(results.LargestValues)
-    assert list(_show._plots_of(made)) == ["largest_values"]
-    rates = results.RateSweep.__new__(results.RateSweep)
-    assert list(_show._plots_of(rates)) == ["rate_sweeps"]  # draws a sequence: it is given one
-    assert _show._plots_of(results.t_interval([1.0, 2.0])) == {}
+def test_every_kind_of_stored_result_is_drawn_by_each_of_its_figures(tmp_path):
+    files = {
+        type(_show._load(path)[0]): path for path in (HERE.parent / "book/results").glob("*.npz")
+    }
+    for kind, path in files.items():
+        pictures = set()
+        for name in kind.figures():
+            call("show", path, "--to", tmp_path / "a.png", "--plot", name)
+            pictures.add((tmp_path / "a.png").read_bytes())
+            plt.close("all")
+        assert len(pictures) == len(kind.figures())
+    assert FigureOne.figures() == ("accuracy_in_training", "input_percentiles")
+    assert RateSweep.figures() == ("rate_sweeps",)  # it takes a sequence, and is given one
+    assert {FigureOne, RateSweep} < set(files)
+    line = fails("show", files[RecipeRuns], "--to", tmp_path / "b.png")
+    assert "no figure draws a RecipeRuns alone; expected a result that has one" in line
+    assert not (tmp_path / "b.png").exists()
 
 
 @pytest.mark.parametrize(
@@ -272,19 +301,18 @@ def test_version():
 
 def test_a_terminal_gets_a_bar_with_the_time_left(monkeypatch, capsys):
     monkeypatch.setenv("FORCE_COLOR", "1")  # rich takes what it writes to for a terminal
+    clock = iter([0.0, 25.0])
+    monkeypatch.setattr(_progress, "time", SimpleNamespace(monotonic=lambda: next(clock)))
     with _progress.of_run("toy") as show:
-        show(Progress(1, 4, 0.3, 75.0))
+        show(2, 6)
+        show(3, 6)
     with _progress.of_download() as show:
         show("images.gz", 5_000_000, 10_000_000)
     said = capsys.readouterr().err
     assert "\x1b[" in said
-    assert "1 min 15 s left" in said
     assert "━" in said
     assert "5.0/10.0 MB" in said
-    assert _progress._text(Progress(1, 4, 0.3, 75.0)) == "30%, 1 of 4 tasks done, 1 min 15 s left"
-    assert _progress._text(Progress(0, 4, 0.0, None)) == "0%, 0 of 4 tasks done"
-    assert _progress._text(Progress(3, 4, 0.999, 0.0)).startswith("99%, 3 of 4")
-    assert _progress._text(Progress(4, 4, 1.0, 0.0)) == "100%, 4 of 4 tasks done"
+    assert "3 of 6 tasks done, 1 min 15 s left" in said
 
 
 # --- real processes ------------------------------------------------------------------------------------------
@@ -314,8 +342,9 @@ def test_without_typer_the_command_says_what_to_install():
     )
 
 
-def test_the_base_package_loads_neither_typer_nor_rich():
-    code = "import sys, bnlab; bnlab.data, bnlab.results; print([m for m in ('typer', 'rich') if m in sys.modules])"
+def test_the_base_package_loads_nothing_of_the_cli_extra():
+    extra = ("typer", "rich", "pooch", "requests")
+    code = f"import sys, bnlab.experiments; bnlab.data; print([m for m in {extra} if m in sys.modules])"
     assert python("-c", code).stdout.strip() == "[]"
 
 
@@ -328,7 +357,6 @@ def test_the_page_names_only_commands_and_options_that_exist():
     words = {
         "run": (),
         "show": (),
-        "list": (),
         "data list": (),
         "data verify": (),
         "data fetch": (),
@@ -342,7 +370,7 @@ def test_the_page_names_only_commands_and_options_that_exist():
             assert option in helps[name.strip()], (name, option)
     for option in re.findall(r"`(--[a-z-]+)", PAGE):
         known = option in "".join(helps.values()) or option in call("--help").stdout
-        assert known or option == "--max-restarts", option
+        assert known, option
 
 
 def test_the_experiment_of_the_page_runs(tmp_path, monkeypatch):
@@ -355,7 +383,7 @@ def test_the_experiment_of_the_page_runs(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     monkeypatch.syspath_prepend(tmp_path)
     call("run", "mine:EXPERIMENT", "--seeds", 4, "--jobs", 1, "--out", "mine.npz")
-    result, origin = results.load("mine.npz")
+    result, origin = load("mine.npz")
     assert result.loss.shape == (100,)
     assert origin.seeds == (0, 1, 2, 3)
 

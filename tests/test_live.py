@@ -12,17 +12,17 @@ import pytest
 from _browser import chromium
 
 import bnlab
-from bnlab import graph, inference, naive, results, scaling, whitening
-from bnlab.experiments import (
-    accelerating,
-    cup_game,
-    feature_scaling,
-    figure_one_measures,
-    gradient_flow,
-    making_it_fast,
-    sampling,
-    signal_depth,
-)
+from bnlab import graph, inference, scaling, whitening
+from bnlab.chapters.accelerating import experiments as accelerating
+from bnlab.chapters.covariate_shift import cup_game, signal_depth
+from bnlab.chapters.feature_scaling import experiments as feature_scaling
+from bnlab.chapters.figure_one import measures as figure_one_measures
+from bnlab.chapters.gradient_flow.results import equilibrium_norm4
+from bnlab.chapters.inference_statistics import sampling
+from bnlab.chapters.making_it_fast import experiments as making_it_fast
+from bnlab.chapters.making_it_fast.results import floor_bytes
+from bnlab.chapters.naive_failure import naive
+from bnlab.experiments import load
 
 BOOK = Path(__file__).parents[1] / "book"
 LIVE = BOOK / "assets" / "live"
@@ -320,12 +320,16 @@ def test_distance_shares(compute, unit, scaling):
     for query in (1, 16, 24):
         data = compute("distance-shares", unit=unit, scaling=scaling, query=query)
         np.testing.assert_allclose([data["kids"], data["car"]], z.T, rtol=1e-12, atol=1e-12)
-        np.testing.assert_allclose(data["shares"], bnlab.scaling.distance_shares(x if scaling == "none" else z))
+        np.testing.assert_allclose(
+            data["shares"], bnlab.scaling.distance_shares(x if scaling == "none" else z)
+        )
         assert data["nearest"] == distance[query - 1].argmin() + 1
 
 
 def test_distance_shares_starts_where_scaling_changes_the_nearest(compute):
-    raw, scaled = (compute("distance-shares", scaling=s)["nearest"] for s in ("none", "standardize"))
+    raw, scaled = (
+        compute("distance-shares", scaling=s)["nearest"] for s in ("none", "standardize")
+    )
     kids = bnlab.data.mixed_scale_table(24, seed=0).x[:, 0]
     assert kids[raw - 1] != kids[15]
     assert kids[scaled - 1] == kids[15]
@@ -334,7 +338,9 @@ def test_distance_shares_starts_where_scaling_changes_the_nearest(compute):
 @pytest.mark.parametrize(("condition", "step"), [(0, 1.0), (1.3, 0.5), (2, 1.9), (1, 2.2)])
 def test_gradient_descent(compute, condition, step):
     data = compute("gradient-descent", condition=condition, step=step, steps=60)
-    run = feature_scaling.descend(np.array([10.0**-condition, 1.0]), np.ones(2), step=step, steps=60)
+    run = feature_scaling.descend(
+        np.array([10.0**-condition, 1.0]), np.ones(2), step=step, steps=60
+    )
     np.testing.assert_allclose(data["path"], run.path, rtol=1e-9, atol=1e-300)
     distance = np.linalg.norm(run.path, axis=1)
     np.testing.assert_allclose(data["distance"], distance / distance[0], rtol=1e-9, atol=1e-300)
@@ -380,7 +386,9 @@ def test_gradient_graph_steps_forward_and_then_back(compute):
         assert sum(n["valueShown"] for n in nodes) == min(step, 10)
         assert sum(n["gradientShown"] for n in nodes) == max(step - 10, 0)
         shown = {n["name"]: n for n in nodes}
-        for node in nodes:  # a value needs its inputs; a gradient needs those of all that use the node
+        for (
+            node
+        ) in nodes:  # a value needs its inputs; a gradient needs those of all that use the node
             for source in node["inputs"]:
                 assert shown[source]["valueShown"] >= node["valueShown"]
                 assert shown[source]["gradientShown"] <= node["gradientShown"]
@@ -405,7 +413,13 @@ def test_gradient_projection(compute, angle, level, ratio):
     assert data["dxDotXHat"] == pytest.approx(dx @ cache.x_hat[:, 0], abs=1e-12)
     azimuth, elevation = np.radians([40, 25])
     right = np.array([-np.sin(azimuth), np.cos(azimuth), 0])
-    eye = np.array([np.cos(elevation) * np.cos(azimuth), np.cos(elevation) * np.sin(azimuth), np.sin(elevation)])
+    eye = np.array(
+        [
+            np.cos(elevation) * np.cos(azimuth),
+            np.cos(elevation) * np.sin(azimuth),
+            np.sin(elevation),
+        ]
+    )
     up = np.cross(eye, right)
     for name, value in (("dy", dy), ("xHat", cache.x_hat[:, 0]), ("dx", dx), ("ones", np.ones(3))):
         np.testing.assert_allclose(data["seen"][name], [right @ value, up @ value], atol=1e-12)
@@ -422,14 +436,16 @@ def test_weight_length(compute, decays):
     np.testing.assert_allclose([p["length"] for p in data["points"]], length, rtol=1e-9)
     np.testing.assert_allclose([p["effective"] for p in data["points"]], lr / length**2, rtol=1e-9)
     if decays:
-        settled = gradient_flow.equilibrium_norm4(1.0, lr=lr, weight_decay=decay) ** 0.25
+        settled = equilibrium_norm4(1.0, lr=lr, weight_decay=decay) ** 0.25
         assert data["settled"] == pytest.approx(settled)
         assert length[-1] == pytest.approx(settled, rel=1e-3)
     else:
         assert data["settled"] is None
 
 
-@pytest.mark.parametrize(("affine", "gamma", "beta"), [(0, 1.0, 0.0), (1, 2.0, -3.0), (2, None, None)])
+@pytest.mark.parametrize(
+    ("affine", "gamma", "beta"), [(0, 1.0, 0.0), (1, 2.0, -3.0), (2, None, None)]
+)
 @pytest.mark.parametrize("params", [{}, {"m": 2, "logSpread": -3, "logEps": -5, "shift": -2}])
 def test_algorithm_one(js, compute, affine, gamma, beta, params):
     option = js("BNLive.figures['algorithm-one'].controls[4].options[a[0]]", affine)
@@ -537,7 +553,7 @@ def test_shared_mean(compute, kind, look, learned):
 
 @pytest.mark.parametrize(("time", "unit"), [(0, 0), (6, 17), (31, 99)])
 def test_figure_one_shows_the_stored_run(compute, time, unit):
-    stored, _ = results.load(BOOK / "results" / "figure_one_mnist.npz")
+    stored, _ = load(BOOK / "results" / "figure_one_mnist.npz")
     found = compute("figure-one", time=time, unit=unit)
     wander = figure_one_measures.stability(stored).wander
     assert found["step"] == stored.watched[time]
@@ -561,7 +577,9 @@ def test_running_average(compute, power, speed, m):
     batches = np.array([p["batch"] for p in data["points"]])
     average, momentum = np.zeros(1), 10.0**power
     for point in data["points"]:
-        cache = bnlab.batch_norm_forward(np.full((2, 1), point["batch"]), np.ones(1), np.zeros(1))[1]
+        cache = bnlab.batch_norm_forward(np.full((2, 1), point["batch"]), np.ones(1), np.zeros(1))[
+            1
+        ]
         average, _ = bnlab.update_running_statistics(average, np.ones(1), cache, momentum=momentum)
         assert point["running"] == pytest.approx(average[0], rel=1e-9)
     truth = 1 + speed * np.arange(150)
@@ -570,7 +588,9 @@ def test_running_average(compute, power, speed, m):
     theory = sampling.running_average(
         momenta=(momentum,), mean=1.0, speed=speed, batch_size=m, steps=150, runs=2
     )
-    np.testing.assert_allclose([p["expected"] for p in data["points"]], theory.expected[0], rtol=1e-9)
+    np.testing.assert_allclose(
+        [p["expected"] for p in data["points"]], theory.expected[0], rtol=1e-9
+    )
     assert data["noise"] == pytest.approx(theory.spread[0, -1], rel=1e-3)
     assert data["halfLife"] == pytest.approx(inference.half_life(momentum))
     assert data["startWeight"] == pytest.approx((1 - momentum) ** 150, abs=1e-15)
@@ -605,7 +625,10 @@ def test_batch_spectrum(js, compute, features, power, seed):
     m = data["m"]
     assert m == max(features + 2, round(features * 2**power))
     columns = js(
-        "(r => Array.from({length: a[1]}, () => r.normals(a[2])))(math.random(a[0]))", seed, features, m
+        "(r => Array.from({length: a[1]}, () => r.normals(a[2])))(math.random(a[0]))",
+        seed,
+        features,
+        m,
     )
     _, cache = whitening.whitening_forward(np.array(columns).T, eps=0)
     values = cache.variances[::-1]
@@ -620,29 +643,34 @@ def test_batch_spectrum(js, compute, features, power, seed):
 
 
 @pytest.mark.parametrize("type_", ["float64", "float32", "float16"])
-@pytest.mark.parametrize(("rows", "features", "bandwidth"), [(12, 10, 20), (0, 13, 400), (16, 4, 5)])
+@pytest.mark.parametrize(
+    ("rows", "features", "bandwidth"), [(12, 10, 20), (0, 13, 400), (16, 4, 5)]
+)
 def test_roofline(compute, type_, rows, features, bandwidth):
     size, shape = np.dtype(type_).itemsize, (2**rows, 2**features)
     sliders = {"type": type_, "rows": rows, "features": features, "bandwidth": bandwidth}
     layer = compute("roofline", layer="batch normalization", **sliders)
     form = making_it_fast.traffic("fewer passes", shape=(1024, 32), cache=1)
     assert layer["flops"] == form.flops / (1024 * 32) * np.prod(shape)
-    assert layer["moved"] == making_it_fast.floor_bytes(shape, itemsize=size)
+    assert layer["moved"] == floor_bytes(shape, itemsize=size)
     linear = compute("roofline", layer="linear", **sliders)
     expected = making_it_fast.intensity(shape[0], shape[1], shape[1], itemsize=size)
     assert linear["intensity"] == pytest.approx(expected)
     for data in (layer, linear):
         slope = bandwidth * 1e9 * data["flops"] / data["moved"]
         assert data["speed"] == pytest.approx(min(data["peak"], slope))
-        assert data["seconds"] == pytest.approx(max(data["flops"] / 200e9, data["moved"] / bandwidth / 1e9))
+        assert data["seconds"] == pytest.approx(
+            max(data["flops"] / 200e9, data["moved"] / bandwidth / 1e9)
+        )
         assert data["memoryBound"] == (slope < data["peak"])
 
 
 @pytest.mark.parametrize(
-    ("target", "change"), [(0.7, "all, rate x 1"), (0.8, "no LRN"), (0.84, "rate x 5"), (0.9, "all")]
+    ("target", "change"),
+    [(0.7, "all, rate x 1"), (0.8, "no LRN"), (0.84, "rate x 5"), (0.9, "all")],
 )
 def test_recipe_race(compute, target, change):
-    runs, _ = results.load(BOOK / "results" / "accelerating.npz")
+    runs, _ = load(BOOK / "results" / "accelerating.npz")
     arms = compute("recipe-race", target=target, change=change)["arms"]
     assert [a["arm"] for a in arms] == ["plain", f"plain + {change}", "BN", f"BN + {change}"]
     for arm in arms:
@@ -652,5 +680,7 @@ def test_recipe_race(compute, target, change):
         assert arm["seeds"] == len(runs.seeds)
         middle = np.median(steps)
         assert arm["steps"] == (middle if np.isfinite(middle) else None)
-        np.testing.assert_allclose([p["accuracy"] for p in arm["points"]], curves.mean(axis=0), atol=1e-6)
+        np.testing.assert_allclose(
+            [p["accuracy"] for p in arm["points"]], curves.mean(axis=0), atol=1e-6
+        )
         assert [p["t"] for p in arm["points"]] == runs.at.tolist()

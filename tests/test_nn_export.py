@@ -11,7 +11,7 @@ from torch import nn
 
 import bnlab.nn
 from bnlab import inference
-from bnlab.experiments.small_nets import mobile_net, residual_net
+from bnlab.chapters.convolutional_batchnorm.small_nets import mobile_net, residual_net
 from bnlab.models import convnet, mlp
 
 why = "exporting needs onnx, onnxscript and onnxruntime: pip install bnlab[peers]"

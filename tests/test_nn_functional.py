@@ -22,7 +22,7 @@ theirs = torch.nn.functional
 def arithmetic(request):
     """Run every test with the kernels, too."""
     if request.param == "kernels" and not kernels.available():
-        pytest.skip('the kernels need numba: pip install numba')
+        pytest.skip("the kernels need numba: pip install numba")
     with kernels.enable(request.param == "kernels"):
         yield
 

@@ -8,8 +8,9 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
-from bnlab import results
-from bnlab.experiments import accelerating, figure_one_measures
+from bnlab.chapters.accelerating import experiments as accelerating
+from bnlab.chapters.figure_one import measures as figure_one_measures
+from bnlab.experiments import load
 
 BOOK = Path(__file__).resolve().parents[1] / "book"
 
@@ -28,7 +29,7 @@ def main(names: list[str]) -> None:
         target = BOOK / "assets" / "live" / "data" / f"{name}.js"
         if names or source.exists():
             target.parent.mkdir(exist_ok=True)
-            target.write_text(script(results.load(source)[0]), encoding="utf-8")
+            target.write_text(script(load(source)[0]), encoding="utf-8")
             print(target)
 
 

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import json
 import os
 import shlex
+import signal
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Annotated, Any, NoReturn
 
@@ -16,12 +18,11 @@ from rich.console import Console
 from rich.table import Table
 
 from bnlab import __version__, data
-from bnlab.cli import _progress
+from bnlab.cli import _progress, _registry
 from bnlab.data.images import IMAGE_SETS
-from bnlab.experiments import _registry
-from bnlab.experiments._runner import Interrupted, run_long
-from bnlab.experiments._team import Elsewhere, Lost
-from bnlab.experiments._workers import TaskFailed
+from bnlab.experiments import load
+from bnlab.experiments import run as run_experiment
+from bnlab.experiments._run import TaskFailed
 
 app = typer.Typer(
     name="bnlab",
@@ -52,20 +53,18 @@ def _clearly(command: Callable[..., None]) -> Callable[..., None]:
     def run(*args: Any, **kwargs: Any) -> None:
         try:
             command(*args, **kwargs)
-        except KeyboardInterrupt:
-            _end(f"stopped at once. Go on from the last snapshots with: {_again()}", 130)
-        except Interrupted as error:
-            _end(f"{error}. Go on with: {_again()}", 128 + error.signal)
-        except Elsewhere as error:
-            _end(str(error) if _leads() else "", 1)
-        except (TaskFailed, Lost) as error:
+        except KeyboardInterrupt as error:
+            name = str(error) or "SIGINT"
+            number = signal.Signals[name]
             _end(
-                f"{str(error).rstrip('.')}. All work is kept; when the cause is gone, go on with: {_again()}",
-                1,
+                f"stopped by {name}; finished tasks are kept. Go on with: {_again()}", 128 + number
             )
-        except (ValueError, TypeError, OSError, ImportError) as error:
+        except (TaskFailed, ValueError, TypeError, OSError, ImportError) as error:
             if os.environ.get("BNLAB_TRACEBACK"):
                 raise
+            advice = f"Finished tasks are kept; when the cause is gone, go on with: {_again()}"
+            if isinstance(error, TaskFailed):
+                _end(f"{str(error).rstrip('.')}. {advice}", 1)
             _end(_of_the_disk(error) or str(error), 1)
 
     return run
@@ -82,21 +81,14 @@ def _of_the_disk(error: Exception) -> str:
 
 
 def _end(text: str, code: int) -> NoReturn:
-    if text:
-        print(f"bnlab: {' '.join(text.split())}", file=sys.stderr)
+    print(f"bnlab: {' '.join(text.split())}", file=sys.stderr)
     raise typer.Exit(code)
 
 
 def _again() -> str:
     """Return this command with --resume and without --force."""
     words = [word for word in sys.argv[1:] if word not in ("--resume", "--force")]
-    begin = ["torchrun", "...", "-m", "bnlab"] if "RANK" in os.environ else ["bnlab"]
-    return shlex.join([*begin, *words, "--resume"])
-
-
-def _leads() -> bool:
-    """Say whether this is the only process, or the first of those that torchrun started."""
-    return os.environ.get("RANK", "0") == "0"
+    return shlex.join(["bnlab", *words, "--resume"])
 
 
 @app.callback(invoke_without_command=True)
@@ -108,36 +100,58 @@ def _bnlab(
         raise typer.Exit
 
 
-@app.command("list")
-@_clearly
+def _complete_name(incomplete: str) -> list[str]:
+    return [name for name in _registry.known() if name.startswith(incomplete)]
+
+
 def _list() -> None:
-    """List the long experiments."""
-    table = _table("name", "what it does", "settings")
-    for name in _registry.MODULES:
-        experiment = _registry.find(name)
-        settings = (f"{key}={_short(value)}" for key, value in experiment.defaults.items())
-        table.add_row(name, experiment.summary, ", ".join(settings))
+    table = _table("name", "chapter", "seconds", "bytes", "what it does")
+    for name, experiment in _registry.known().items():
+        path = _registry.RESULTS / experiment.file
+        stored = ["not stored here", ""]
+        if path.is_file():
+            stored = [f"{load(path)[1].duration:.0f}", f"{path.stat().st_size:,}"]
+        table.add_row(name, str(experiment.chapter), *stored, experiment.summary)
     _print(table)
 
 
-def _short(value: Any) -> str:
-    text = json.dumps(value)
-    return text if len(text) <= 30 else f"{text[:24]}…{text[-1]}"
+def _check(name: str, file: Path | None) -> None:
+    """Run the beginning of a stored result again, and print how far off it is."""
+    experiment = _registry.find(name)
+    if experiment.check is None:
+        raise ValueError(f"{name} cannot be compared with a run of today: {experiment.summary}")
+    result, origin = load(file or _registry.RESULTS / experiment.file)
+    table = _table("quantity", "largest difference", "allowed")
+    bad = False
+    for quantity, difference in experiment.check(result, origin).items():
+        bad |= not difference <= experiment.tolerance  # so is NaN
+        table.add_row(quantity, f"{difference:.3g}", f"{experiment.tolerance:g}")
+    _print(table)
+    if bad:
+        raise typer.Exit(1)
 
 
-def _complete_name(incomplete: str) -> list[str]:
-    return [name for name in _registry.MODULES if name.startswith(incomplete)]
+@contextlib.contextmanager
+def _sigterm_like_ctrl_c() -> Iterator[None]:
+    """Let SIGTERM, as batch systems send it, end a run in the way of Ctrl-C."""
+
+    def stop(number: int, frame: object) -> None:
+        raise KeyboardInterrupt(signal.Signals(number).name)
+
+    before = signal.signal(signal.SIGTERM, stop)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 @app.command("run")
 @_clearly
 def _run(
     name: Annotated[
-        str,
-        typer.Argument(
-            help="One of `bnlab list`, or module:OBJECT.", autocompletion=_complete_name
-        ),
-    ],
+        str | None,
+        typer.Argument(help="One of --list, or module:OBJECT.", autocompletion=_complete_name),
+    ] = None,
     out: Annotated[Path | None, typer.Option(help="The result, NAME.npz by default.")] = None,
     source: Annotated[
         str | None,
@@ -149,7 +163,7 @@ def _run(
         list[str] | None, typer.Option("--set", help="Any other setting, as KEY=VALUE.")
     ] = None,
     resume: Annotated[
-        bool, typer.Option("--resume", help="Go on with what there is of this run, if any.")
+        bool, typer.Option("--resume", help="Skip the tasks of this run that are finished, if any.")
     ] = False,
     force: Annotated[
         bool, typer.Option("--force", help="Replace a result, throw away an unfinished run.")
@@ -157,36 +171,44 @@ def _run(
     jobs: Annotated[
         int | None, typer.Option(min=1, help="Processes; one for each processor by default.")
     ] = None,
-    device: Annotated[str, typer.Option(help="cpu, cuda, cuda:1 or mps.")] = "cpu",
-    save_every: Annotated[
-        float, typer.Option(min=0, help="Seconds between two snapshots of a task.")
-    ] = 20.0,
+    cluster: Annotated[
+        str | None,
+        typer.Option(help="Address of a Dask scheduler, tcp://HOST:PORT, or local for one here."),
+    ] = None,
+    device: Annotated[str | None, typer.Option(help="cpu, cuda, cuda:1 or mps.")] = None,
+    list_: Annotated[bool, typer.Option("--list", help="List the book's experiments.")] = False,
+    check: Annotated[
+        bool,
+        typer.Option("--check", help="Repeat the beginning of the stored result, or of --out."),
+    ] = False,
 ) -> None:
     """Run an experiment and store its result; Ctrl-C, and even a kill, leave what --resume goes on with."""
-    changes: dict[str, Any] = {
-        key: value
-        for key, value in (("data", source), ("seeds", _seeds(seeds)), ("steps", steps))
-        if value is not None
-    }
+    if list_:
+        return _list()
+    if name is None:
+        raise typer.BadParameter("there is no NAME; expected one. `bnlab run --list` shows them.")
+    if check:
+        return _check(name, out)
+    options = {"data": source, "seeds": _seeds(seeds), "steps": steps, "device": device}
+    changes = {key: value for key, value in options.items() if value is not None}
     for key, value in map(_setting, settings or ()):
         if key in changes:
             raise typer.BadParameter(f"{key} is set twice; expected once. Leave one of them out.")
         changes[key] = value
     target = out or Path(f"{name.rpartition(':')[2]}.npz")
-    with _progress.of_run(name) as show:
-        path = run_long(
-            name,
+    experiment = _registry.find(name)
+    with _sigterm_like_ctrl_c(), _progress.of_run(name) as show:
+        path = run_experiment(
+            experiment,
             target,
             changes=changes,
+            jobs=jobs,
+            cluster=cluster,
             resume=resume,
             force=force,
-            jobs=jobs,
-            device=device,
-            save_every=save_every,
             show=show,
         )
-    if _leads():
-        print(f"The result is in {path}: look at it with `bnlab show {shlex.quote(str(path))}`.")
+    print(f"The result is in {path}: look at it with `bnlab show {shlex.quote(str(path))}`.")
 
 
 def _seeds(text: str | None) -> int | list[int] | None:

@@ -7,9 +7,14 @@ import time
 from collections.abc import Callable, Iterator
 
 from rich.console import Console
-from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn
-
-from bnlab.experiments._meter import Progress as RunProgress
+from rich.progress import (
+    BarColumn,
+    DownloadColumn,
+    Progress,
+    TaskID,
+    TextColumn,
+    TimeElapsedColumn,
+)
 
 PLAIN_EVERY = 10.0
 """Seconds between two lines where there is no terminal."""
@@ -31,52 +36,60 @@ def duration(seconds: float) -> str:
 
 
 @contextlib.contextmanager
-def of_run(name: str) -> Iterator[Callable[[RunProgress], None]]:
-    """Show how far a run is, on stderr."""
+def of_run(name: str) -> Iterator[Callable[[int, int], None]]:
+    """Show on stderr how many tasks of a run are done."""
     console = Console(stderr=True)
     if not console.is_terminal:
         yield _plain_run(name, console)
         return
-    columns = TextColumn("{task.description}"), BarColumn(), TextColumn("{task.fields[text]}")
-    with Progress(*columns, console=console, transient=False) as progress:
-        bar = progress.add_task(name, total=1.0, text="")
+    text, left = TextColumn("{task.description}"), TextColumn("{task.fields[text]}")
+    with Progress(text, BarColumn(), TimeElapsedColumn(), left, console=console) as progress:
+        bar, clock = progress.add_task(name, text=""), Clock()
 
-        def show(at: RunProgress) -> None:
-            progress.update(bar, completed=at.fraction, text=_text(at))
+        def show(done: int, tasks: int) -> None:
+            progress.update(bar, completed=done, total=tasks, text=clock.text(done, tasks))
 
         yield show
 
 
-def _plain_run(name: str, console: Console) -> Callable[[RunProgress], None]:
-    said = -PLAIN_EVERY
-    done = 0
+def _plain_run(name: str, console: Console) -> Callable[[int, int], None]:
+    clock, said = Clock(), -PLAIN_EVERY
 
-    def show(at: RunProgress) -> None:
-        nonlocal said, done
-        now = time.monotonic()
-        if now - said >= PLAIN_EVERY or (at.done == at.tasks != done):
-            said, done = now, at.done
-            console.print(f"{name}: {_text(at)}", highlight=False, soft_wrap=True)
+    def show(done: int, tasks: int) -> None:
+        nonlocal said
+        text, now = clock.text(done, tasks), time.monotonic()
+        if now - said >= PLAIN_EVERY or done == tasks:
+            said = now
+            console.print(f"{name}: {text}", highlight=False, soft_wrap=True)
 
     return show
 
 
-def _text(at: RunProgress) -> str:
-    known = at.seconds_left is not None and at.done < at.tasks
-    left = f", {duration(at.seconds_left)} left" if known else ""
-    return f"{int(100 * at.fraction)}%, {at.done} of {at.tasks} tasks done{left}"
+class Clock:
+    """Estimates the time left from the tasks that were finished since it was first asked."""
+
+    def __init__(self) -> None:
+        self._first: tuple[int, float] | None = None
+
+    def text(self, done: int, tasks: int) -> str:
+        """Say how many tasks are done, and how long the others will take if that is known."""
+        now = time.monotonic()
+        self._first = self._first or (done, now)
+        gained, spent = done - self._first[0], now - self._first[1]
+        left = (
+            f", {duration(spent / gained * (tasks - done))} left"
+            if gained > 0 and done < tasks
+            else ""
+        )
+        return f"{done} of {tasks} tasks done{left}"
 
 
 @contextlib.contextmanager
 def of_download() -> Iterator[Callable[[str, int, int | None], None]]:
-    """Show how far a download is, on stderr."""
-    console = Console(stderr=True)
-    if not console.is_terminal:
-        yield _plain_download(console)
-        return
+    """Show on stderr how much of each file is here: as it comes, or at the end where there is no terminal."""
     columns = TextColumn("{task.description}"), BarColumn(), DownloadColumn()
-    with Progress(*columns, console=console) as progress:
-        bars: dict[str, int] = {}
+    with Progress(*columns, console=Console(stderr=True)) as progress:
+        bars: dict[str, TaskID] = {}
 
         def show(file: str, received: int, size: int | None) -> None:
             if file not in bars:
@@ -84,15 +97,3 @@ def of_download() -> Iterator[Callable[[str, int, int | None], None]]:
             progress.update(bars[file], completed=received, total=size)
 
         yield show
-
-
-def _plain_download(console: Console) -> Callable[[str, int, int | None], None]:
-    seen = set()
-
-    def show(file: str, received: int, size: int | None) -> None:
-        if file not in seen:
-            seen.add(file)
-            large = f", {size / 1e6:.1f} MB" if size else ""
-            console.print(f"fetching {file}{large}", highlight=False, soft_wrap=True)
-
-    return show

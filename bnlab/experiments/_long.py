@@ -1,4 +1,4 @@
-"""Experiments that take minutes or hours: what one must provide to be run, stopped, resumed and shared out."""
+"""Experiments that take minutes or hours: independent tasks, and how their outcomes become one result."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from bnlab._validate import meant
+from bnlab._validate import did_you_mean
 
 __all__ = ["LongExperiment", "seeds_of"]
 
@@ -20,43 +20,87 @@ Outcome = dict[str, np.ndarray]
 
 @dataclass(frozen=True)
 class LongExperiment:
-    """An experiment in independent tasks, each of which can stop and go on to the bit-identical outcome.
+    """An experiment in independent tasks, which `bnlab.experiments.run` shares out, keeps and merges.
 
     Parameters
     ----------
     name : str
-        What ``bnlab run`` calls it, with hyphens.
+        What ``bnlab run`` calls it, with hyphens. Its stored file has the name `file`.
     summary : str
-        One line for ``bnlab list``.
+        One line for ``bnlab run --list``.
     defaults : dict
-        The configuration, in values that JSON can hold. ``--data``, ``--seeds`` and ``--steps`` replace the
-        values of "data", "seeds" (a count or a list) and "steps".
+        The configuration, in values that JSON can hold: exactly what made the stored file. ``--data``,
+        ``--seeds``, ``--steps`` and ``--device`` replace the values of that name; "seeds" is a count or a list.
     tasks : callable
         ``tasks(config)``: the independent pieces of work, each a dict that JSON can hold. They follow from
         the configuration alone, never from how many processes there are.
     run : callable
-        ``run(config, task, *, state, report, device="cpu")``: do one task and return its outcome, a dict of
-        arrays. ``report(done, total, snapshot)`` is to be called every few hundred steps; ``snapshot()``
-        returns a dict of arrays, numbers and text, and `state`, None or such a dict, makes the task go on
-        from there to the same outcome, bit for bit.
+        ``run(config, task)``: do one task and return its outcome, a dict of arrays. Both must follow from
+        the arguments alone. A task that is stopped is lost, so it should take no more than about two minutes.
     merge : callable
-        ``merge(config, tasks, outcomes)``: the result, a frozen dataclass of `bnlab.results`.
+        ``merge(config, tasks, outcomes)``: the result, a frozen dataclass derived from `Result`. The
+        outcomes are in the order of the tasks.
+    chapter : int
+        The chapter of the book that shows it; 0 for none.
+    check : callable, optional
+        ``check(result, provenance)``: run the beginning of a stored result again and return the largest
+        difference of each quantity by its name. Without it, `summary` says why it cannot be compared.
+    tolerance : float
+        The largest difference that ``bnlab run NAME --check`` allows.
+
+    Examples
+    --------
+    >>> coin = LongExperiment(
+    ...     name="coin-flips", summary="the mean of coin flips", defaults={"seeds": 2, "flips": 100},
+    ...     tasks=lambda config: tuple({"seed": seed} for seed in seeds_of(config)),
+    ...     run=lambda config, task: {
+    ...         "mean": np.random.default_rng(task["seed"]).integers(0, 2, config["flips"]).mean()},
+    ...     merge=lambda config, tasks, outcomes: np.mean([outcome["mean"] for outcome in outcomes]),
+    ... )
+    >>> coin.file, coin.plan(coin.configure({"seeds": [7, 9]}))
+    ('coin_flips.npz', ({'seed': 7}, {'seed': 9}))
     """
 
     name: str
     summary: str
     defaults: Config
     tasks: Callable[[Config], tuple[Task, ...]]
-    run: Callable[..., Outcome]
+    run: Callable[[Config, Task], Outcome]
     merge: Callable[[Config, tuple[Task, ...], tuple[Outcome, ...]], Any]
+    chapter: int = 0
+    check: Callable[..., dict[str, float]] | None = None
+    tolerance: float = 1e-6
+
+    @property
+    def file(self) -> str:
+        """The name of the stored file, like ``figure_one_mnist.npz`` of figure-one-mnist."""
+        return f"{self.name.replace('-', '_')}.npz"
 
     def configure(self, changes: Config) -> Config:
-        """Return the defaults with these values in place of theirs, as JSON gives them back."""
+        """Return the defaults with these values in place of theirs, as JSON gives them back.
+
+        Parameters
+        ----------
+        changes : dict
+            Setting to value.
+
+        Returns
+        -------
+        dict
+            The whole configuration.
+
+        Raises
+        ------
+        TypeError
+            If a value is of another kind than its default, or JSON cannot hold it.
+        ValueError
+            If there is no such setting, or a seed occurs twice.
+        """
         unknown = sorted(set(changes) - set(self.defaults))
         if unknown:
             raise ValueError(
                 f"{self.name} has no setting {', '.join(map(repr, unknown))}; expected some of "
-                f"{', '.join(self.defaults)}.{meant(unknown[0], self.defaults) or ' Leave it out.'}"
+                f"{', '.join(self.defaults)}.{did_you_mean(unknown[0], self.defaults) or ' Leave it out.'}"
             )
         for name, value in changes.items():
             _same_kind(self.name, name, value, self.defaults[name])
@@ -65,7 +109,25 @@ class LongExperiment:
         return as_json(self.defaults | changes, f"the configuration of {self.name}")
 
     def plan(self, config: Config) -> tuple[Task, ...]:
-        """Return the tasks of a configuration, as JSON gives them back."""
+        """Return the tasks of a configuration, as JSON gives them back.
+
+        Parameters
+        ----------
+        config : dict
+            What :meth:`configure` returned.
+
+        Returns
+        -------
+        tuple of dict
+            The tasks, at least one.
+
+        Raises
+        ------
+        TypeError
+            If JSON cannot hold a task.
+        ValueError
+            If no task follows from the configuration.
+        """
         try:
             tasks = list(self.tasks(config))
         except (TypeError, ValueError, KeyError) as error:
@@ -117,10 +179,20 @@ def _check_seeds(seeds: int | list) -> None:
 def seeds_of(config: Config) -> tuple[int, ...]:
     """Return every seed of a configuration, whose "seeds" is a count (0, 1, ...) or a list.
 
+    Parameters
+    ----------
+    config : dict
+        A configuration with "seeds" or one "seed", or with neither.
+
+    Returns
+    -------
+    tuple of int
+        The seeds; empty if there are none.
+
     Examples
     --------
-    >>> seeds_of({"seeds": 3}), seeds_of({"seeds": [0, 3, 5]})
-    ((0, 1, 2), (0, 3, 5))
+    >>> [seeds_of(config) for config in ({"seeds": 3}, {"seeds": [0, 3, 5]}, {"seed": 7}, {})]
+    [(0, 1, 2), (0, 3, 5), (7,), ()]
     """
     seeds = config.get("seeds", config.get("seed", ()))
     if "seeds" in config and isinstance(seeds, int):

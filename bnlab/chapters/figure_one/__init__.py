@@ -1,0 +1,1 @@
+"""Chapter 9: the paper's Figure 1."""

@@ -1,0 +1,244 @@
+"""Chapter 9: what is read off the runs of Figure 1, and the check that a stored run can be repeated."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+
+import numpy as np
+
+from bnlab import data
+from bnlab.chapters.figure_one import experiments as figure_one
+from bnlab.chapters.figure_one.results import FigureOne, ImageRows, RateSearch, Stability
+
+__all__ = [
+    "at_the_end",
+    "begun",
+    "example_images",
+    "gap",
+    "live_data",
+    "repeats",
+    "stability",
+    "steps_to",
+]
+
+
+def steps_to(
+    result: FigureOne | RateSearch, level: float, *, setting: int | tuple[int, int]
+) -> np.ndarray:
+    """Return the step of the first look at which accuracy was at least `level`.
+
+    Parameters
+    ----------
+    result : FigureOne or RateSearch
+    level : float
+        An accuracy.
+    setting : int or (int, int)
+        See `FigureOne.setting`; of a search the numbers of an arm and a rate.
+
+    Returns
+    -------
+    array of shape (seeds,)
+        Infinite for a seed that never got there. The looks are 50 steps apart at first and 2,000 at
+        the end: a step is at most that much too late.
+    """
+    there = result.accuracy[setting] >= level
+    return np.where(there.any(axis=-1), result.steps[there.argmax(axis=-1)], np.inf)
+
+
+def at_the_end(result: FigureOne, values: np.ndarray) -> np.ndarray:
+    """Return the average of `values` over the looks in the last fifth of training.
+
+    Parameters
+    ----------
+    values : array of shape (..., looks)
+        For example ``result.accuracy``.
+
+    Returns
+    -------
+    array of shape (...)
+    """
+    return values[..., result.steps >= 0.8 * result.steps[-1]].mean(axis=-1)
+
+
+def begun(search: RateSearch, steps: int) -> RateSearch:
+    """Return what a search would have been with fewer steps: rates are constant, so it is its beginning.
+
+    Parameters
+    ----------
+    search : RateSearch
+    steps : int
+        One of its looks.
+
+    Examples
+    --------
+    >>> looks = np.array([0, 10, 20])
+    >>> search = RateSearch("", "", 0, 1, ("with",), (1.0,), (0,), looks, np.zeros((1, 1, 1, 3)))
+    >>> begun(search, 10).accuracy.shape
+    (1, 1, 1, 2)
+    """
+    if steps not in search.steps:
+        looks = ", ".join(map(str, search.steps.tolist()))
+        raise ValueError(f"steps is {steps}; expected one of the looks {looks}.")
+    kept = search.steps <= steps
+    return replace(search, steps=search.steps[kept], accuracy=search.accuracy[..., kept])
+
+
+def gap(result: FigureOne) -> np.ndarray:
+    """Return the test accuracy with Batch Normalization less that without, each at its best rate.
+
+    Returns
+    -------
+    array of shape (seeds, looks)
+        Paired: in both arms a seed stands for the same initial weights and the same mini-batches.
+    """
+    return result.accuracy[result.setting("with")] - result.accuracy[result.setting("without")]
+
+
+def stability(result: FigureOne, *, first: int = 0) -> Stability:
+    r"""Measure how the input of each sigmoid moved from step `first` on.
+
+    With :math:`q_{15}, q_{50}, q_{85}` the percentiles of one unit's input at step :math:`t`,
+
+    .. math:: \text{wander} = \frac{\max_t q_{50} - \min_t q_{50}}{\operatorname{mean}_t (q_{85} - q_{15})},
+              \qquad
+              \text{stretch} = \frac{\max_t (q_{85} - q_{15})}{\min_t (q_{85} - q_{15})} .
+
+    Both are 0 and 1 for a distribution that stands still, and neither depends on the unit of
+    measurement. The mean over :math:`t` is that over the looks. The stretch is infinite if two
+    percentiles ever coincide.
+
+    Parameters
+    ----------
+    result : FigureOne
+    first : int
+        From which step on.
+
+    Returns
+    -------
+    Stability
+    """
+    low, middle, high = np.moveaxis(
+        result.percentiles[:, :, result.watched >= first].astype(float), 3, 0
+    )
+    spread = high - low
+    distance = np.ptp(middle, axis=2)
+    with np.errstate(divide="ignore"):
+        stretch = spread.max(axis=2) / spread.min(axis=2)
+    return Stability(
+        first=first,
+        wander=distance / spread.mean(axis=2),
+        distance=distance,
+        stretch=stretch,
+    )
+
+
+def repeats(
+    result: FigureOne, *, steps: int = 200, seed: int = 0, rates: Mapping[str, float] | None = None
+) -> dict[str, float]:
+    """Run the first steps of one seed again, each arm at one rate, and compare with what is stored.
+
+    Parameters
+    ----------
+    result : FigureOne
+        Of data that is on this machine.
+    steps : int
+        At most as many as were run, and one of its looks.
+    seed : int
+    rates : mapping of str to float, optional
+        The rate of an arm, if not its best. A rate so high that rounding errors grow at once, because
+        training with it is chaotic, gives other numbers on other machines.
+
+    Returns
+    -------
+    dict
+        The largest difference of "accuracy", "loss" and "percentiles" over both arms and all looks.
+    """
+    rows = [result.setting(arm, (rates or {}).get(arm)) for arm in figure_one.ARMS]
+    config = figure_one.EXPERIMENT.configure(
+        {
+            "data": result.data,
+            "pixels": result.pixels,
+            "copies": result.copies,
+            "sigma": result.sigma,
+            "batch_size": result.batch_size,
+            "steps": steps,
+            "seeds": [seed],
+            "rates": {arm: [result.rates[k]] for arm, k in zip(figure_one.ARMS, rows, strict=True)},
+        }
+    )
+    plan = figure_one.EXPERIMENT.plan(config)
+    again = figure_one.merge(config, plan, [figure_one.run(config, task) for task in plan])
+    column = result.seeds.index(seed)
+    largest = {}
+    for name, times in (("accuracy", "steps"), ("loss", "steps"), ("percentiles", "watched")):
+        _, here, there = np.intersect1d(
+            getattr(again, times), getattr(result, times), return_indices=True
+        )
+        stored = getattr(result, name)[rows, column][:, there].astype(float)
+        largest[name] = float(np.abs(getattr(again, name)[:, 0, here] - stored).max())
+    return largest
+
+
+def example_images(*, digits: Sequence[int] = tuple(range(10)), copies: int = 2) -> ImageRows:
+    """Return one training digit of each kind: in gray, in binary pixels, and deformed in both.
+
+    Examples
+    --------
+    >>> example_images(copies=1).images.shape
+    (3, 10, 28, 28)
+    """
+    gray, _ = figure_one.images("mnist-5k", pixels="gray")
+    first = gray.take(np.array([int(np.argmax(gray.y == d)) for d in digits]))
+    more = data.deform(first, copies, 0).x.reshape(copies + 1, len(digits), 28, 28)
+    binary = (more > figure_one.THRESHOLD).astype(more.dtype)
+    return ImageRows(
+        labels=("gray", "binary", *("deformed",) * copies),
+        images=np.concatenate([more[:1], binary]),
+    )
+
+
+# ---- what the live figure shows --------------------------------------------------------------------
+
+LETTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/"
+UNIT = 0.01  # in which percentiles are counted, from -20.48 on
+
+
+def live_data(result: FigureOne) -> str:
+    """Return the script with the first seed's percentiles and histograms of every unit, as text.
+
+    Percentiles are rounded to hundredths, two letters each. A histogram's bars are rounded to 63rds of its
+    tallest, one letter each.
+    """
+    arms = {}
+    for arm in figure_one.ARMS:
+        setting = result.setting(arm)
+        q = np.rint(result.percentiles[setting, 0].astype(float) / UNIT).astype(int) + 2048
+        if q.min() < 0 or q.max() > 4095:
+            raise ValueError("a percentile is beyond 20.47; expected less. Choose another UNIT.")
+        counts = result.histogram[setting].astype(float)
+        bars = np.rint(63 * counts / counts.max(axis=-1, keepdims=True)).astype(int)
+        arms[arm] = {
+            "rate": result.rates[setting],
+            "percentiles": _letters(np.stack([q // 64, q % 64], axis=-1)),
+            "bars": _letters(bars),
+        }
+    content = {
+        "data": result.data,
+        "steps": result.watched.tolist(),
+        "units": result.percentiles.shape[-1],
+        "low": float(result.edges[0]),
+        "high": float(result.edges[-1]),
+        "bins": len(result.edges) - 1,
+        "arms": arms,
+    }
+    lines = json.dumps(content, indent=1)
+    return (
+        "/* Written by tools/write_live_data.py from book/results/figure_one_mnist.npz. */\n"
+        f'BNLive.data["figure-one"] = {lines};\n'
+    )
+
+
+def _letters(values: np.ndarray) -> str:
+    return "".join(np.array(list(LETTERS))[values.ravel()])

@@ -1,0 +1,57 @@
+"""Chapter 9: the experiments whose results are stored."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from bnlab.chapters.figure_one import experiments, rates
+from bnlab.experiments import LongExperiment
+
+__all__ = ["EXPERIMENTS"]
+
+MAIN, SEARCH = experiments.EXPERIMENT, rates.EXPERIMENT
+
+
+def _run(
+    name: str, summary: str, source: str, copies: int = 0, **changes: object
+) -> LongExperiment:
+    """Return Figure 1 on other data, each arm at the rate that is its best there unless given."""
+    best = {arm: [rate] for arm, rate in experiments.RATES[source, copies].items()}
+    defaults = MAIN.defaults | {"data": source, "copies": copies, "rates": best} | changes
+    return replace(MAIN, name=f"figure-one-{name}", summary=summary, defaults=defaults)
+
+
+def _search(name: str, summary: str, **changes: object) -> LongExperiment:
+    """Return the search for learning rates on other data, or from other weights."""
+    defaults = SEARCH.defaults | changes
+    return replace(SEARCH, name=f"figure-one-{name}", summary=summary, defaults=defaults)
+
+
+EXPERIMENTS = (
+    MAIN,
+    _run("fashion", "Figure 1 on Fashion-MNIST", "fashion-mnist"),
+    _run("gray", "Figure 1 on Fashion-MNIST in gray", "fashion-mnist", pixels="gray", steps=20_000),
+    _run(
+        "digits", "Figure 1 on the bundled 4,000 digits; with BN at two rates", "mnist-5k",
+        rates={"without": [3.0], "with": [30.0, 10.0]},
+    ),
+    _run("deformed", "Figure 1 on those digits and 14 deformed copies of each", "mnist-5k", 14),
+    _run(
+        "one-rate-mnist", "Figure 1 with both arms at one low rate", "mnist",
+        rates={"without": [0.1], "with": [0.1]},
+    ),
+    SEARCH,
+    _search("rates-fashion", "The learning rates of figure-one-fashion", data="fashion-mnist", seeds=2),
+    _search(
+        "rates-digits", "The learning rates of figure-one-digits", data="mnist-5k", held_out=800,
+        rates=[0.3, 1.0, 3.0, 10.0, 30.0, 100.0],
+    ),
+    _search(
+        "rates-deformed", "The learning rates of figure-one-deformed", data="mnist-5k", held_out=800, copies=14
+    ),
+    *(
+        _search(f"sigma-{sigma}", f"Learning rates from weights of N(0, {sigma}²)", sigma=sigma, steps=20_000)
+        for sigma in (0.01, 0.03, 0.3)
+    ),
+)  # fmt: skip
+"""Each makes the file of its name in ``book/results``."""

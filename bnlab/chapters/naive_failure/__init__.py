@@ -1,0 +1,1 @@
+"""Chapter 3: normalization outside the gradient step."""

@@ -1,0 +1,175 @@
+"""Means over seeds, how far to trust them, and tables of them as text."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+__all__ = ["Interval", "growth_exponent", "t_interval", "text_table"]
+
+
+@dataclass(frozen=True)
+class Interval:
+    """A mean with its confidence interval; prints as ``mean [low, high]``.
+
+    Attributes
+    ----------
+    mean, low, high : numpy.ndarray
+        The mean and the two ends of its interval, all of one shape.
+
+    Examples
+    --------
+    >>> Interval(mean=np.array(0.5), low=np.array(0.25), high=np.array(0.75))
+    0.5 [0.25, 0.75]
+    """
+
+    mean: np.ndarray
+    low: np.ndarray
+    high: np.ndarray
+
+    def __repr__(self) -> str:
+        return (
+            f"{self.mean:.3g} [{self.low:.3g}, {self.high:.3g}]"
+            if self.mean.ndim == 0
+            else (f"Interval of {self.mean.shape} means")
+        )
+
+
+def t_interval(
+    samples: np.ndarray, *, confidence: float = 0.95, geometric: bool = False
+) -> Interval:
+    r"""Return the mean over the first axis (the seeds) and its Student-t confidence interval.
+
+    .. math:: \bar s \pm t_{n-1} \sqrt{\frac{1}{n (n-1)} \sum_{i=1}^{n} (s_i - \bar s)^2}
+
+    The interval is about the mean over seeds, not about one run. It assumes samples that are
+    independent and not very skewed; for values that spread over powers of ten take a geometric mean.
+
+    Parameters
+    ----------
+    samples : numpy.ndarray
+        Shape (n, ...), one entry per seed, ``n >= 2``.
+    confidence : float
+        Between 0 and 1.
+    geometric : bool
+        Take the mean and interval of the logarithms, and the exponential of the three; samples must
+        then be positive.
+
+    Returns
+    -------
+    Interval
+        Its arrays have the shape of one sample.
+
+    Raises
+    ------
+    ValueError
+        If there are fewer than two samples, `confidence` is not between 0 and 1, or a sample of a
+        geometric mean is not positive.
+
+    Examples
+    --------
+    >>> t_interval(np.array([1.0, 2.0, 3.0]))
+    2 [-0.484, 4.48]
+    """
+    samples = np.asarray(samples, dtype=float)
+    n = len(samples) if samples.ndim else 1
+    if n < 2:
+        raise ValueError(
+            f"samples holds {n} seed(s); expected at least 2, because one run says nothing about "
+            "the spread. Run more seeds."
+        )
+    if not 0 < confidence < 1:
+        raise ValueError(
+            f"confidence is {confidence}; expected a number between 0 and 1, e.g. 0.95."
+        )
+    if geometric:
+        if not (samples > 0).all():
+            raise ValueError(
+                f"the smallest sample is {samples.min():g}; expected positive samples for a geometric mean."
+            )
+        logs = t_interval(np.log(samples), confidence=confidence)
+        return Interval(*(np.exp(v) for v in (logs.mean, logs.low, logs.high)))
+    mean = samples.mean(axis=0)
+    half = _t_quantile(confidence, n - 1) * samples.std(axis=0, ddof=1) / np.sqrt(n)
+    return Interval(
+        mean=np.asarray(mean), low=np.asarray(mean - half), high=np.asarray(mean + half)
+    )
+
+
+def growth_exponent(sizes: np.ndarray, values: np.ndarray) -> np.ndarray:
+    r"""Return the power p with which values grow with sizes: the slope of their logarithms, by least squares.
+
+    .. math:: v \propto s^p
+
+    Parameters
+    ----------
+    sizes : array of shape (n,)
+        Positive, at least two of them different.
+    values : array of shape (..., n)
+        Positive.
+
+    Returns
+    -------
+    numpy.ndarray
+        Shape (...).
+
+    Examples
+    --------
+    >>> growth_exponent([1, 2, 4], [[3.0, 12.0, 48.0], [5.0, 10.0, 20.0]]).round(6).tolist()
+    [2.0, 1.0]
+    """
+    logs = np.log(np.asarray(sizes, dtype=float))
+    centered = logs - logs.mean()
+    return np.log(np.asarray(values, dtype=float)) @ centered / (centered @ centered)
+
+
+def _t_quantile(confidence: float, degrees: int) -> float:
+    """Return t with P(|T| < t) = confidence, by numerical integration, so that SciPy is not needed."""
+    # With T = sqrt(degrees) tan(a), the density of the angle a is proportional to cos(a)^(degrees-1).
+    edges = np.linspace(0, np.pi / 2, 200_001)
+    middles = (edges[1:] + edges[:-1]) / 2
+    share = np.cumsum(np.cos(middles) ** (degrees - 1))
+    return float(np.sqrt(degrees) * np.tan(np.interp(confidence, share / share[-1], edges[1:])))
+
+
+def text_table(columns: Mapping[str, Sequence[object]]) -> str:
+    """Return the columns side by side under their names, floats with three significant digits.
+
+    Parameters
+    ----------
+    columns : mapping of str to sequence
+        Name and values of each column, all of one length. What is not a float is written by `str`.
+
+    Returns
+    -------
+    str
+        One line for the names and one per row, without trailing spaces.
+
+    Raises
+    ------
+    ValueError
+        If the columns differ in length.
+
+    Examples
+    --------
+    >>> print(text_table({"rate": [0.1, 1], "loss": [2.30259, 0.5]}))
+    rate  loss
+    0.1   2.3
+    1     0.5
+    """
+    lengths = {name: len(values) for name, values in columns.items()}
+    if len(set(lengths.values())) > 1:
+        raise ValueError(f"the columns have lengths {lengths}; expected equal ones.")
+    cells = [[name, *map(_text, values)] for name, values in columns.items()]
+    widths = [max(map(len, column)) for column in cells]
+    rows = zip(*cells, strict=True)
+    return "\n".join(
+        "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
+        for row in rows
+    )
+
+
+def _text(value: object) -> str:
+    return f"{value:.3g}" if isinstance(value, float | np.floating) else str(value)

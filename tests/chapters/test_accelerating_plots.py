@@ -1,0 +1,145 @@
+"""Each figure of Chapter 10 draws the numbers of a small result made by hand."""
+
+import dataclasses
+
+import matplotlib as mpl
+import numpy as np
+import pytest
+
+from bnlab.chapters.accelerating import plots
+from bnlab.chapters.accelerating.results import DepthRates, PaperTable, RecipeRates, RecipeRuns
+
+AT = np.array([10, 20, 40])
+CURVES = {
+    "plain": [[0.5, 0.6, 0.7], [0.5, 0.7, 0.74]],
+    "plain + no LRN": [[0.1, 0.1, 0.1], [0.1, 0.1, 0.1]],
+    "BN": [[0.6, 0.8, 0.8], [0.6, 0.7, 0.8]],
+    "BN + no LRN": [[0.7, 0.8, 0.82], [0.7, 0.8, 0.84]],
+}
+RUNS = RecipeRuns(
+    data="", steps=40, batch_size=8, arms=tuple(CURVES), seeds=(0, 1), at=AT,
+    accuracy=np.array(list(CURVES.values())), loss=np.zeros((4, 2, 3)),
+)  # fmt: skip
+RATES = RecipeRates(
+    data="", steps=40, batch_size=8, arms=("plain", "BN"), seeds=(0, 1), lr=np.array([0.1, 0.2]),
+    accuracy=np.array([[[0.5, 0.1], [0.7, 0.1]], [[0.8, 0.9], [0.8, 0.9]]]),
+    finite=np.array([[[True, False], [True, True]], [[True, True], [True, True]]]),
+)  # fmt: skip
+DEPTH_FOUND = np.array([
+    [[[0.9, 0.1], [0.7, 0.1]], [[0.1, 0.2], [0.1, 0.2]]],
+    [[[0.9, 0.95], [0.9, 0.95]], [[0.8, 0.1], [0.6, 0.1]]],
+])[..., None]  # fmt: skip
+DEPTH = DepthRates(
+    activation="sigmoid", steps=4, batch_size=2, held_out=5, nets=("plain", "BN"), depths=(1, 3),
+    seeds=(0, 1), lr=np.array([1.0, 2.0]), looks=np.array([4]), validation=DEPTH_FOUND,
+    accuracy=DEPTH_FOUND / 2,
+)  # fmt: skip
+TABLE = PaperTable(
+    models=("a", "b", "c"), changes=("nothing", "BN", "BN, the list"),
+    steps=np.array([30e6, 10e6, np.inf]), accuracy=np.array([70.0, 71.0, 72.0]),
+)  # fmt: skip
+
+
+def test_paper_table_has_a_bar_for_each_row_that_got_there():
+    ax = plots.paper_table(TABLE)
+    assert [bar.get_width() for bar in ax.patches] == [30, 10]
+    assert "best 71.0%" in ax.texts[1].get_text()
+    assert len(ax.texts) == 2
+
+
+def test_distortions_draws_a_row_for_each_strength():
+    images = {0.0: np.zeros((3, 4, 4)), 0.5: np.ones((3, 4, 4))}
+    axes = plots.distortions(images)
+    assert [ax.get_ylabel() for ax in axes] == ["s = 0", "s = 0.5"]
+    shown = axes[1].images[0].get_array()
+    assert shown.shape == (4, 3 * 4 + 2)
+    assert float(shown.mean()) == 1
+
+
+def test_recipe_rates_draws_means_and_marks_what_broke():
+    ax = plots.recipe_rates(RATES)
+    plain, crosses, bn, none = ax.get_lines()
+    np.testing.assert_allclose(plain.get_ydata(), [0.6, 0.1])
+    np.testing.assert_allclose(bn.get_ydata(), [0.8, 0.9])
+    assert crosses.get_xdata().tolist() == [0.2]
+    assert none.get_xdata().size == 0
+    assert [t.get_text() for t in ax.get_legend().get_texts()] == ["without BN", "with BN"]
+
+
+def test_recipe_rates_draws_the_arms_it_is_asked_for():
+    ax = plots.recipe_rates(RATES, arms={"BN": "normalized"}, ylim=(0.5, 0.9))
+    np.testing.assert_allclose(ax.get_lines()[0].get_ydata(), [0.8, 0.9])
+    assert [t.get_text() for t in ax.get_legend().get_texts()] == ["normalized"]
+    assert ax.get_ylim() == (0.5, 0.9)
+
+
+def test_recipe_curves_draws_the_mean_of_the_seeds_and_the_target():
+    ax = plots.recipe_curves(RUNS, {"plain": "baseline", "BN + no LRN": "changed"})
+    target, plain, changed = ax.get_lines()
+    assert target.get_ydata()[0] == pytest.approx(0.72)
+    np.testing.assert_allclose(plain.get_ydata(), [0.5, 0.65, 0.72])
+    np.testing.assert_allclose(changed.get_ydata(), [0.7, 0.8, 0.83])
+    assert [t.get_text() for t in ax.get_legend().get_texts()] == ["baseline", "changed"]
+    assert plain.get_linestyle() != changed.get_linestyle()
+
+
+def test_recipe_effects_draws_paired_differences():
+    ax = plots.recipe_effects(RUNS, ["no LRN"])
+    plain, bn = (c.lines[0] for c in ax.containers)
+    assert plain.get_xdata()[0] == pytest.approx(-62)
+    assert bn.get_xdata()[0] == pytest.approx(3)
+    assert ax.get_yticklabels()[0].get_text() == "no LRN"
+
+
+def test_recipe_effects_says_what_lies_beyond_the_edge():
+    ax = plots.recipe_effects(RUNS, ["no LRN"], limit=10)
+    assert [t.get_text() for t in ax.texts] == ["-62"]
+    assert ax.get_xlim() == (-10, 10)
+    assert len(ax.containers) == 1
+
+
+def test_recipe_sets_draws_the_best_and_the_end_and_a_row_for_each_set():
+    worse = np.array(list(CURVES.values()))
+    worse[-1, :, -1] -= 0.05  # the best of BN + no LRN becomes 0.80
+    later = dataclasses.replace(RUNS, accuracy=worse)
+    axes = plots.recipe_sets({"one": RUNS, "two": later}, ["no LRN"], limit=10)
+    assert axes.shape == (1, 2)
+    titles = [panel.get_title(loc="left") for panel in axes[0]]
+    assert titles == ["no LRN, best", "no LRN, end"]
+    assert [t.get_text() for t in axes[0, 0].get_yticklabels()] == ["one", "two"]
+    expected = (([3, 0], "-62"), ([6, 6 - 5 / 3], "-52"))  # the end: the mean of these checkpoints
+    for panel, (wanted, beyond) in zip(axes[0], expected, strict=True):
+        assert [t.get_text() for t in panel.texts] == [beyond, beyond]
+        shown = [c.lines[0] for c in panel.containers]
+        xy = [(line.get_xdata()[0], line.get_ydata()[0]) for line in shown]
+        np.testing.assert_allclose(xy, [(wanted[0], -0.16), (wanted[1], -1.16)], atol=1e-9)
+
+
+def test_sigmoid_depth_takes_each_depth_at_its_best_rate():
+    ax = plots.sigmoid_depth(DEPTH)
+    plain, bn, guess = ax.get_lines()
+    np.testing.assert_allclose(plain.get_ydata(), [0.4, 0.1])
+    np.testing.assert_allclose(bn.get_ydata(), [0.475, 0.35])
+    assert guess.get_ydata()[0] == 0.1
+
+
+@pytest.mark.parametrize(
+    ("name", "arguments"),
+    [
+        ("paper_table", (TABLE,)),
+        ("recipe_rates", (RATES,)),
+        ("recipe_curves", (RUNS, {"plain": "p"})),
+        ("recipe_effects", (RUNS, ["no LRN"])),
+        ("sigmoid_depth", (DEPTH,)),
+    ],
+)
+def test_figures_draw_on_given_axes(name, arguments):
+    _, ax = mpl.pyplot.subplots()
+    assert getattr(plots, name)(*arguments, ax=ax) is ax
+
+
+def test_every_figure_of_the_chapter_is_tested():
+    from bnlab.chapters.accelerating import plots as accelerating
+
+    tested = {"paper_table", "distortions", "recipe_rates", "recipe_curves", "recipe_effects"}
+    assert tested | {"recipe_sets", "sigmoid_depth"} == set(accelerating.__all__)

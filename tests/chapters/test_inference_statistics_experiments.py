@@ -1,0 +1,204 @@
+"""The networks of Chapter 7: what the prose claims, on fewer seeds and steps."""
+
+import numpy as np
+import pytest
+import torch
+from _book import book_result
+from torch import nn
+
+from bnlab import training
+from bnlab.chapters.inference_statistics import experiments as experiments
+from bnlab.experiments import Provenance, load, save
+from bnlab.stats import t_interval
+
+RACES = experiments.RACES
+
+
+@pytest.fixture(scope="module")
+def networks():
+    return experiments.train_networks(steps=120, seeds=(0, 1, 2))
+
+
+def test_training_repeats_bit_for_bit(networks):
+    again = experiments.train_networks(steps=120, seeds=(1,))[0]
+    for a, b in zip(again.state_dict().values(), networks[1].state_dict().values(), strict=True):
+        assert torch.equal(a, b)
+
+
+class TestRace:
+    result = experiments.statistics_race(checkpoints=(10, 60), seeds=(0, 1, 2), examples=1000)
+
+    def column(self, start):
+        return max(k for k, m in enumerate(self.result.methods) if m.startswith(start))
+
+    def test_torchs_own_running_average_is_the_watcher_of_momentum_01(self):
+        model = experiments.train_networks(steps=60, seeds=(0,))[0]
+        accuracy = training.accuracy(model, experiments._digits()[1])
+        assert self.result.accuracy[0, 1, self.column("running average, momentum 0.1")] == accuracy
+
+    def test_exact_statistics_win_early(self):
+        exact = self.result.accuracy[:, 0, self.column("layer by layer")]
+        for momentum in ("0.1", "0.01"):
+            running = self.result.accuracy[
+                :, 0, self.column(f"running average, momentum {momentum}")
+            ]
+            assert (exact > running + 0.2).all()
+
+    def test_a_small_momentum_is_still_asleep_when_a_large_one_is_awake(self):
+        large, small = (
+            self.result.accuracy[:, 1, self.column(f"running average, momentum {a}")].mean()
+            for a in ("0.1", "0.01")
+        )
+        assert large > small + 0.3
+
+    def test_all_methods_are_on_the_same_weights(self):
+        one, layers = (
+            self.result.loss[..., self.column(m)] for m in ("single pass, batches of 500", "layer")
+        )
+        np.testing.assert_allclose(one, layers, rtol=0.01)
+        assert not np.array_equal(one, layers)
+
+    def test_layer_by_layer_small_batches_serve_as_well_as_large_ones(self):
+        small = experiments.statistics_race(
+            batch_size=4, lr=0.1, checkpoints=(60,), seeds=(0, 1, 2), examples=1000
+        )
+        single, layers = (
+            small.loss[:, 0, small.methods.index(f"{way}, batches of 4")] - small.loss[:, 0, -1]
+            for way in ("single pass", "layer by layer")
+        )
+        assert small.methods[-1] == "layer by layer"
+        assert (np.abs(layers) < single / 5).all()
+
+    def test_training_is_not_disturbed_by_the_tests_in_between(self):
+        late = experiments.statistics_race(checkpoints=(60,), seeds=(0,), examples=1000)
+        np.testing.assert_array_equal(late.accuracy[0, 0], self.result.accuracy[0, 1])
+
+    def test_the_activation_is_the_one_asked_for(self):
+        relu = experiments.statistics_race(
+            activation="relu", checkpoints=(10,), seeds=(0, 1, 2), examples=1000
+        )
+        gap = [
+            r.accuracy[:, 0, self.column("layer")]
+            - r.accuracy[:, 0, self.column("running average, momentum 0.1")]
+            for r in (relu, self.result)
+        ]
+        assert gap[0].mean() < gap[1].mean() - 0.2
+
+    def test_can_be_stored(self, tmp_path):
+        path = save(self.result, tmp_path / "race.npz", provenance=Provenance((0,), {}, 1.0))
+        assert np.array_equal(load(path)[0].loss, self.result.loss)
+
+
+@pytest.mark.parametrize("label", experiments.RACES)
+class TestStoredRace:
+    @pytest.fixture
+    def stored(self, label):
+        return book_result(f"inference_race_{label}")
+
+    def test_is_of_todays_configuration(self, label, stored):
+        race, origin = stored
+        config = {k: list(v) if isinstance(v, tuple) else v for k, v in origin.config.items()}
+        today = {k: list(v) if isinstance(v, tuple) else v for k, v in RACES[label].items()}
+        assert config == today
+        assert race.seeds == origin.seeds == tuple(range(8))
+        assert race.checkpoints == RACES[label]["checkpoints"]
+
+    def test_begins_as_a_run_begins_today(self, label, stored):
+        again = experiments.race(label, checkpoints=(10,), seeds=(0,))
+        assert again.methods == stored[0].methods
+        np.testing.assert_allclose(again.loss[0, 0], stored[0].loss[0, 0], rtol=1e-3)
+        np.testing.assert_allclose(again.accuracy[0, 0], stored[0].accuracy[0, 0], atol=5e-3)
+
+
+def test_stored_races_say_what_the_chapter_says():
+    sigmoid, relu, small = (book_result(f"inference_race_{k}")[0] for k in RACES)
+    early = [t_interval(r.accuracy[:, 0, 0] - r.accuracy[:, 0, -1]) for r in (sigmoid, relu)]
+    assert early[0].high < early[1].low, "ReLU suffers less from late statistics"
+    assert early[1].high < 0
+    single = t_interval(small.loss[:, -1, 2] - small.loss[:, -1, 0])
+    assert single.low > 0, "a single pass in batches of 4 is worse than the running average"
+    layers = t_interval(small.loss[:, -1, 4] - small.loss[:, -1, 0])
+    assert layers.high < 0, "layer by layer is better"
+
+
+def test_store_keeps_where_it_comes_from(tmp_path):
+    paths = experiments.store_races(tmp_path, seeds=(3,), checkpoints=(1,), momenta=(0.1,))
+    assert [p.name for p in paths] == [f"inference_race_{k}.npz" for k in RACES]
+    race, origin = load(paths[1])
+    assert race.seeds == origin.seeds == (3,)
+    assert origin.config["activation"] == "relu"
+    assert tuple(origin.config["checkpoints"]) == race.checkpoints == (1,)
+
+
+class TestCompanions:
+    def test_training_mode_depends_on_the_company(self, networks):
+        result = experiments.companions(networks, batch_sizes=(2, 50))
+        assert (result.changed[:, 0] > 0.3).all()
+        assert (result.changed[:, 1] < 0.2).all()
+        assert (result.sorted < 0.4).all()
+        assert (result.shuffled[:, 1] > result.shuffled[:, 0] + 0.1).all()
+
+    def test_evaluation_mode_is_the_models_accuracy(self, networks):
+        result = experiments.companions(networks, batch_sizes=(100,))
+        test = experiments._digits()[1]
+        assert result.evaluation.tolist() == [training.accuracy(n, test) for n in networks]
+
+    def test_networks_stay_as_they_were(self, networks):
+        before = [{k: v.clone() for k, v in n.state_dict().items()} for n in networks]
+        experiments.companions(networks, batch_sizes=(50,))
+        experiments.folding(networks)
+        experiments.network_gradients(networks)
+        for n, state in zip(networks, before, strict=True):
+            assert n.training
+            assert all(torch.equal(v, state[k]) for k, v in n.state_dict().items())
+
+
+class TestFolding:
+    def test_outputs_are_the_same_to_rounding(self, networks):
+        result = experiments.folding(networks)
+        assert result.layers == (10, 7)
+        assert (result.difference > 0).all()
+        assert (result.difference < 1e-5 * result.size).all()
+        assert (result.folded_error < 1e-5 * result.size).all()
+        assert (result.changed == 0).all()
+
+    def test_a_folded_network_has_no_normalization(self, networks):
+        folded = experiments.fold_network(networks[0].eval())
+        networks[0].train()
+        assert not any(isinstance(m, nn.BatchNorm1d) for m in folded.modules())
+
+    def test_folding_is_more_accurate_where_the_offset_is_large(self):
+        result = experiments.fold_offsets(offsets=(1.0, 1e4), seeds=(0, 1, 2))
+        assert (result.folded_error < 1e-5).all()
+        assert (result.unfolded_error[:, 1] > 100 * result.folded_error[:, 1]).all()
+        assert (result.unfolded_error[:, 0] < 1e-5).all()
+
+
+class TestGradients:
+    def test_one_layer_keeps_m_minus_2_of_m_directions(self):
+        result = experiments.mode_gradients()
+        m = result.batch_sizes
+        assert result.output_gap < 1e-11
+        interval = t_interval(result.kept)
+        half = 2 * (interval.high - interval.mean) + 1e-9
+        assert (np.abs(interval.mean - (m - 2) / m) < half).all()
+        assert result.inside.max() < 1e-5
+        assert (result.kept <= 1 + 1e-9).all()
+
+    def test_networks_give_other_gradients_at_the_same_outputs(self, networks):
+        result = experiments.network_gradients(networks)
+        assert result.layers == ("linear1", "linear2", "linear3", "linear4")
+        assert (result.output_gap < 1e-12).all()
+        assert (result.difference[:, :3] > 0.3).all()
+        assert (result.ratio[:, 1:3] > 1.3).all()
+        np.testing.assert_allclose(  # law of cosines
+            result.difference**2, 1 + result.ratio**2 - 2 * result.ratio * result.cosine, atol=1e-9
+        )
+        assert (result.difference[:, 3] < 1e-9).all()  # nothing is normalized after the last layer
+
+    def test_training_mode_has_no_gradient_along_a_units_weights_and_evaluation_mode_has(
+        self, networks
+    ):
+        radial = experiments.network_gradients(networks).radial[:, :3]
+        assert (radial[..., 0] < 1e-3).all()
+        assert (radial[..., 1] > 1e-2).all()
