@@ -8,11 +8,13 @@ letters are at least 11 pixels high there.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
 import matplotlib.pyplot as plt
+import numpy as np
+from matplotlib.patches import Ellipse
 
 STYLE = Path(__file__).with_name("bnlab.mplstyle")
 
@@ -54,3 +56,11 @@ def axes(
         if ax is None:
             ax = plt.subplots(rows, columns, figsize=size, **kwargs)[1]
         yield ax
+
+
+def ellipse(center: Sequence[float], covariance: np.ndarray, *, color: str) -> Ellipse:
+    """Return the ellipse at two standard deviations around the center of a cloud, to be added to Axes."""
+    variances, directions = np.linalg.eigh(covariance)
+    width, height = 4 * np.sqrt(variances[::-1])
+    angle = np.degrees(np.arctan2(directions[1, 1], directions[0, 1]))
+    return Ellipse(center, width, height, angle=angle, fill=False, color=color, linewidth=2)
