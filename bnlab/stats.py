@@ -14,6 +14,11 @@ __all__ = ["Interval", "growth_exponent", "steps_to", "t_interval", "text_table"
 class Interval:
     """A mean with its confidence interval; prints as ``mean [low, high]``.
 
+    Attributes
+    ----------
+    mean, low, high : numpy.ndarray
+        The mean and the two ends of its interval, all of one shape.
+
     Examples
     --------
     >>> interval = Interval(mean=np.array(0.5), low=np.array(0.25), high=np.array(1.0))
@@ -47,13 +52,13 @@ def t_interval(
 
     .. math:: \bar s \pm t_{n-1} \sqrt{\frac{1}{n (n-1)} \sum_{i=1}^{n} (s_i - \bar s)^2}
 
-    The interval is about the mean over seeds, not about one run. It leans on the samples being
-    independent and not too skewed; what spreads over powers of ten wants a geometric mean.
+    The interval is about the mean over seeds, not about one run. It assumes samples that are
+    independent and not very skewed; for values that spread over powers of ten take a geometric mean.
 
     Parameters
     ----------
-    samples : array of shape (n, ...)
-        One entry a seed, ``n >= 2``.
+    samples : numpy.ndarray
+        Shape (n, ...), one entry per seed, ``n >= 2``.
     confidence : float
         Between 0 and 1.
     geometric : bool
@@ -153,7 +158,7 @@ def steps_to(values: np.ndarray, at: np.ndarray, level: float | np.ndarray) -> n
 
 
 def _t_quantile(confidence: float, degrees: int) -> float:
-    """Return t with P(|T| < t) = confidence, so that SciPy is not needed for one number."""
+    """Return t with P(|T| < t) = confidence, by numerical integration, so that SciPy is not needed."""
     # With T = sqrt(degrees) tan(a), the density of the angle a is proportional to cos(a)^(degrees-1).
     edges = np.linspace(0, np.pi / 2, 200_001)
     middles = (edges[1:] + edges[:-1]) / 2
@@ -167,12 +172,12 @@ def text_table(columns: Mapping[str, Sequence[object]]) -> str:
     Parameters
     ----------
     columns : mapping of str to sequence
-        Equally long; anything but a float is written as `str` writes it.
+        Name and values of each column, all of one length. What is not a float is written by `str`.
 
     Returns
     -------
     str
-        One line for the names and one a row, without trailing spaces.
+        One line for the names and one per row, without trailing spaces.
 
     Raises
     ------

@@ -9,11 +9,14 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import _toy_experiment as toy
+import matplotlib.pyplot as plt
 import numpy as np
 import pytest
 from typer.testing import CliRunner
 
 import bnlab
+from bnlab.chapters.accelerating.results import RecipeRuns
+from bnlab.chapters.figure_one.results import FigureOne
 from bnlab.chapters.gradient_flow.results import RateSweep
 from bnlab.chapters.minibatch_batchnorm.results import LargestValues
 from bnlab.cli import _app, _progress, _registry, _show
@@ -63,12 +66,12 @@ def stored(tmp_path):
 def test_run_takes_its_options_and_says_where_the_result_is(tmp_path):
     out = tmp_path / "toy.npz"
     done = call(
-        "run", TOY, "--out", out, "--seeds", 2, "--steps", 30, "--jobs", 1, "--set", "sleep=0"
+        "run", TOY, "--out", out, "--seeds", 2, "--steps", 30, "--jobs", 1, "--set", "noise=0"
     )
     assert str(out) in done.stdout
     result, origin = load(out)
     assert result.loss.tobytes() == toy.expected(seeds=2, steps=30).tobytes()
-    assert (origin.config["seeds"], origin.config["sleep"]) == (2, 0)
+    assert (origin.config["seeds"], origin.config["noise"]) == (2, 0)
     assert f"{TOY}: 2 of 2 tasks done" in done.stderr
     assert "\x1b" not in done.output  # plain lines: no terminal here
     assert "exists; nothing was run" in fails("run", TOY, "--out", out)
@@ -164,7 +167,7 @@ def test_what_can_be_refused_is_refused_before_the_work(tmp_path, words, message
     ("words", "message"),
     [
         (("run", TOY, "--steps", 3, "--set", "steps=4"), "steps is set twice"),
-        (("run", TOY, "--set", "sleep=0", "--set", "sleep=1"), "sleep is set twice"),
+        (("run", TOY, "--set", "noise=0", "--set", "noise=1"), "noise is set twice"),
         (("show", "x.npz", "--plot", "curves"), "there is no --to"),
     ],
 )
@@ -191,11 +194,12 @@ def test_a_table_is_as_wide_as_columns_says_where_there_is_no_terminal(monkeypat
 
 
 def test_a_failed_task_says_how_to_go_on(tmp_path, monkeypatch):
-    words = ["run", TOY, "--out", str(tmp_path / "a.npz"), "--jobs", "1", "--force"]
-    monkeypatch.setattr(sys, "argv", ["bnlab", *words, "--set", "trouble=1"])
-    line = fails(*words, "--set", "trouble=1")
+    (tmp_path / "1").write_text("raise")
+    words = ["run", TOY, "--out", str(tmp_path / "a.npz"), "--set", f"orders={tmp_path}", "--force"]
+    monkeypatch.setattr(sys, "argv", ["bnlab", *words])
+    line = fails(*words)
     assert "task 1 ({'seed': 1}) failed: ArithmeticError: it went wrong. Finished" in line
-    assert line.endswith(f"go on with: bnlab {' '.join(words[:-1])} --set trouble=1 --resume")
+    assert line.endswith(f"go on with: bnlab {' '.join(words[:-1])} --resume")
 
 
 def test_an_unforeseen_error_keeps_its_traceback(monkeypatch):
@@ -256,11 +260,23 @@ def test_show_draws_a_picture_by_the_type_of_the_result(stored, tmp_path, name, 
     )
 
 
-def test_the_figures_of_a_result_are_those_that_need_nothing_else():
-    made = LargestValues.__new__(LargestValues)
-    assert list(_show._plots_of(made)) == ["largest_values"]
-    rates = RateSweep.__new__(RateSweep)
-    assert list(_show._plots_of(rates)) == ["rate_sweeps"]  # draws a sequence: it is given one
+def test_every_kind_of_stored_result_is_drawn_by_each_of_its_figures(tmp_path):
+    files = {
+        type(_show._load(path)[0]): path for path in (HERE.parent / "book/results").glob("*.npz")
+    }
+    for kind, path in files.items():
+        pictures = set()
+        for name in kind.figures():
+            call("show", path, "--to", tmp_path / "a.png", "--plot", name)
+            pictures.add((tmp_path / "a.png").read_bytes())
+            plt.close("all")
+        assert len(pictures) == len(kind.figures())
+    assert FigureOne.figures() == ("accuracy_in_training", "input_percentiles")
+    assert RateSweep.figures() == ("rate_sweeps",)  # it takes a sequence, and is given one
+    assert {FigureOne, RateSweep} < set(files)
+    line = fails("show", files[RecipeRuns], "--to", tmp_path / "b.png")
+    assert "no figure draws a RecipeRuns alone; expected a result that has one" in line
+    assert not (tmp_path / "b.png").exists()
 
 
 @pytest.mark.parametrize(
@@ -326,8 +342,9 @@ def test_without_typer_the_command_says_what_to_install():
     )
 
 
-def test_the_base_package_loads_neither_typer_nor_rich():
-    code = "import sys, bnlab.experiments; bnlab.data; print([m for m in ('typer', 'rich') if m in sys.modules])"
+def test_the_base_package_loads_nothing_of_the_cli_extra():
+    extra = ("typer", "rich", "pooch", "requests")
+    code = f"import sys, bnlab.experiments; bnlab.data; print([m for m in {extra} if m in sys.modules])"
     assert python("-c", code).stdout.strip() == "[]"
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import os
 import platform
 import subprocess
@@ -10,7 +11,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field, fields, is_dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 
@@ -32,10 +33,95 @@ class Result:
     ...     value: float
     >>> Slope(0.5)
     Slope(value=0.5)
+    >>> @Slope.figure
+    ... def line(slope):
+    ...     return f"a line that climbs by {slope.value}"
+    >>> Slope(0.5).draw()
+    'a line that climbs by 0.5'
     """
+
+    _figures: ClassVar[dict[str, Callable[..., Any]]]
 
     def __init_subclass__(cls) -> None:
         _KINDS[cls.__name__] = cls
+        cls._figures = {}
+
+    @classmethod
+    def figure(cls, function: Callable[..., Any]) -> Callable[..., Any]:
+        """Declare that a function draws one result of this class: a decorator, for the chapter's module `plots`.
+
+        Parameters
+        ----------
+        function : callable
+            Takes a result, and options of its own; the figure gets its name.
+
+        Returns
+        -------
+        callable
+            The function as it was.
+        """
+        cls._figures[function.__name__] = function
+        return function
+
+    @classmethod
+    def figure_of_several(cls, function: Callable[..., Any]) -> Callable[..., Any]:
+        """Declare that a function draws a sequence of results, and so also a single one.
+
+        Parameters
+        ----------
+        function : callable
+            Takes a sequence of results, and options of its own; the figure gets its name.
+
+        Returns
+        -------
+        callable
+            The function as it was.
+        """
+        cls._figures[function.__name__] = lambda result, **options: function([result], **options)
+        return function
+
+    @classmethod
+    def figures(cls) -> tuple[str, ...]:
+        """Return the names of the figures that `draw` knows, the main one first.
+
+        Returns
+        -------
+        tuple of str
+            Empty if nothing draws this class.
+        """
+        home, _, module = cls.__module__.rpartition(".")
+        if module == "results":  # matplotlib is loaded when something is drawn, and not before
+            importlib.import_module(f"{home}.plots")
+        return tuple(cls._figures)
+
+    def draw(self, name: str | None = None, **options: Any) -> Any:
+        """Draw this result by itself.
+
+        Parameters
+        ----------
+        name : str, optional
+            One of its `figures`; the first by default.
+        **options
+            What that figure takes beside the result, for example ``ax``.
+
+        Returns
+        -------
+        Axes or array of Axes
+            Where the figure was drawn.
+
+        Raises
+        ------
+        ValueError
+            If it has no such figure.
+        """
+        names = self.figures()
+        if not names or name not in (None, *names):
+            raise ValueError(
+                f"no figure {f'{name} ' if name else ''}draws a {type(self).__name__} alone; expected "
+                f"{'one of ' + ', '.join(names) if names else 'a result that has one'}. Draw it from Python "
+                f"with the plots of its chapter, as the chapter does."
+            )
+        return self._figures[name or names[0]](self, **options)
 
 
 _KINDS: dict[str, type[Result]] = {}
@@ -84,7 +170,24 @@ class Provenance:
     def now(
         cls, *, seeds: tuple[int, ...], config: dict[str, Any], duration: float, **other: Any
     ) -> Provenance:
-        """Fill in versions, commit and machine, unless given, from the running process."""
+        """Fill in versions, commit and machine, unless given, from the running process.
+
+        Parameters
+        ----------
+        seeds : tuple of int
+            Every seed that was run.
+        config : dict
+            The arguments of the experiment.
+        duration : float
+            Wall-clock seconds.
+        **other
+            Other fields of a Provenance.
+
+        Returns
+        -------
+        Provenance
+            With all of these.
+        """
         known = {"versions": versions(), "commit": _commit(), "machine": machine()} | other
         return cls(seeds=tuple(seeds), config=dict(config), duration=float(duration), **known)
 
@@ -113,6 +216,18 @@ def save(result: object, path: str | Path, *, provenance: Provenance) -> Path:
         is not a `Provenance` that JSON can hold.
     ValueError
         If `path` does not end in ``.npz``.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> @dataclass(frozen=True)
+    ... class Length(Result):
+    ...     value: float
+    >>> origin = Provenance.now(seeds=(0,), config={}, duration=1.0)
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     result, _ = load(save(Length(2.0), Path(folder) / "length.npz", provenance=origin))
+    >>> result
+    Length(value=2.0)
     """
     path = Path(path)
     if path.suffix != ".npz":
@@ -151,10 +266,17 @@ def save(result: object, path: str | Path, *, provenance: Provenance) -> Path:
 def load(path: str | Path) -> tuple[Any, Provenance]:
     """Read what `save` wrote.
 
+    Parameters
+    ----------
+    path : str or Path
+        The file.
+
     Returns
     -------
-    (result, provenance)
-        The result has the type it was saved with; its arrays are equal bit for bit.
+    result : Result
+        Of the class it was saved with; its arrays are equal bit for bit.
+    provenance : Provenance
+        Where it comes from.
 
     Raises
     ------

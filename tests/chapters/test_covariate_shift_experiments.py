@@ -1,11 +1,11 @@
 """The experiments of Chapter 2 against closed forms, and what the chapter claims of them."""
 
 import copy
-from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from _book import book_result
 from scipy import stats
 from torch import nn
 
@@ -17,7 +17,6 @@ from bnlab.experiments import load
 from bnlab.stats import Interval, t_interval, text_table
 
 BN = nn.BatchNorm1d
-STORED = Path(__file__).parents[2] / "book" / "results"
 
 
 # ---- intervals -------------------------------------------------------------------------------------
@@ -300,8 +299,7 @@ STARTS = [(arm, std) for std in (0.1, 0.4) for arm in covariate_shift.ARMS]
 
 @pytest.mark.parametrize(("arm", "std"), STARTS)
 def test_a_stored_table_of_rates_is_that_of_todays_code(arm, std):
-    table, origin = load(STORED / f"covariate_shift_rates_{arm}_{std}.npz")
-    assert "changes" not in origin.commit
+    table, origin = book_result(f"covariate_shift_rates_{arm}_{std}")
     assert origin.seeds == (100, 101)
     again = covariate_shift.learning_rates(
         table.lr[:1], norm=covariate_shift.ARMS[arm], init_std=std, seeds=(100,)
@@ -312,11 +310,10 @@ def test_a_stored_table_of_rates_is_that_of_todays_code(arm, std):
 @pytest.mark.parametrize("name", covariate_shift.RUNS)
 def test_a_stored_run_is_that_of_todays_code_at_the_chosen_rate(name):
     std, arm, whose = covariate_shift.RUNS[name]
-    run, origin = load(STORED / f"covariate_shift_{name}.npz")
-    table, _ = load(STORED / f"covariate_shift_rates_{whose}_{std}.npz")
+    run, origin = book_result(f"covariate_shift_{name}")
+    table, _ = book_result(f"covariate_shift_rates_{whose}_{std}")
     assert run.lr == origin.config["lr"] == table.lr[table.loss.mean(axis=0).argmin()]
     assert run.seeds == origin.seeds == tuple(range(6))
-    assert "changes" not in origin.commit
     again = covariate_shift.drift_run(
         lr=run.lr, norm=covariate_shift.ARMS[arm], label="", init_std=std,
         steps=20, one_step_at=(0,), seeds=(0,),

@@ -1,9 +1,8 @@
 """Gradients against depth: closed forms against sampling and networks, and the stored measurements."""
 
-from pathlib import Path
-
 import numpy as np
 import pytest
+from _book import book_result
 
 from bnlab.chapters.covariate_shift import signal_depth
 from bnlab.chapters.gradient_flow import explosion
@@ -11,8 +10,6 @@ from bnlab.experiments import load
 from bnlab.stats import t_interval
 
 close = np.testing.assert_allclose
-
-STORED = Path(__file__).parents[2] / "book" / "results"
 
 
 def sampled_rate(g, slope, b, draws=200_000):
@@ -103,16 +100,14 @@ def test_fresh_seeds_are_fresh_and_overlap_where_they_should():
 
 @pytest.mark.parametrize("activation", ["relu", "linear"])
 def test_the_stored_explosion_is_that_of_todays_code(activation):
-    rates, origin = load(STORED / f"gradient_flow_explosion_{activation}.npz")
-    assert "changes" not in origin.commit
+    rates, origin = book_result(f"gradient_flow_explosion_{activation}")
     assert origin.seeds == tuple(range(100, 110))
     again = explosion.explosion_rates(
         activation, batch_sizes=(8,), width=rates.width, draws=1, first_seed=100
     )
     close(again.rate, rates.rate[:1, :1], rtol=1e-4)
     close(again.theory, rates.theory[:1])
-    widths, origin = load(STORED / f"gradient_flow_widths_{activation}.npz")
-    assert "changes" not in origin.commit
+    widths, origin = book_result(f"gradient_flow_widths_{activation}")
     assert origin.seeds == tuple(range(len(widths.rate)))
     again = explosion.width_rates(
         activation, batch_size=widths.batch_size, widths=widths.widths[:1], draws=2
@@ -123,8 +118,7 @@ def test_the_stored_explosion_is_that_of_todays_code(activation):
 
 def test_the_stored_ratios_are_those_of_todays_code():
     """The first step can be repeated on any processor; ten steps later rounding shows."""
-    stored, origin = load(STORED / "gradient_flow_ratios.npz")
-    assert "changes" not in origin.commit
+    stored, origin = book_result("gradient_flow_ratios")
     assert origin.seeds == tuple(range(10))
     assert stored.ratio.shape == (len(stored.lrs), 10, len(stored.checkpoints))
     for lr, ratio in zip(stored.lrs, stored.ratio, strict=True):

@@ -28,6 +28,7 @@ NAMES = {"plain": "without BN", "BN": "with BN"}
 MARKERS = {"plain": "o", "BN": "s"}
 
 
+@PaperTable.figure
 def paper_table(table: PaperTable, *, ax: Axes | None = None) -> Axes:
     """Draw the steps of each row of the paper's table, and the factor from one row to the next.
 
@@ -90,6 +91,7 @@ def distortions(images: Mapping[float, np.ndarray], *, ax: Sequence[Axes] | None
     return ax
 
 
+@RecipeRates.figure
 def recipe_rates(
     sweep: RecipeRates,
     *,
@@ -302,6 +304,7 @@ def _net_handles() -> list[Line2D]:
     ]
 
 
+@DepthRates.figure
 def sigmoid_depth(result: DepthRates, *, ax: Axes | None = None) -> Axes:
     """Draw accuracy against depth, each net and depth at its best learning rate, with the range of the seeds.
 

@@ -242,7 +242,7 @@ def effective_batch(
     channels : sequence of int
         Feature maps of the network.
     images : int
-        N.
+        Images in a batch, N above.
     draws : int
         Batches, with replacement, to measure the variance of the mean.
     digits : int

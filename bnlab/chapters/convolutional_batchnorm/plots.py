@@ -20,6 +20,7 @@ KINDS = {"none": style.PLAIN, "per map": style.NORMALIZED, "per activation": sty
 MARKERS = ("o", "s", "^")
 
 
+@ShiftedDigits.figure
 def shifted_digits(result: ShiftedDigits, *, ax: Axes | None = None) -> Axes:
     """Draw accuracy against the shift, each normalization at its own best learning rate."""
     with style.axes(ax) as ax:
@@ -36,6 +37,7 @@ def shifted_digits(result: ShiftedDigits, *, ax: Axes | None = None) -> Axes:
     return ax
 
 
+@EffectiveBatch.figure
 def effective_batch(result: EffectiveBatch, *, ax: Axes | None = None) -> Axes:
     """Draw how many independent values a batch mean is worth beside how many there are."""
     with style.axes(ax) as ax:
@@ -58,6 +60,7 @@ def effective_batch(result: EffectiveBatch, *, ax: Axes | None = None) -> Axes:
     return ax
 
 
+@LibraryTwins.figure
 def library_twins(result: LibraryTwins, *, ax: Axes | None = None) -> Axes:
     """Draw the relative distance of two runs' weights over the steps, one pair a precision."""
     with style.axes(ax) as ax:
@@ -76,6 +79,7 @@ def library_twins(result: LibraryTwins, *, ax: Axes | None = None) -> Axes:
     return ax
 
 
+@FoldedNets.figure
 def folded_nets(result: FoldedNets, *, ax: Axes | None = None) -> Axes:
     """Draw how long a call takes after folding over before: geometric means with 95% intervals."""
     with style.axes(ax) as ax:

@@ -36,6 +36,7 @@ LISTENERS = {
 }
 
 
+@ShiftedFit.figure
 def shifted_fit(result: ShiftedFit, *, ax: Axes | None = None) -> Axes:
     """Draw the points of the first seed, the truth, and the lines fitted to them."""
     with style.axes(ax) as ax:
@@ -54,6 +55,7 @@ def shifted_fit(result: ShiftedFit, *, ax: Axes | None = None) -> Axes:
     return ax
 
 
+@CupGame.figure_of_several
 def cup_correlation(games: Sequence[CupGame], *, ax: Axes | None = None) -> Axes:
     """Draw the share of the message that survives against the number of cups, with 95% intervals."""
     with style.axes(ax) as ax:
@@ -66,6 +68,7 @@ def cup_correlation(games: Sequence[CupGame], *, ax: Axes | None = None) -> Axes
     return ax
 
 
+@CupGame.figure_of_several
 def cup_error(games: Sequence[CupGame], *, ax: Axes | None = None) -> Axes:
     """Draw the old decoder's error after the players changed; geometric means with 95% intervals."""
     with style.axes(ax) as ax:
@@ -81,6 +84,7 @@ def cup_error(games: Sequence[CupGame], *, ax: Axes | None = None) -> Axes:
     return ax
 
 
+@DriftRun.figure_of_several
 def activation_percentiles(
     runs: Sequence[DriftRun], *, of: str = "unit", ax: np.ndarray | None = None
 ) -> np.ndarray:
@@ -100,6 +104,7 @@ def activation_percentiles(
     return ax
 
 
+@DriftRun.figure_of_several
 def drift_since_start(
     runs: Sequence[DriftRun],
     *,
@@ -120,6 +125,7 @@ def drift_since_start(
     return ax
 
 
+@DriftRun.figure_of_several
 def one_step_drift(
     runs: Sequence[DriftRun], *, time: int = 0, ax: np.ndarray | None = None
 ) -> np.ndarray:
@@ -146,6 +152,7 @@ def one_step_drift(
     return ax
 
 
+@DepthProfile.figure_of_several
 def depth_profile(
     profiles: Sequence[DepthProfile], *, quantity: str = "spread", ax: Axes | None = None
 ) -> Axes:
@@ -172,6 +179,7 @@ def depth_profile(
     return ax
 
 
+@DriftRun.figure_of_several
 def saturated_share(
     runs: Sequence[DriftRun], *, layer: str = "act1", ax: Axes | None = None
 ) -> Axes:

@@ -38,6 +38,7 @@ LOOKS = {  # of each scaling, in every figure of the chapter
 }
 
 
+@DistanceShares.figure
 def distance_shares(result: DistanceShares, *, ax=None):
     """Draw one bar of length 1 a scaling, cut by feature; small shares keep a label."""
     with style.axes(ax, size=(6.4, 3.0)) as ax:
@@ -62,6 +63,7 @@ def distance_shares(result: DistanceShares, *, ax=None):
     return ax
 
 
+@NearestNeighbors.figure
 def nearest_neighbors(result: NearestNeighbors, *, ax=None):
     """Draw the table as given and join one row to the row that each scaling calls nearest."""
     with style.axes(ax, size=(6.4, 3.2)) as ax:
@@ -100,6 +102,7 @@ def nearest_neighbors(result: NearestNeighbors, *, ax=None):
     return ax
 
 
+@NeighborAccuracy.figure
 def neighbor_accuracy(*results: NeighborAccuracy, ax=None):
     """Draw mean accuracy and its 95% t-interval over seeds, a group of bars a data set."""
     with style.axes(ax) as ax:
@@ -144,6 +147,7 @@ def one_feature_scaled(**columns: np.ndarray):
     return panels
 
 
+@OutlierEffect.figure
 def outlier_effect(result: OutlierEffect, *, ax=None):
     """Draw the same values fitted without and with the typo, a pair of rows a scaling."""
     with style.axes(ax, size=(6.4, 3.7)) as ax:
@@ -164,6 +168,7 @@ def outlier_effect(result: OutlierEffect, *, ax=None):
     return ax
 
 
+@DescentRates.figure
 def steps_and_condition(result: DescentRates, *, ax=None):
     """Draw steps to the tolerance against the condition number, measured and promised."""
     with style.axes(ax) as ax:
@@ -195,6 +200,7 @@ def steps_and_condition(result: DescentRates, *, ax=None):
     return ax
 
 
+@TableDescent.figure
 def table_descent(result: TableDescent, *, ax=None):
     """Draw the excess loss against steps, one line a scaling."""
     with style.axes(ax) as ax:
@@ -208,6 +214,7 @@ def table_descent(result: TableDescent, *, ax=None):
     return ax
 
 
+@RoundingError.figure
 def rounding_error(result: RoundingError, *, ax=None):
     """Draw the median error of two float32 methods against the condition number, with u and u kappa squared."""
     with style.axes(ax) as ax:
@@ -249,6 +256,7 @@ def rounding_error(result: RoundingError, *, ax=None):
     return ax
 
 
+@WhiteningSteps.figure
 def whitening_steps(result: WhiteningSteps):
     """Draw each version with its covariance ellipse (two standard deviations); returns the 2 by 2 Axes."""
     with style.axes(rows=2, columns=2, size=(6.4, 6.8)) as panels:

@@ -27,6 +27,7 @@ DASHES = {"without": "--", "with": "-"}
 THOUSANDS = FuncFormatter(lambda step, _: f"{step:,.0f}")
 
 
+@RateSearch.figure
 def rate_search(result: RateSearch, *, ax: Axes | None = None) -> Axes:
     """Draw the score of each learning rate and seed, and circle each arm's best rate."""
     with style.axes(ax) as ax:
@@ -77,6 +78,7 @@ def start_sizes(results: Mapping[float, RateSearch], *, ax: Axes | None = None) 
     return ax
 
 
+@FigureOne.figure
 def accuracy_in_training(
     result: FigureOne,
     *,
@@ -115,6 +117,7 @@ def accuracy_in_training(
     return early, whole
 
 
+@FigureOne.figure
 def input_percentiles(
     result: FigureOne, *, unit: int = 0, seed: int = 0, ax: Sequence[Axes] | None = None
 ) -> Sequence[Axes]:
@@ -201,6 +204,7 @@ def accuracy_gap(
     return ax
 
 
+@ImageRows.figure
 def image_rows(result: ImageRows, *, ax: Axes | None = None) -> Axes:
     """Draw the pictures as one sheet, a label beside each row."""
     rows, columns, height, width = result.images.shape

@@ -33,6 +33,7 @@ __all__ = [
 ]
 
 
+@Clouds.figure
 def whitened_clouds(result: Clouds, *, ax: np.ndarray | None = None) -> np.ndarray:
     """Draw a cloud under each scaling, with the ellipse at two standard deviations.
 
@@ -56,6 +57,7 @@ def whitened_clouds(result: Clouds, *, ax: np.ndarray | None = None) -> np.ndarr
         return ax
 
 
+@Jacobians.figure
 def jacobians(result: Jacobians, *, ax: Sequence[Axes] | None = None) -> Sequence[Axes]:
     """Draw each Jacobian as a picture, one block for each pair of examples.
 
@@ -87,6 +89,7 @@ def jacobians(result: Jacobians, *, ax: Sequence[Axes] | None = None) -> Sequenc
         return ax
 
 
+@EigenvalueCrossing.figure
 def eigenvalue_crossing(
     result: EigenvalueCrossing, *, ax: Sequence[Axes] | None = None
 ) -> Sequence[Axes]:
@@ -110,6 +113,7 @@ def eigenvalue_crossing(
         return ax
 
 
+@EigenvalueGap.figure
 def eigenvalue_gap(result: EigenvalueGap, *, ax: Axes | None = None) -> Axes:
     """Draw the error of both gradients as two eigenvalues come together: median over seeds.
 
@@ -141,6 +145,7 @@ def eigenvalue_gap(result: EigenvalueGap, *, ax: Axes | None = None) -> Axes:
         return ax
 
 
+@WhiteningCost.figure
 def whitening_cost(result: WhiteningCost, *, ax: Sequence[Axes] | None = None) -> Sequence[Axes]:
     """Draw the median seconds of both passes over each sweep, with the range of the repeats.
 
@@ -206,6 +211,7 @@ def naive_whitening(
         return what, loss
 
 
+@BatchNeed.figure
 def batch_need(result: BatchNeed, *, ax: Axes | None = None) -> Axes:
     """Draw the error that the statistics of one batch bring, against its size, with the theory.
 
@@ -234,6 +240,7 @@ def batch_need(result: BatchNeed, *, ax: Axes | None = None) -> Axes:
         return ax
 
 
+@Spectrum.figure
 def spectrum(result: Spectrum, *, ax: Axes | None = None) -> Axes:
     """Draw the eigenvalues of batch covariances of white data, with their density in theory.
 

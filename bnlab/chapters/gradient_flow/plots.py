@@ -121,6 +121,7 @@ def _arrow(ax, places, boxes, source: str, target: str) -> None:
     )  # fmt: skip
 
 
+@NeuronRun.figure_of_several
 def weight_length(runs: Sequence[NeuronRun], *, ax=None):
     r"""Draw the length of the weights against steps, and where theory says it settles.
 
@@ -194,6 +195,7 @@ def gradient_depth(profiles: Sequence[DepthProfile], *, ax=None):
     return ax
 
 
+@ExplosionRates.figure_of_several
 def explosion_rates(results: Sequence[ExplosionRates], *, confidence: float = 0.95, ax=None):
     """Draw measured growth of the squared gradient per layer against batch size, on its theory.
 
@@ -226,6 +228,7 @@ def explosion_rates(results: Sequence[ExplosionRates], *, confidence: float = 0.
     return ax
 
 
+@RateSweep.figure_of_several
 def rate_sweeps(sweeps: Sequence[RateSweep], *, ax=None):
     """Draw accuracy after a short training against the learning rate; crosses were not stable.
 

@@ -37,6 +37,7 @@ __all__ = [
 MARKERS = ("o", "s", "^", "D", "v", "P", "X")  # one for each color of style.CYCLE
 
 
+@BatchMoments.figure
 def batch_variances(
     result: BatchMoments, *, sizes: Sequence[int] = (3, 10, 100), ax: Axes | None = None
 ) -> Axes:
@@ -60,6 +61,7 @@ def batch_variances(
     return ax
 
 
+@BatchMoments.figure_of_several
 def bessel_factor(results: Sequence[BatchMoments], *, ax: Axes | None = None) -> Axes:
     """Draw the average batch variance against m, divided by m and by m - 1, with 95% intervals."""
     with style.axes(ax) as ax:
@@ -104,6 +106,7 @@ def root_of_variance(
     return ax
 
 
+@PixelDependence.figure
 def pixel_dependence(result: PixelDependence, *, ax: Axes | None = None) -> Axes:
     """Draw the average variance of a batch of whole images before and after the factor m/(m - 1)."""
     with style.axes(ax) as ax:
@@ -120,6 +123,7 @@ def pixel_dependence(result: PixelDependence, *, ax: Axes | None = None) -> Axes
     return ax
 
 
+@RunningAverage.figure
 def running_averages(
     result: RunningAverage,
     *,
@@ -150,6 +154,7 @@ def running_averages(
     return ax
 
 
+@RunningAverage.figure_of_several
 def tracking_error(results: Sequence[RunningAverage], *, ax: Axes | None = None) -> Axes:
     """Draw the root mean square error of the running mean at the end against the momentum."""
     with style.axes(ax) as ax:
@@ -169,6 +174,7 @@ def tracking_error(results: Sequence[RunningAverage], *, ax: Axes | None = None)
     return ax
 
 
+@StatisticsRace.figure
 def statistics_race(
     result: StatisticsRace, *, methods: Sequence[str] | None = None, ax: Axes | None = None
 ) -> Axes:
@@ -185,6 +191,7 @@ def statistics_race(
     return ax
 
 
+@Companions.figure
 def companions(result: Companions, *, ax: Axes | None = None) -> Axes:
     """Draw held-out accuracy in training mode against the batch size, beside evaluation mode."""
     with style.axes(ax) as ax:
@@ -202,6 +209,7 @@ def companions(result: Companions, *, ax: Axes | None = None) -> Axes:
     return ax
 
 
+@FoldOffsets.figure
 def fold_offsets(result: FoldOffsets, *, ax: Axes | None = None) -> Axes:
     """Draw the largest error of one layer, folded and not, against the offset of its outputs."""
     with style.axes(ax) as ax:
@@ -217,6 +225,7 @@ def fold_offsets(result: FoldOffsets, *, ax: Axes | None = None) -> Axes:
     return ax
 
 
+@ModeGradients.figure
 def mode_gradients(result: ModeGradients, *, ax: Axes | None = None) -> Axes:
     """Draw the share of the squared gradient that training mode keeps against the batch size."""
     with style.axes(ax) as ax:

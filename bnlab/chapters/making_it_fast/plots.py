@@ -29,6 +29,7 @@ __all__ = [
 MARKERS = ("v", "^", "s", "D", "o", "P", "X")
 
 
+@ErrorSweep.figure
 def sum_errors(result: ErrorSweep, *, ax: Axes | None = None) -> Axes:
     """Draw the largest error of x_hat over the seeds against the mean, in units of float32's epsilon."""
     with style.axes(ax, size=(6.4, 4.8)) as ax:
@@ -45,6 +46,7 @@ def sum_errors(result: ErrorSweep, *, ax: Axes | None = None) -> Axes:
     return ax
 
 
+@Traffic.figure_of_several
 def memory_traffic(results: Sequence[Traffic], *, ax: Axes | None = None) -> Axes:
     """Draw what each form moves to and from memory, in arrays of the size of x, and the floor of 5."""
     with style.axes(ax, size=(6.4, 4.0)) as ax:
@@ -132,6 +134,7 @@ def speed_ratios(
     return ax
 
 
+@SpeedTable.figure
 def speed_growth(table: SpeedTable, *, rows: bool = True, ax: Axes | None = None) -> Axes:
     """Draw the time of forward and backward while N (or C) grows."""
     sizes = table.growth_rows if rows else table.growth_features
@@ -150,6 +153,7 @@ def speed_growth(table: SpeedTable, *, rows: bool = True, ax: Axes | None = None
     return ax
 
 
+@EnsembleSpeed.figure
 def ensemble_cost(speed: EnsembleSpeed, *, ax: Axes | None = None) -> Axes:
     """Draw the time of a seed and step over that alone against the networks trained together."""
     with style.axes(ax, size=(6.4, 4.4)) as ax:

@@ -134,6 +134,5 @@ class EnsembleSpeed(Result):
     chosen: int  # members of what follows
     product_rate: float  # flop/s of the bare matrix products
     share: np.ndarray  # (arms, 3): of that rate that is reached
-    watching: np.ndarray  # (arms,): what recording percentiles adds, as a share of the step
     processes: int
     machine: np.ndarray  # (arms, 3): seed-steps a second of all processes over one eager process

@@ -50,6 +50,7 @@ def identity_learned(
     return ax
 
 
+@LargestValues.figure
 def largest_values(result: LargestValues, *, ax: Axes | None = None) -> Axes:
     """Draw the mean over batches of the largest normalized value, beside the bound."""
     looks = {
@@ -70,6 +71,7 @@ def largest_values(result: LargestValues, *, ax: Axes | None = None) -> Axes:
     return ax
 
 
+@EpsSweep.figure
 def eps_sweep(result: EpsSweep, *, ax: np.ndarray | None = None) -> np.ndarray:
     """Draw the spread of the output and the gain of the gradient against the spread of the input."""
     with style.axes(ax, columns=2) as ax:
@@ -90,6 +92,7 @@ def eps_sweep(result: EpsSweep, *, ax: np.ndarray | None = None) -> np.ndarray:
     return ax
 
 
+@NormalizedShape.figure
 def normalized_shape(
     result: NormalizedShape,
     *,
@@ -113,6 +116,7 @@ def normalized_shape(
     return ax
 
 
+@CompanySpread.figure
 def company_spread(result: CompanySpread, *, ax: Axes | None = None) -> Axes:
     """Draw how far a normalized value moves with its company, beside first-order theory."""
     with style.axes(ax) as ax:
@@ -133,6 +137,7 @@ def company_spread(result: CompanySpread, *, ax: Axes | None = None) -> Axes:
     return ax
 
 
+@BatchMakeup.figure
 def batch_makeup(result: BatchMakeup, *, ax: Axes | None = None) -> Axes:
     """Draw test accuracy and fickle digits against the test batch size, with 95% intervals."""
     rows = {
