@@ -139,9 +139,11 @@ def steps_to(values: np.ndarray, at: np.ndarray, level: float | np.ndarray) -> n
     Parameters
     ----------
     values : array of shape (..., looks)
+        What is compared with the level, at each look.
     at : array of shape (looks,)
         Steps done at each look.
     level : float or array of shape (...)
+        One level, or one for each curve.
 
     Returns
     -------
