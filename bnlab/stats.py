@@ -21,13 +21,21 @@ class Interval:
 
     Examples
     --------
-    >>> Interval(mean=np.array(0.5), low=np.array(0.25), high=np.array(0.75))
-    0.5 [0.25, 0.75]
+    >>> interval = Interval(mean=np.array(0.5), low=np.array(0.25), high=np.array(1.0))
+    >>> interval
+    0.5 [0.25, 1]
+    >>> interval.bars
+    array([0.25, 0.5 ])
     """
 
     mean: np.ndarray
     low: np.ndarray
     high: np.ndarray
+
+    @property
+    def bars(self) -> np.ndarray:
+        """How far the ends are from the mean, low end first: the error bars of matplotlib."""
+        return np.stack([self.mean - self.low, self.high - self.mean])
 
     def __repr__(self) -> str:
         return (

@@ -8,12 +8,14 @@ letters are at least 11 pixels high there.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TypeVar, cast
 
 import matplotlib.pyplot as plt
+import numpy as np
+from matplotlib.patches import Ellipse
 
 Drawn = TypeVar("Drawn")  # Axes, or an array of them: what a figure is drawn on
 
@@ -62,3 +64,11 @@ def axes(
         if ax is None:
             ax = cast(Drawn, plt.subplots(rows, columns, figsize=size, **kwargs)[1])
         yield ax
+
+
+def ellipse(center: Sequence[float], covariance: np.ndarray, *, color: str) -> Ellipse:
+    """Return the ellipse at two standard deviations around the center of a cloud, to be added to Axes."""
+    variances, directions = np.linalg.eigh(covariance)
+    width, height = 4 * np.sqrt(variances[::-1])
+    angle = np.degrees(np.arctan2(directions[1, 1], directions[0, 1]))
+    return Ellipse(center, width, height, angle=angle, fill=False, color=color, linewidth=2)

@@ -274,11 +274,12 @@ def _effect_pair(
     """Draw one change without and with normalization; beyond the limit, an arrow and the mean."""
     for shift, net in ((0.16, "plain"), (-0.16, "BN")):
         interval = t_interval(100 * runs.effect(net, change, of="final" if at_end else "best"))
-        mean, low, high = (float(v) for v in (interval.mean, interval.low, interval.high))
+        mean = float(interval.mean)
         y, color = shift - row, COLORS[net]
         if limit is None or abs(mean) <= limit:
-            reach = [[mean - low], [high - mean]]
-            ax.errorbar(mean, y, xerr=reach, fmt=MARKERS[net], capsize=3, color=color)
+            ax.errorbar(
+                mean, y, xerr=interval.bars[:, None], fmt=MARKERS[net], capsize=3, color=color
+            )
             continue
         left = mean < 0
         edge, inside = (0.97 * np.sign(mean) * limit, 0.9 * np.sign(mean) * limit)
