@@ -50,18 +50,41 @@ __all__ = [
 
 
 def available() -> bool:
-    """Tell whether numba, which compiles the kernels, is installed."""
+    """Tell whether numba, which compiles the kernels, is installed.
+
+    Returns
+    -------
+    bool
+        True if it is; it is not loaded for that.
+
+    Examples
+    --------
+    >>> available()
+    True
+    """
     return importlib.util.find_spec("numba") is not None
 
 
 def enabled() -> bool:
-    """Tell whether :func:`bnlab.nn.functional.batch_norm` uses the kernels where it can."""
+    """Tell whether :func:`bnlab.nn.functional.batch_norm` uses the kernels where it can.
+
+    Returns
+    -------
+    bool
+        True if they are switched on and numba can be loaded.
+
+    Examples
+    --------
+    >>> with enable():
+    ...     enabled()
+    True
+    """
     return _on and _can_be_loaded()
 
 
 @cache
 def _can_be_loaded() -> bool:
-    """Load numba; where nobody asked for kernels, one that fails to load costs speed and a warning."""
+    """Load numba, or warn once that it fails: who did not ask for kernels can do without."""
     try:
         runner()
     except ImportError as error:
@@ -262,10 +285,12 @@ def batch_norm_inference(
 
     Parameters
     ----------
-    x, gamma, beta, eps, threads
+    x, gamma, beta : numpy.ndarray
         As of :func:`batch_norm_forward`; one value per feature is enough here.
     mean, var : numpy.ndarray
         Statistics of the population, floats of shape (C,).
+    eps, threads : float, int
+        As of :func:`batch_norm_forward`.
 
     Returns
     -------
@@ -299,7 +324,7 @@ def batch_norm_inference(
 
 @cache
 def runner() -> Callable[..., None]:
-    """Return what runs a kernel on memory given by addresses; compiled code knows no arrays."""
+    """Return the function that runs a kernel on addresses of memory: compiled code knows no arrays."""
     try:
         from bnlab.kernels._entry import run
     except ImportError as error:
@@ -340,7 +365,7 @@ def _arrays(
 
 
 def _asked_for() -> bool:
-    """Read the environment: whether the kernels are wanted, or by default whether they can be had."""
+    """Return what BNLAB_KERNELS in the environment asks for; if it is not set, whether there is numba."""
     asked = os.environ.get("BNLAB_KERNELS")
     if asked not in (None, "0", "1"):
         raise ValueError(

@@ -80,7 +80,8 @@ def in_cpu_memory(*tensors: Tensor | None) -> bool:
     There are none while torch compiles, exports or traces, nor inside torch.vmap and torch.func: the
     tensors seen there stand for others, and have no memory of their own.
     """
-    if torch.compiler.is_compiling() or torch.jit.is_tracing():
+    tracing = torch.jit.is_tracing()  # pyright: ignore[reportPrivateImportUsage]
+    if tracing or torch.compiler.is_compiling():
         return False
     try:
         for t in tensors:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import torch
+from jaxtyping import Float
 from torch import Tensor
 from torch.nn import functional
 from torch.overrides import handle_torch_function, has_torch_function
@@ -13,17 +14,20 @@ from bnlab.nn.autograd import BatchNorm, CompilableBatchNorm
 
 __all__ = ["batch_norm"]
 
+Batch = Float[Tensor, "N C *spatial"]
+Vector = Float[Tensor, "C"]
+
 
 def batch_norm(
-    input: Tensor,
-    running_mean: Tensor | None,
-    running_var: Tensor | None,
-    weight: Tensor | None = None,
-    bias: Tensor | None = None,
+    input: Batch,
+    running_mean: Vector | None,
+    running_var: Vector | None,
+    weight: Vector | None = None,
+    bias: Vector | None = None,
     training: bool = False,
     momentum: float | Tensor = 0.1,
     eps: float = 1e-5,
-) -> Tensor:
+) -> Batch:
     r"""Normalize each feature, by its batch or by running statistics, then scale and shift it.
 
     .. math::
@@ -71,6 +75,11 @@ def batch_norm(
     -----
     Source: Ioffe & Szegedy 2015, Algorithms 1 and 2; the backward pass simplifies section 3.
 
+    The statistics of a batch are float64, so that results are right for any finite `input` of float32,
+    bfloat16 or float16, also where its squares overflow. A running variance that its own dtype cannot
+    hold becomes and stays infinite, as in torch; evaluation then returns :math:`\beta`. So does training
+    on a float64 `input` that lies more than about 1e154 from its mean, as the variance is infinite.
+
     Examples
     --------
     >>> x = torch.tensor([[1.0], [2.0], [4.0]], requires_grad=True)
@@ -91,14 +100,15 @@ def batch_norm(
     gamma, beta = (v if v is None or v.dim() == 1 else v.reshape(-1) for v in (weight, bias))
     if not training:
         # A copy, so that training after this cannot change what the backward pass needs.
+        assert running_mean is not None  # as checked
+        assert running_var is not None
         given = torch.stack((running_mean.reshape(-1), running_var.reshape(-1))).double()
         return transform.apply(x, gamma, beta, given, eps)
     y, statistics = transform.apply(x, gamma, beta, None, eps)
     m = x.numel() // x.shape[1]
-    if (
-        running_mean is not None and m > 0
-    ):  # last: a checkpointed block may stop before it gets here
-        # The biased variance would fall short of the population's by (m - 1) / m on average.
+    if running_mean is not None and running_var is not None and m > 0:
+        # Moved last: a checkpointed block may stop when it has y. The biased variance would fall
+        # short of the population's by (m - 1) / m on average.
         mu_B, var_B = statistics.detach()
         _move(running_mean, mu_B, momentum)
         _move(running_var, var_B, momentum, m / (m - 1))
@@ -106,7 +116,7 @@ def batch_norm(
 
 
 def _move(running: Tensor, new: Tensor, momentum: float | Tensor, correction: float = 1.0) -> None:
-    """Move a running statistic towards that of the batch, times a correction, in place."""
+    """Move a running statistic in place, towards `new` times a correction."""
     new = (new * (momentum * correction)).to(running.dtype)
     moved = new.view_as(running) + running * (1 - momentum)
     try:
@@ -127,5 +137,6 @@ def _becomes_one_onnx_node(training: bool) -> bool:
 
     The newer one, on torch.export, would write training mode as evaluation mode: it gets ours.
     """
-    traced, exported = torch.jit.is_tracing(), torch.compiler.is_exporting()
+    traced = torch.jit.is_tracing()  # pyright: ignore[reportPrivateImportUsage]
+    exported = torch.compiler.is_exporting()
     return (traced or (exported and not training)) and torch.onnx.is_in_onnx_export()
