@@ -286,7 +286,7 @@ def population_covariance(batches: Iterable[Batch]) -> tuple[Vector, Matrix]:
     >>> print(mean, covariance.tolist())
     [4.5 1. ] [[5.0, 1.0], [1.0, 1.0]]
     """
-    count, degrees, total, products = 0, 0, 0.0, 0.0
+    count, degrees, total, products = 0, 0, np.zeros(()), np.zeros(())
     for batch in _validate.batches(batches, "whitening_inference"):
         c, mean = _center("x", _rows(batch))
         count, degrees = count + len(c), degrees + len(c) - 1

@@ -1,4 +1,4 @@
-"""A long experiment for the tests: chaotic, so that one wrong bit shows, and as slow as it is told to be."""
+"""A long experiment for the tests: chaotic, so that one wrong bit shows; its tasks misbehave when told to."""
 
 import os
 import signal
@@ -17,16 +17,21 @@ class Noise(Result):
 
 
 def run(config, task):
-    seed = task["seed"]
-    if config["log"]:
-        with open(config["log"], "a") as log:
+    """Do what the file ``<orders>/<seed>`` says, if there is one, and write down who began which task."""
+    seed, orders = task["seed"], Path(config["orders"])
+    if config["orders"]:
+        with (orders / "log").open("a") as log:
             log.write(f"{seed} {os.getpid()}\n")
-    if config["trouble"] == seed:
-        raise ArithmeticError("it went\nwrong")
-    if config["death"] == seed and not Path(config["log"] + ".died").exists():
-        Path(config["log"] + ".died").touch()  # once
-        os.kill(os.getpid(), signal.SIGKILL)
-    time.sleep(config["sleep"] if seed else 0)
+        order = orders / str(seed)
+        word = order.read_text() if order.exists() else ""
+        if word == "raise":
+            raise ArithmeticError("it went\nwrong")
+        if word == "die once":
+            order.unlink()
+        if word.startswith("die"):
+            os.kill(os.getpid(), signal.SIGKILL)
+        while order.exists():  # "wait"
+            time.sleep(0.02)
     x, rng = np.zeros(50), np.random.default_rng(seed)
     for _ in range(config["steps"]):
         x = np.cos(3.7 * x + rng.standard_normal(50))
@@ -44,13 +49,11 @@ def merge(config, tasks, outcomes):
 EXPERIMENT = LongExperiment(
     name="toy",
     summary="a chaotic map",
-    defaults={
-        "seeds": 3, "steps": 40, "data": "mnist-5k", "sleep": 0.0, "log": "", "trouble": None, "death": None,
-    },
+    defaults={"seeds": 3, "steps": 40, "data": "mnist-5k", "noise": 1.0, "any": None, "orders": ""},
     tasks=tasks,
     run=run,
     merge=merge,
-)  # fmt: skip
+)
 
 
 def expected(seeds=3, steps=40):

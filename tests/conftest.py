@@ -1,8 +1,4 @@
-"""What every test shares: one thread, property tests that repeat exactly, and figures that leave nothing behind."""
-
-import os
-
-os.environ.setdefault("OMP_NUM_THREADS", "1")
+"""What every test shares: property tests that repeat exactly, and figures that leave nothing behind."""
 
 import matplotlib as mpl
 import matplotlib.pyplot as plt

@@ -66,12 +66,12 @@ def stored(tmp_path):
 def test_run_takes_its_options_and_says_where_the_result_is(tmp_path):
     out = tmp_path / "toy.npz"
     done = call(
-        "run", TOY, "--out", out, "--seeds", 2, "--steps", 30, "--jobs", 1, "--set", "sleep=0"
+        "run", TOY, "--out", out, "--seeds", 2, "--steps", 30, "--jobs", 1, "--set", "noise=0"
     )
     assert str(out) in done.stdout
     result, origin = load(out)
     assert result.loss.tobytes() == toy.expected(seeds=2, steps=30).tobytes()
-    assert (origin.config["seeds"], origin.config["sleep"]) == (2, 0)
+    assert (origin.config["seeds"], origin.config["noise"]) == (2, 0)
     assert f"{TOY}: 2 of 2 tasks done" in done.stderr
     assert "\x1b" not in done.output  # plain lines: no terminal here
     assert "exists; nothing was run" in fails("run", TOY, "--out", out)
@@ -167,7 +167,7 @@ def test_what_can_be_refused_is_refused_before_the_work(tmp_path, words, message
     ("words", "message"),
     [
         (("run", TOY, "--steps", 3, "--set", "steps=4"), "steps is set twice"),
-        (("run", TOY, "--set", "sleep=0", "--set", "sleep=1"), "sleep is set twice"),
+        (("run", TOY, "--set", "noise=0", "--set", "noise=1"), "noise is set twice"),
         (("show", "x.npz", "--plot", "curves"), "there is no --to"),
     ],
 )
@@ -194,11 +194,12 @@ def test_a_table_is_as_wide_as_columns_says_where_there_is_no_terminal(monkeypat
 
 
 def test_a_failed_task_says_how_to_go_on(tmp_path, monkeypatch):
-    words = ["run", TOY, "--out", str(tmp_path / "a.npz"), "--jobs", "1", "--force"]
-    monkeypatch.setattr(sys, "argv", ["bnlab", *words, "--set", "trouble=1"])
-    line = fails(*words, "--set", "trouble=1")
+    (tmp_path / "1").write_text("raise")
+    words = ["run", TOY, "--out", str(tmp_path / "a.npz"), "--set", f"orders={tmp_path}", "--force"]
+    monkeypatch.setattr(sys, "argv", ["bnlab", *words])
+    line = fails(*words)
     assert "task 1 ({'seed': 1}) failed: ArithmeticError: it went wrong. Finished" in line
-    assert line.endswith(f"go on with: bnlab {' '.join(words[:-1])} --set trouble=1 --resume")
+    assert line.endswith(f"go on with: bnlab {' '.join(words[:-1])} --resume")
 
 
 def test_an_unforeseen_error_keeps_its_traceback(monkeypatch):

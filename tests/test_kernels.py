@@ -10,6 +10,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from torch.fx.experimental.proxy_tensor import make_fx
 
 from bnlab import kernels, nn, reference
 
@@ -154,6 +155,11 @@ def forward(x=X, gamma=ONE, beta=ZERO, **options):
             r"dy is float64 of shape \(4, 3\); expected C-contiguous float32",
         ),
         (lambda: kernels.batch_norm_backward(X[:2], forward()[1]), ValueError, r"shape \(2, 3\)"),
+        (
+            lambda: kernels.batch_norm_backward(np.asfortranarray(X), forward()[1]),
+            ValueError,
+            "Use np.ascontiguousarray",
+        ),
         (lambda: kernels.batch_norm_backward(X.tolist(), forward()[1]), TypeError, "dy is a list"),
         (lambda: kernels.batch_norm_backward(BAD, forward()[1]), ValueError, "dy contains 1 NaN"),
         (
@@ -200,39 +206,43 @@ def calls(monkeypatch):
 
 
 def test_the_switch_works_as_a_call_and_as_a_block():
-    assert not kernels.enabled()  # off unless asked for, so that results do not depend on numba
-    kernels.enable()
-    assert kernels.enabled()
     with kernels.enable(False):
         assert not kernels.enabled()
-    assert kernels.enabled()
-    kernels.enable(False)
-    assert not kernels.enabled()
+        kernels.enable()
+        assert kernels.enabled()
+        with kernels.enable(False):
+            assert not kernels.enabled()
+        assert kernels.enabled()
+        kernels.enable(False)
+        assert not kernels.enabled()
 
 
 def test_a_layer_runs_the_kernels_only_when_enabled(calls):
     layer, x = nn.BatchNorm1d(3), torch.randn(6, 3, requires_grad=True)
-    layer(x).sum().backward()
+    with kernels.enable(False):
+        layer(x).sum().backward()
     assert calls == []
     with kernels.enable():
         layer(x).sum().backward()
         layer.eval()(x)
-    assert calls == ["forward", "move", "backward", "inference"]
+    assert calls == ["forward", "backward", "inference"]
 
 
-def test_a_graph_keeps_its_kernels_when_they_are_switched_off_before_its_backward_pass(calls):
-    with kernels.enable():
-        y = nn.BatchNorm1d(3)(torch.randn(6, 3, requires_grad=True))
-    y.pow(2).sum().backward()
-    assert calls == ["forward", "move", "backward"]
+@pytest.mark.parametrize("on", [True, False])
+def test_the_switch_may_be_turned_between_the_passes(on):
+    x, grads = torch.randn(6, 3, dtype=torch.float64, requires_grad=True), []
+    for later in (True, False):
+        with kernels.enable(on):
+            y = nn.BatchNorm1d(3, dtype=torch.float64)(x)
+        with kernels.enable(later):
+            grads.append(torch.autograd.grad(y.pow(3).sum(), x))
+    torch.testing.assert_close(*grads)
 
 
 @pytest.mark.parametrize(
     "use",
     [
         lambda layer, x: torch.vmap(layer)(torch.stack([x, x])),
-        lambda layer, x: torch.func.grad(lambda x: layer(x).pow(2).sum())(x),
-        lambda layer, x: torch.func.jvp(layer, (x,), (x,)),
         lambda layer, x: torch.jit.trace(layer, x, check_trace=False),
         lambda layer, x: torch.export.export(layer, (x,)).module()(x),
         lambda layer, x: torch.compile(layer, fullgraph=True, backend="aot_eager")(x),
@@ -240,7 +250,7 @@ def test_a_graph_keeps_its_kernels_when_they_are_switched_off_before_its_backwar
         lambda layer, x: layer(x[:0]),
         lambda layer, x: layer.to("meta")(x.to("meta")),
     ],
-    ids=["vmap", "grad", "jvp", "trace", "export", "compile", "bfloat16", "empty", "meta"],
+    ids=["vmap", "trace", "export", "compile", "bfloat16", "empty", "meta"],
 )
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")
 @pytest.mark.filterwarnings("ignore::torch.jit.TracerWarning")
@@ -250,13 +260,37 @@ def test_other_uses_fall_back(use, calls):
     assert calls == []
 
 
-def test_second_derivatives_fall_back(calls):
-    x = torch.randn(6, 3, dtype=torch.float64, requires_grad=True)
+@pytest.mark.filterwarnings(
+    "ignore:.torch.jit.script:DeprecationWarning"
+)  # of torch, in forward mode
+@pytest.mark.parametrize(
+    "derivative",
+    [
+        lambda layer, x: torch.func.grad(lambda x: layer(x).pow(3).sum())(x),
+        lambda layer, x: torch.func.jvp(layer, (x,), (x.cos(),))[1],
+        lambda layer, x: torch.func.vmap(lambda v: v * layer(x).sum(0))(torch.ones(2, 3).double()),
+        lambda layer, x: torch.autograd.grad(
+            layer(x.requires_grad_()).pow(3).sum(), x, create_graph=True
+        )[0],
+    ],
+    ids=["grad", "jvp", "a constant inside vmap", "create_graph"],
+)
+def test_only_the_forward_pass_of_other_derivatives_runs_a_kernel(derivative, calls):
+    layer = nn.BatchNorm1d(3, track_running_stats=False, dtype=torch.float64)
+    x, results = torch.randn(6, 3, dtype=torch.float64), []
+    for on in (True, False):
+        with kernels.enable(on):
+            results.append(derivative(layer, x))
+    assert calls == ["forward"]
+    torch.testing.assert_close(*results)
+
+
+def test_what_records_the_operations_of_torch_records_the_kernels():
+    layer = nn.BatchNorm1d(3, track_running_stats=False).requires_grad_(False)
+    x, other = torch.randn(2, 6, 3)
     with kernels.enable():
-        y = nn.BatchNorm1d(3, dtype=torch.float64)(x)
-        (dx,) = torch.autograd.grad(y.pow(3).sum(), x, create_graph=True)
-    assert calls == ["forward", "move"]
-    assert dx.grad_fn is not None
+        recorded = make_fx(layer)(x)
+        torch.testing.assert_close(recorded(other), layer(other))
 
 
 def test_running_statistics_that_changed_are_noticed_by_autograd():
@@ -278,26 +312,57 @@ def test_values_with_a_pending_minus_sign_are_read_with_it():
 
 
 def python(code, **environment):
-    # A numba that cannot be imported, whatever is installed, is None in sys.modules.
+    """Run code where these variables are set, or not there if None."""
+    variables = {k: v for k, v in {**os.environ, **environment}.items() if v is not None}
     return subprocess.run(
-        [sys.executable, "-c", code], check=False, capture_output=True, text=True,
-        env={**os.environ, **environment},
-    )  # fmt: skip
+        [sys.executable, "-c", code], check=False, capture_output=True, text=True, env=variables
+    )
 
 
-def test_the_environment_switches_them_on():
+@pytest.mark.parametrize(("value", "on"), [(None, True), ("1", True), ("0", False)])
+def test_they_are_on_by_default_and_the_environment_switches_them(value, on):
     code = "from bnlab import kernels; print(kernels.enabled())"
-    assert python(code, BNLAB_KERNELS="1").stdout == "True\n"
-    assert python(code, BNLAB_KERNELS="0").stdout == "False\n"
+    assert python(code, BNLAB_KERNELS=value).stdout == f"{on}\n"
+
+
+@pytest.mark.parametrize("value", ["", "yes", "2", "true"])
+def test_another_value_in_the_environment_is_refused(value):
+    for module in ("bnlab.kernels", "bnlab.nn"):
+        error = python(f"import {module}", BNLAB_KERNELS=value).stderr
+        assert f"ValueError: BNLAB_KERNELS is {value!r} in the environment; expected 0" in error
+        assert "Set one of these, or unset it" in error
 
 
 def test_without_numba_all_works_but_the_switch_which_says_what_to_install():
     hidden = "import sys; sys.modules['numba'] = None; "
     code = hidden + "import torch; from bnlab import nn; nn.BatchNorm1d(2)(torch.randn(3, 2))"
-    assert python(code).stderr == ""
-    code = hidden + "from bnlab import kernels; kernels.enable()"
-    assert "ImportError: numba is not" in python(code).stderr
-    assert "pip install numba" in python(code).stderr
+    for value in (None, "0"):
+        assert python(code, BNLAB_KERNELS=value).stderr == ""
+    for code, value in (("kernels.enable()", None), ("", "1")):
+        error = python(hidden + f"from bnlab import kernels; {code}", BNLAB_KERNELS=value).stderr
+        assert "ImportError: numba is not" in error
+        assert "pip install numba" in error
+
+
+def test_a_numba_that_cannot_be_loaded_costs_a_warning_unless_it_was_asked_for(tmp_path):
+    (tmp_path / "numba").mkdir()
+    (tmp_path / "numba" / "__init__.py").write_text("raise ImportError('Numba needs NumPy 1.0')")
+    code = (
+        f"import sys; sys.path.insert(0, {str(tmp_path)!r}); import torch; from bnlab import nn; "
+    )
+    code += "nn.BatchNorm1d(2)(torch.randn(3, 2)); print(nn.BatchNorm1d(2)(torch.eye(2)).shape)"
+    found = python(code, BNLAB_KERNELS=None)
+    assert found.stdout == "torch.Size([2, 2])\n"
+    assert (
+        found.stderr.count("Warning: bnlab.nn computes without its kernels: Numba needs NumPy") == 1
+    )
+    assert "set BNLAB_KERNELS=0" in found.stderr
+    assert "Numba needs NumPy 1.0" in python(code, BNLAB_KERNELS="1").stderr
+
+
+def test_importing_the_layers_neither_loads_nor_compiles():
+    code = "import sys; from bnlab import nn; print('numba' in sys.modules)"
+    assert python(code, BNLAB_KERNELS=None).stdout == "False\n"
 
 
 def test_importing_them_loads_neither_numba_nor_torch():

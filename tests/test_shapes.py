@@ -12,6 +12,7 @@ from typing import get_type_hints
 
 import numpy as np
 import pytest
+import torch
 from jaxtyping import AbstractArray, TypeCheckError, install_import_hook
 
 X, ONE, TWO = np.arange(12.0).reshape(4, 3), np.ones(3), np.ones(2)
@@ -61,6 +62,22 @@ CALLS = {
         **transforms("MinMax", "min_max"),
         **transforms("Standardization", "standardize"),
         **transforms("Whitening", "whiten"),
+    },
+    "bnlab.nn.functional": {
+        "batch_norm": (
+            lambda m: {
+                "input": torch.tensor(IMAGES),
+                **dict.fromkeys(
+                    ("running_mean", "running_var", "weight", "bias"), torch.tensor(ONE)
+                ),
+            },
+            {
+                "input": torch.tensor(ONE),
+                **dict.fromkeys(
+                    ("running_mean", "running_var", "weight", "bias"), torch.tensor(TWO)
+                ),
+            },
+        ),
     },
     "bnlab.whitening": {
         "whitening_forward": (lambda m: {"x": IMAGES}, {"x": ONE}),

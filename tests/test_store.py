@@ -7,6 +7,7 @@ from dataclasses import dataclass, fields, is_dataclass
 import numpy as np
 import pytest
 
+from bnlab import kernels
 from bnlab.chapters import TOPICS
 from bnlab.experiments import Provenance, Result, _archive, load, save, store
 
@@ -58,12 +59,12 @@ def test_provenance_says_what_ran_and_names_no_machine(origin):
     assert "/" not in origin.machine
 
 
-def test_provenance_names_numba_only_where_its_kernels_are_in_use(monkeypatch):
-    monkeypatch.delenv("BNLAB_KERNELS", raising=False)
-    assert "numba" not in Provenance.now(seeds=(), config={}, duration=0).versions
-    monkeypatch.setenv("BNLAB_KERNELS", "1")
+def test_provenance_names_numba_only_where_its_kernels_are_in_use():
+    with kernels.enable(False):
+        assert "numba" not in Provenance.now(seeds=(), config={}, duration=0).versions
     pytest.importorskip("numba")
-    assert "numba" in Provenance.now(seeds=(), config={}, duration=0).versions
+    with kernels.enable():
+        assert "numba" in Provenance.now(seeds=(), config={}, duration=0).versions
 
 
 def test_a_file_from_before_a_field_of_the_origin_is_read(tmp_path, sample, origin):

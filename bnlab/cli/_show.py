@@ -15,7 +15,7 @@ from rich.table import Table
 
 from bnlab.chapters import TOPICS
 from bnlab.cli._progress import duration
-from bnlab.experiments import Provenance, Result, load
+from bnlab.experiments import Provenance, load
 
 
 def tables(path: Path) -> Iterator[Table]:
@@ -53,7 +53,7 @@ def draw(path: Path, to: Path, name: str | None) -> Path:
     return to
 
 
-def _load(path: Path) -> tuple[Result, Provenance]:
+def _load(path: Path) -> tuple[Any, Provenance]:
     """Load a result of any chapter, ready to be drawn into a file."""
     for topic in TOPICS:
         importlib.import_module(f"bnlab.chapters.{topic}.results")

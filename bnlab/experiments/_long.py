@@ -77,7 +77,25 @@ class LongExperiment:
         return f"{self.name.replace('-', '_')}.npz"
 
     def configure(self, changes: Config) -> Config:
-        """Return the defaults with these values in place of theirs, as JSON gives them back."""
+        """Return the defaults with these values in place of theirs, as JSON gives them back.
+
+        Parameters
+        ----------
+        changes : dict
+            Setting to value.
+
+        Returns
+        -------
+        dict
+            The whole configuration.
+
+        Raises
+        ------
+        TypeError
+            If a value is of another kind than its default, or JSON cannot hold it.
+        ValueError
+            If there is no such setting, or a seed occurs twice.
+        """
         unknown = sorted(set(changes) - set(self.defaults))
         if unknown:
             raise ValueError(
@@ -91,7 +109,25 @@ class LongExperiment:
         return as_json(self.defaults | changes, f"the configuration of {self.name}")
 
     def plan(self, config: Config) -> tuple[Task, ...]:
-        """Return the tasks of a configuration, as JSON gives them back."""
+        """Return the tasks of a configuration, as JSON gives them back.
+
+        Parameters
+        ----------
+        config : dict
+            What :meth:`configure` returned.
+
+        Returns
+        -------
+        tuple of dict
+            The tasks, at least one.
+
+        Raises
+        ------
+        TypeError
+            If JSON cannot hold a task.
+        ValueError
+            If no task follows from the configuration.
+        """
         try:
             tasks = list(self.tasks(config))
         except (TypeError, ValueError, KeyError) as error:
@@ -143,10 +179,20 @@ def _check_seeds(seeds: int | list) -> None:
 def seeds_of(config: Config) -> tuple[int, ...]:
     """Return every seed of a configuration, whose "seeds" is a count (0, 1, ...) or a list.
 
+    Parameters
+    ----------
+    config : dict
+        A configuration with "seeds" or one "seed", or with neither.
+
+    Returns
+    -------
+    tuple of int
+        The seeds; empty if there are none.
+
     Examples
     --------
-    >>> seeds_of({"seeds": 3}), seeds_of({"seeds": [0, 3, 5]})
-    ((0, 1, 2), (0, 3, 5))
+    >>> [seeds_of(config) for config in ({"seeds": 3}, {"seeds": [0, 3, 5]}, {"seed": 7}, {})]
+    [(0, 1, 2), (0, 3, 5), (7,), ()]
     """
     seeds = config.get("seeds", config.get("seed", ()))
     if "seeds" in config and isinstance(seeds, int):

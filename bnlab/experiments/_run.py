@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
-import inspect
 import json
+import logging
 import signal
 import sys
 import threading
@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import CancelledError
 from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -23,11 +23,9 @@ from bnlab.experiments import _archive
 from bnlab.experiments._long import Config, LongExperiment, Outcome, Task, as_json, seeds_of
 from bnlab.experiments.store import Provenance, load, machine, save, versions
 
+Plan = dict[str, Any]  # what must be the same for a run to be resumed
 FORMAT = "bnlab-task-1"
-ATTEMPTS = 3
-"""How often the tasks that are left are started when a process has died."""
-WAIT = 300.0
-"""Seconds to wait for the first worker of a cluster."""
+ATTEMPTS = 3  # how often the tasks that are left are begun when a process has died
 
 
 class TaskFailed(RuntimeError):
@@ -47,12 +45,13 @@ def run(
 ) -> Path:
     """Run an experiment with these changes to its defaults, and store its result in `out`.
 
-    Each finished task is kept in the folder ``<out>.parts`` until the result is there: with `resume` a run that
-    was stopped or killed goes on from those, to the result it would have had, bit for bit.
+    Each finished task is kept in the folder ``<out>.parts`` until the result is there: with `resume`, a run that was
+    stopped or killed goes on from those to the result it would have had, bit for bit.
 
     Parameters
     ----------
     experiment : LongExperiment
+        What to run.
     out : str or Path
         Ends in ``.npz``.
     changes : dict, optional
@@ -66,7 +65,7 @@ def run(
     force : bool
         Replace a result, and throw away an unfinished run.
     show : callable
-        ``show(done, tasks)`` is told how many tasks are finished, at the start and after each.
+        ``show(done, tasks)`` is called at the start and after each task.
 
     Returns
     -------
@@ -79,28 +78,27 @@ def run(
         If `out` or an unfinished run is there already and neither `resume` nor `force` is set.
     ValueError
         If a setting is wrong, or what is to be resumed was begun otherwise or is damaged.
-    TaskFailed
+    RuntimeError
         If a task raised an error, or processes died again and again; finished tasks are kept.
     """
     out = Path(out)
     if out.suffix != ".npz":
+        raise ValueError(f"out is {str(out)!r}; expected a name that ends in .npz. Rename it.")
+    if jobs is not None and (jobs < 1 or cluster not in (None, "local")):
         raise ValueError(
-            f"out is {str(out)!r}; expected a name that ends in .npz. Rename the target."
-        )
-    if jobs is not None and jobs < 1:
-        raise ValueError(
-            f"jobs is {jobs}; expected at least 1. Leave it out for one per processor."
+            f"jobs is {jobs}; expected at least 1, and none where a cluster ({cluster}) has workers of its own. "
+            f"Leave it out for one per processor."
         )
     config = experiment.configure(changes or {})
     tasks = experiment.plan(config)
     plan = _plan(experiment, config)
     parts = _Parts(out, plan, tasks)
-    if out.exists() and not force:
-        _refuse_unless_resumed(out, plan, resume)
-        parts.remove()  # there are some if the run was killed between its last two steps
-        return out
     if force:
         parts.remove()
+    elif out.exists():
+        _refuse_unless_its_own(out, plan, resume)
+        parts.remove()  # there are some if the run was killed between its last two steps
+        return out
     done = parts.read()
     if done and not resume:
         raise FileExistsError(
@@ -108,16 +106,18 @@ def run(
             f"Use --resume to go on with it, or --force to throw it away."
         )
     show(len(done), len(tasks))
-    for number, part in _work(experiment, config, tasks, plan, set(done), jobs, cluster):
-        parts.write(number, part)
-        done[number] = part
+    left = {i: (experiment.run, plan, task, i) for i, task in enumerate(tasks) if i not in done}
+    for part in _work(left, jobs, cluster):
+        parts.write(part)
+        done[part.number] = part
         show(len(done), len(tasks))
-    result = experiment.merge(config, tasks, tuple(done[i]["outcome"] for i in range(len(tasks))))
+    in_order = [done[i] for i in range(len(tasks))]
+    result = experiment.merge(config, tasks, tuple(part.outcome for part in in_order))
     origin = Provenance.now(
         seeds=seeds_of(config),
         config=config,
-        duration=sum(part["seconds"] for part in done.values()),
-        machine="; ".join(sorted({part["machine"] for part in done.values()})),
+        duration=sum(part.seconds for part in in_order),
+        machine="; ".join(sorted({part.machine for part in in_order})),
         experiment=experiment.name,
         data=plan["data"],
     )
@@ -129,56 +129,43 @@ def run(
 # ---- what must be the same for a run to be resumed --------------------------------------------------
 
 
-def _plan(experiment: LongExperiment, config: Config) -> dict[str, Any]:
-    source, used = config.get("data"), {}
-    if {str(source), str(experiment.defaults.get("data"))} & set(data.names()):
+def _plan(experiment: LongExperiment, config: Config) -> Plan:
+    source, used = str(config.get("data")), {}
+    if {source, str(experiment.defaults.get("data"))} & set(data.names()):
         data.verify(source)  # now, not after an hour; an unknown name is refused, too
         used = data.checksums(source)
     return {"experiment": experiment.name, "config": config, "data": used} | _code(experiment.run)
 
 
-def _code(function: Callable[..., Any]) -> dict[str, Any]:
+def _code(function: Callable[..., Any]) -> Plan:
     """Return the versions and a checksum of the source that the numbers depend on."""
-    package = Path(__file__).parents[1]
-    files = [
-        path for path in sorted(package.rglob("*.py"))
-        if not {"cli", "plots.py", "exercises.py"} & set(path.parts)
-    ]  # fmt: skip
-    own = inspect.getsourcefile(function)
-    if own is not None and not Path(own).is_relative_to(package):
-        files.append(Path(own))
-    digest = hashlib.sha256()
-    for path in files:
-        digest.update(path.name.encode() + b"\0" + path.read_bytes())
-    return {"versions": versions(), "code": digest.hexdigest()}
+    own = getattr(getattr(function, "func", function), "__code__", None)  # func: of a partial
+    files = {*Path(__file__).parents[1].rglob("*.py"), Path(own.co_filename if own else "")}
+    parts = sorted(p.read_bytes() for p in files if p.is_file() and p.name != "plots.py")
+    return {"versions": versions(), "code": hashlib.sha256(b"\0".join(parts)).hexdigest()}
 
 
 def _differences(there: Any, here: Any, name: str = "") -> list[str]:
     """Say where two plans differ, one phrase for each value."""
     if isinstance(there, dict) and isinstance(here, dict):
-        return [
-            phrase
-            for key in sorted(there | here)
-            for phrase in _differences(there.get(key), here.get(key), f"{name}.{key}".lstrip("."))
-        ]
-    short = [
-        text if len(text) <= 60 else f"{text[:12]}…" for text in map(json.dumps, (there, here))
-    ]
-    return [] if there == here else [f"{name} was {short[0]} and is {short[1]}"]
+        names = ((key, f"{name}.{key}".lstrip(".")) for key in sorted(there | here))
+        return [s for key, long in names for s in _differences(there.get(key), here.get(key), long)]
+    was, now = (text[:60] + "…" * (len(text) > 60) for text in map(json.dumps, (there, here)))
+    return [] if there == here else [f"{name} was {was} and is {now}"]
 
 
-def _refuse_unless_resumed(out: Path, plan: dict[str, Any], resume: bool) -> None:
+def _refuse_unless_its_own(out: Path, plan: Plan, resume: bool) -> None:
     """Refuse to run over a result, unless a resumed run finds its own there."""
     if not resume:
         raise FileExistsError(
             f"{out} exists; nothing was run. Use --force to run again and replace it, or another --out."
         )
     _, origin = load(out)
-    there = {"experiment": origin.experiment, "config": origin.config, "data": origin.data}
-    found = _differences(there, {name: plan[name] for name in there})
-    if found:
+    there = {name: getattr(origin, name) for name in ("experiment", "config", "data")}
+    differ = _differences(there, {name: plan[name] for name in there})
+    if differ:
         raise FileExistsError(
-            f"{out} is the result of another run: {'; '.join(found)}. Choose another --out, or use --force to "
+            f"{out} is the result of another run: {'; '.join(differ)}. Choose another --out, or use --force to "
             f"replace it."
         )
 
@@ -186,110 +173,88 @@ def _refuse_unless_resumed(out: Path, plan: dict[str, Any], resume: bool) -> Non
 # ---- finished tasks on disk -------------------------------------------------------------------------
 
 
+class Part(NamedTuple):
+    """What one task gave."""
+
+    number: int
+    outcome: Outcome
+    seconds: float
+    machine: str
+
+
 class _Parts:
     """The folder of the finished tasks of a run; each file names the plan and the task it belongs to."""
 
-    def __init__(self, out: Path, plan: dict[str, Any], tasks: tuple[Task, ...]) -> None:
+    def __init__(self, out: Path, plan: Plan, tasks: tuple[Task, ...]) -> None:
         self.folder, self.plan, self.tasks = out.with_name(f"{out.name}.parts"), plan, tasks
 
-    def write(self, number: int, part: dict[str, Any]) -> None:
-        head = {"format": FORMAT, "plan": self.plan, "task": self.tasks[number]}
-        head |= {"seconds": part["seconds"], "machine": part["machine"]}
-        arrays = {f"outcome.{name}": value for name, value in part["outcome"].items()}
-        _archive.write(self.folder / f"task-{number:04d}.npz", head, arrays, compressed=False)
+    def write(self, part: Part) -> None:
+        head = {"format": FORMAT, "plan": self.plan, "task": self.tasks[part.number]}
+        head |= {"seconds": part.seconds, "machine": part.machine}
+        arrays = {f"outcome.{name}": value for name, value in part.outcome.items()}
+        path = self.folder / f"task-{part.number:04d}.npz"
+        _archive.write(path, head, arrays, compressed=False)
 
-    def read(self) -> dict[int, dict[str, Any]]:
+    def read(self) -> dict[int, Part]:
         """Return what is there, by the number of the task; refuse by name what is damaged or of another run."""
-        return {int(path.stem[5:]): self._read(path) for path in self._files("task-*.npz")}
+        found = [self._read(path) for path in sorted(self.folder.glob("task-*.npz"))]
+        return {part.number: part for part in found}
 
-    def _read(self, path: Path) -> dict[str, Any]:
+    def _read(self, path: Path) -> Part:
         advice = "delete it, and its task starts anew."
         head, arrays = _archive.read(path, what="finished task", advice=advice)
-        if head.get("format") != FORMAT:
-            raise ValueError(f"{path} is no finished task of a run: {advice}")
-        found = _differences(head["plan"], self.plan)
-        if found:
+        differ = _differences(head.get("plan"), self.plan)
+        if head.get("format") == FORMAT and differ:
             raise ValueError(
-                f"{self.folder} was begun otherwise: {'; '.join(found)}. Resume it as it was begun, "
+                f"{self.folder} was begun otherwise: {'; '.join(differ)}. Resume it as it was begun, "
                 f"or use --force to throw it away."
             )
-        if head["task"] not in self.tasks[int(path.stem[5:]) :][:1]:
-            raise ValueError(f"{path} belongs to another task of this run: {advice}")
+        number = int(path.stem.removeprefix("task-"))
+        if differ or self.tasks[number : number + 1] != (head["task"],):
+            raise ValueError(f"{path} is not of this run, or of another task: {advice}")
         outcome = {name.removeprefix("outcome."): value for name, value in arrays.items()}
-        return {"outcome": outcome, "seconds": head["seconds"], "machine": head["machine"]}
+        return Part(number, outcome, head["seconds"], head["machine"])
 
     def remove(self) -> None:
         """Delete what a run wrote, and the folder if nothing else is in it."""
-        for path in [*self._files("task-*.npz"), *self._files("task-*.tmp")]:
+        for path in self.folder.glob("task-*"):
             path.unlink(missing_ok=True)
         with contextlib.suppress(OSError):
             self.folder.rmdir()
-
-    def _files(self, pattern: str) -> list[Path]:
-        return sorted(self.folder.glob(pattern))
 
 
 # ---- the work ---------------------------------------------------------------------------------------
 
 
-def _work(
-    experiment: LongExperiment,
-    config: Config,
-    tasks: tuple[Task, ...],
-    plan: dict[str, Any],
-    done: set[int],
-    jobs: int | None,
-    cluster: str | None,
-) -> Iterator[tuple[int, dict[str, Any]]]:
-    """Yield the number and the part of each task that is not done, in the order in which they finish."""
-    left = set(range(len(tasks))) - done
-    for attempt in range(ATTEMPTS):
-        calls = [(_do, (experiment.run, config, plan, tasks[i], i), {}) for i in sorted(left)]
+def _work(calls: dict[int, tuple], jobs: int | None, cluster: str | None) -> Iterator[Part]:
+    """Yield what each call of `_do` returns, as it comes; begin those again whose process died."""
+    for attempt in range(1, ATTEMPTS + 1):
+        found = _in_processes(calls, jobs) if cluster is None else _in_cluster(calls, jobs, cluster)
         try:
-            with _parallel(jobs, cluster, len(calls)) as parallel:
-                for number, part in parallel(calls):
-                    yield number, part
-                    left.discard(number)
+            for part in found:
+                del calls[part.number]
+                yield part
             return
-        except (BrokenProcessPool, CancelledError) as error:
-            if attempt + 1 == ATTEMPTS:
+        except BrokenProcessPool as error:
+            if attempt == ATTEMPTS:
                 raise TaskFailed(
-                    f"a process that does the tasks died {ATTEMPTS} times ({type(error).__name__}). It may "
-                    f"have run out of memory: try fewer --jobs"
+                    f"a process died in each of {ATTEMPTS} attempts. It may have run out of memory: try fewer --jobs"
                 ) from error
 
 
-@contextlib.contextmanager
-def _parallel(jobs: int | None, cluster: str | None, tasks: int) -> Iterator[Any]:
-    """Return what calls functions in other processes and yields their results as they come."""
-    from joblib import Parallel, cpu_count, parallel_config
+def _in_processes(calls: dict[int, tuple], jobs: int | None) -> Iterator[Part]:
+    from joblib import Parallel, cpu_count, delayed, parallel_config
 
-    with contextlib.ExitStack() as stack:
-        if cluster is None:
-            options = {"inner_max_num_threads": 1, "initializer": _leave_signals_alone}
-            stack.enter_context(parallel_config("loky", **options))
-            jobs = min(jobs or cpu_count(), tasks)
-        else:
-            client = stack.enter_context(_client(cluster, jobs or cpu_count()))
-            options = {"client": client, "wait_for_workers_timeout": WAIT}
-            stack.enter_context(parallel_config("dask", **options))
-            jobs = -1
-        yield Parallel(jobs, return_as="generator_unordered", batch_size=1, pre_dispatch="all")
-
-
-@contextlib.contextmanager
-def _client(cluster: str, jobs: int) -> Iterator[Any]:
-    try:
-        from dask.distributed import Client, LocalCluster
-    except ModuleNotFoundError as error:
-        raise ModuleNotFoundError(
-            "--cluster needs Dask, which is not installed; install it with `pip install 'bnlab[cluster]'`."
-        ) from error
-    with contextlib.ExitStack() as stack:
-        if cluster == "local":
-            own = LocalCluster(n_workers=jobs, threads_per_worker=1, dashboard_address=":0")
-            cluster = stack.enter_context(own)
-        yield stack.enter_context(Client(cluster, set_as_default=False))
+    options = {"initializer": _leave_signals_alone, "idle_worker_timeout": 30}
+    one_by_one: Any = {"batch_size": 1}  # joblib annotates it as text
+    with parallel_config("loky", inner_max_num_threads=1, **options):
+        parallel: Any = Parallel(
+            min(jobs or cpu_count(), len(calls)),
+            return_as="generator_unordered",
+            **one_by_one,
+            pre_dispatch="n_jobs",  # a task that waits in a process would be begun after a kill of this one
+        )
+        yield from parallel(delayed(_do)(*call) for call in list(calls.values()))
 
 
 def _leave_signals_alone() -> None:
@@ -298,59 +263,61 @@ def _leave_signals_alone() -> None:
         signal.signal(number, signal.SIG_IGN)
 
 
-_ONE_AT_A_TIME = threading.Lock()
-"""The threads of a Dask worker would share torch's random numbers and number of threads."""
+def _in_cluster(calls: dict[int, tuple], jobs: int | None, cluster: str) -> Iterator[Part]:
+    """Use Dask without joblib, which does every task in this process while a cluster has one worker."""
+    try:
+        from dask.distributed import Client, KilledWorker, LocalCluster, as_completed
+    except ModuleNotFoundError as error:
+        raise ModuleNotFoundError(
+            "--cluster needs Dask, which is not installed; install it with `pip install 'bnlab[cluster]'`."
+        ) from error
+    logging.getLogger("distributed.client").setLevel(logging.CRITICAL)  # what matters is raised
+    with contextlib.ExitStack() as stack:
+        address: Any = cluster
+        if cluster == "local":
+            address = LocalCluster(n_workers=jobs, threads_per_worker=1, dashboard_address=":0")
+            stack.enter_context(address)
+        client = stack.enter_context(Client(address, set_as_default=False))
+        futures = [client.submit(_do, *call, pure=False) for call in calls.values()]
+        coming = as_completed(futures, loop=client.loop)
+        del futures  # what somebody refers to is computed again if it was on a worker that died
+        try:
+            for future in coming:
+                part = future.result()
+                future.release()
+                yield part
+        except (CancelledError, KilledWorker) as error:
+            raise TaskFailed(f"the cluster at {cluster} gave up: {error}") from error
 
 
-def _do(
-    function: Callable[[Config, Task], Outcome],
-    config: Config,
-    plan: dict[str, Any],
-    task: Task,
-    number: int,
-) -> tuple[int, dict[str, Any]]:
-    """Do one task, in whatever process this is."""
+_ONE_AT_A_TIME = threading.Lock()  # threads would share torch's random numbers
+
+
+def _do(function: Callable[..., Outcome], plan: Plan, task: Task, number: int) -> Part:
+    """Do one task, in whatever process this is, with one thread: the last digits depend on their number."""
+    from threadpoolctl import threadpool_limits
+
     differ = _differences({name: plan[name] for name in ("versions", "code")}, _code(function))
     if differ:
         raise TaskFailed(
-            f"a worker on another machine ({machine()}) is not like the process that started the run: "
-            f"{'; '.join(differ)}. Install the same version of everything on every machine"
+            f"a worker ({machine()}) differs from the process that started the run: {'; '.join(differ)}. "
+            f"Install the same version of everything on every machine"
         )
-    with _ONE_AT_A_TIME, _one_thread():
-        start = time.perf_counter()
-        try:
-            outcome = function(as_json(config, "config"), as_json(task, "task"))
-            outcome = {name: _array(name, value) for name, value in outcome.items()}
-        except Exception as error:
-            text = " ".join(str(error).split()).rstrip(".")
-            raise TaskFailed(
-                f"task {number} ({task}) failed: {type(error).__name__}: {text}"
-            ) from error
-        seconds = time.perf_counter() - start
-    return number, {"outcome": outcome, "seconds": seconds, "machine": machine()}
-
-
-def _array(name: str, value: Any) -> np.ndarray:
-    array = np.asarray(value)
-    if array.dtype.kind not in "biufcU":
-        raise TypeError(
-            f"outcome {name!r} is a {type(value).__name__}; expected an array of numbers or text"
-        )
-    return array
-
-
-@contextlib.contextmanager
-def _one_thread() -> Iterator[None]:
-    """Let NumPy and torch work with one thread each, on whose number the last digits depend."""
-    from threadpoolctl import threadpool_limits
-
     torch = sys.modules.get("torch")
-    before = torch.get_num_threads() if torch else 1
-    with threadpool_limits(1):
+    with _ONE_AT_A_TIME, threadpool_limits(1):
+        threads, start = torch.get_num_threads() if torch else 1, time.perf_counter()
         try:
             if torch:
                 torch.set_num_threads(1)
-            yield
+            found = function(as_json(plan["config"], "config"), as_json(task, "task"))
+            outcome = {name: np.asarray(value) for name, value in found.items()}
+            odd = [name for name, value in outcome.items() if value.dtype.kind not in "biufcU"]
+            if odd:
+                raise TypeError(f"outcome {odd[0]!r} is {found[odd[0]]!r}; expected an array")
+        except Exception as error:
+            what = f"{type(error).__name__}: {' '.join(str(error).split()).rstrip('.')}"
+            raise TaskFailed(f"task {number} ({task}) failed: {what}") from error
         finally:
             if torch:
-                torch.set_num_threads(before)
+                torch.set_num_threads(threads)
+        return Part(number, outcome, time.perf_counter() - start, machine())

@@ -15,6 +15,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 
+from bnlab import kernels
 from bnlab.experiments import _archive
 
 FORMAT = "bnlab-result-1"
@@ -48,19 +49,47 @@ class Result:
 
     @classmethod
     def figure(cls, function: Callable[..., Any]) -> Callable[..., Any]:
-        """Declare that a function draws one result of this class: a decorator, for the chapter's module `plots`."""
+        """Declare that a function draws one result of this class: a decorator, for the chapter's module `plots`.
+
+        Parameters
+        ----------
+        function : callable
+            Takes a result, and options of its own; the figure gets its name.
+
+        Returns
+        -------
+        callable
+            The function as it was.
+        """
         cls._figures[function.__name__] = function
         return function
 
     @classmethod
     def figure_of_several(cls, function: Callable[..., Any]) -> Callable[..., Any]:
-        """Declare that a function draws a sequence of results, and so also a single one."""
+        """Declare that a function draws a sequence of results, and so also a single one.
+
+        Parameters
+        ----------
+        function : callable
+            Takes a sequence of results, and options of its own; the figure gets its name.
+
+        Returns
+        -------
+        callable
+            The function as it was.
+        """
         cls._figures[function.__name__] = lambda result, **options: function([result], **options)
         return function
 
     @classmethod
     def figures(cls) -> tuple[str, ...]:
-        """Return the names of the figures that `draw` knows, the main one first."""
+        """Return the names of the figures that `draw` knows, the main one first.
+
+        Returns
+        -------
+        tuple of str
+            Empty if nothing draws this class.
+        """
         home, _, module = cls.__module__.rpartition(".")
         if module == "results":  # matplotlib is loaded when something is drawn, and not before
             importlib.import_module(f"{home}.plots")
@@ -78,7 +107,8 @@ class Result:
 
         Returns
         -------
-        Axes, or an array of them
+        Axes or array of Axes
+            Where the figure was drawn.
 
         Raises
         ------
@@ -141,7 +171,24 @@ class Provenance:
     def now(
         cls, *, seeds: tuple[int, ...], config: dict[str, Any], duration: float, **other: Any
     ) -> Provenance:
-        """Fill in versions, commit and machine, unless given, from the running process."""
+        """Fill in versions, commit and machine, unless given, from the running process.
+
+        Parameters
+        ----------
+        seeds : tuple of int
+            Every seed that was run.
+        config : dict
+            The arguments of the experiment.
+        duration : float
+            Wall-clock seconds.
+        **other
+            Other fields of a Provenance.
+
+        Returns
+        -------
+        Provenance
+            With all of these.
+        """
         known = {"versions": versions(), "commit": _commit(), "machine": machine()} | other
         return cls(seeds=tuple(seeds), config=dict(config), duration=float(duration), **known)
 
@@ -170,6 +217,18 @@ def save(result: object, path: str | Path, *, provenance: Provenance) -> Path:
         is not a `Provenance` that JSON can hold.
     ValueError
         If `path` does not end in ``.npz``.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> @dataclass(frozen=True)
+    ... class Length(Result):
+    ...     value: float
+    >>> origin = Provenance.now(seeds=(0,), config={}, duration=1.0)
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     result, _ = load(save(Length(2.0), Path(folder) / "length.npz", provenance=origin))
+    >>> result
+    Length(value=2.0)
     """
     path = Path(path)
     if path.suffix != ".npz":
@@ -208,10 +267,17 @@ def save(result: object, path: str | Path, *, provenance: Provenance) -> Path:
 def load(path: str | Path) -> tuple[Any, Provenance]:
     """Read what `save` wrote.
 
+    Parameters
+    ----------
+    path : str or Path
+        The file.
+
     Returns
     -------
-    (result, provenance)
-        The result has the type it was saved with; its arrays are equal bit for bit.
+    result : Result
+        Of the class it was saved with; its arrays are equal bit for bit.
+    provenance : Provenance
+        Where it comes from.
 
     Raises
     ------
@@ -277,8 +343,8 @@ def _tuples(value: Any) -> Any:
 def versions() -> dict[str, str]:
     """Return the versions of Python and of the packages that numbers depend on."""
     found = {"python": platform.python_version()}
-    kernels = os.environ.get("BNLAB_KERNELS") == "1"
-    for package in ("bnlab", "numpy", "torch", *(["numba"] if kernels else [])):
+    numba = ("numba",) if kernels.enabled() else ()
+    for package in ("bnlab", "numpy", "torch", *numba):
         try:
             found[package] = version(package)
         except PackageNotFoundError:

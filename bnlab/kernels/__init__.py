@@ -8,8 +8,10 @@ r"""Fused kernels for Batch Normalization on a CPU, compiled by numba: as few pa
        - \overline{\frac{\partial \ell}{\partial y}}
        - \hat x \; \overline{\frac{\partial \ell}{\partial y} \hat x} \right)
 
-where a bar is the mean over the batch. They are off until :func:`enable` is called, or the
-environment has ``BNLAB_KERNELS=1``; then :func:`bnlab.nn.functional.batch_norm` uses them.
+where a bar is the mean over the batch. Where numba is installed,
+:func:`bnlab.nn.functional.batch_norm` uses them, unless :func:`enable` or the environment says
+otherwise: ``BNLAB_KERNELS=0`` switches them off, and ``BNLAB_KERNELS=1`` makes it an error if they
+cannot be had. numba is loaded and compiles at first use.
 
 Precision. Sums of :math:`x - k` and its square accumulate in float64, with :math:`k` the first value
 of the feature. Since :math:`(k - \mu_B)^2 \le (m - 1) \, \sigma_B^2` for any data, at most a factor
@@ -26,6 +28,7 @@ from __future__ import annotations
 import importlib.util
 import math
 import os
+import warnings
 from collections.abc import Callable
 from functools import cache
 from typing import NamedTuple
@@ -45,17 +48,52 @@ __all__ = [
     "enabled",
 ]
 
-_on = False
-
 
 def available() -> bool:
-    """Tell whether numba, which compiles the kernels, is installed."""
+    """Tell whether numba, which compiles the kernels, is installed.
+
+    Returns
+    -------
+    bool
+        True if it is; it is not loaded for that.
+
+    Examples
+    --------
+    >>> available()
+    True
+    """
     return importlib.util.find_spec("numba") is not None
 
 
 def enabled() -> bool:
-    """Tell whether :func:`bnlab.nn.functional.batch_norm` uses the kernels where it can."""
-    return _on
+    """Tell whether :func:`bnlab.nn.functional.batch_norm` uses the kernels where it can.
+
+    Returns
+    -------
+    bool
+        True if they are switched on and numba can be loaded.
+
+    Examples
+    --------
+    >>> with enable():
+    ...     enabled()
+    True
+    """
+    return _on and _can_be_loaded()
+
+
+@cache
+def _can_be_loaded() -> bool:
+    """Load numba, or warn once that it fails: who did not ask for kernels can do without."""
+    try:
+        runner()
+    except ImportError as error:
+        message = (
+            f"bnlab.nn computes without its kernels: {error.__cause__ or error}. Repair numba, "
+        )
+        warnings.warn(message + "or set BNLAB_KERNELS=0 in the environment.", stacklevel=2)
+        return False
+    return True
 
 
 class enable:
@@ -247,10 +285,12 @@ def batch_norm_inference(
 
     Parameters
     ----------
-    x, gamma, beta, eps, threads
+    x, gamma, beta : numpy.ndarray
         As of :func:`batch_norm_forward`; one value per feature is enough here.
     mean, var : numpy.ndarray
         Statistics of the population, floats of shape (C,).
+    eps, threads : float, int
+        As of :func:`batch_norm_forward`.
 
     Returns
     -------
@@ -284,7 +324,7 @@ def batch_norm_inference(
 
 @cache
 def runner() -> Callable[..., None]:
-    """Return what runs a kernel on memory given by addresses; compiled code knows no arrays."""
+    """Return the function that runs a kernel on addresses of memory: compiled code knows no arrays."""
     try:
         from bnlab.kernels._entry import run
     except ImportError as error:
@@ -324,5 +364,17 @@ def _arrays(
     return arrays, _validate.number("eps", eps, low=0)
 
 
-if os.environ.get("BNLAB_KERNELS") == "1":
-    enable()
+def _asked_for() -> bool:
+    """Return what BNLAB_KERNELS in the environment asks for; if it is not set, whether there is numba."""
+    asked = os.environ.get("BNLAB_KERNELS")
+    if asked not in (None, "0", "1"):
+        raise ValueError(
+            f"BNLAB_KERNELS is {asked!r} in the environment; expected 0 (no kernels) or 1 (kernels). "
+            f"Set one of these, or unset it to use the kernels where numba is installed."
+        )
+    if asked == "1":
+        runner()
+    return available() if asked is None else asked == "1"
+
+
+_on = _asked_for()

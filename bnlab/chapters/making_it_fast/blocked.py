@@ -93,8 +93,9 @@ def backward(
     """
     x_hat, scale = saved
     dx = np.empty(dy.shape, dy.dtype) if out is None else out
-    gradients = _in_slices(dy, lambda f: _gradient(dy[:, f], x_hat[:, f], scale[f], dx[:, f]))
-    return dx, *(g.astype(dy.dtype) for g in gradients)
+    sums = _in_slices(dy, lambda f: _gradient(dy[:, f], x_hat[:, f], scale[f], dx[:, f]))
+    dgamma, dbeta = (s.astype(dy.dtype) for s in sums)
+    return dx, dgamma, dbeta
 
 
 def _normalize(
