@@ -327,11 +327,6 @@ def test_without_typer_the_command_says_what_to_install():
     )
 
 
-def test_the_base_package_loads_neither_typer_nor_rich():
-    code = "import sys, bnlab.experiments; bnlab.data; print([m for m in ('typer', 'rich') if m in sys.modules])"
-    assert python("-c", code).stdout.strip() == "[]"
-
-
 # --- the page of the book that explains it -------------------------------------------------------------------
 
 PAGE = (HERE.parent / "book" / "running_experiments.md").read_text(encoding="utf-8")

@@ -14,6 +14,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import _toy_experiment as toy
+import dask
 import numpy as np
 import pytest
 import torch
@@ -354,14 +355,10 @@ def test_a_cluster_without_its_scheduler_ends_the_run(start, out, orders, cluste
 
 def test_what_a_cluster_lacks_is_named(out, monkeypatch):
     plan = _run._plan(toy.EXPERIMENT, toy.EXPERIMENT.defaults)
-    with (
-        monkeypatch.context() as patch,
-        pytest.raises(TaskFailed, match=r'a worker .* and is "1.0"'),
-    ):
+    with monkeypatch.context() as patch:
         patch.setattr(_run, "versions", lambda: {"numpy": "1.0"})
-        _run._do(toy.run, plan, {"seed": 0}, 0)
-    import dask
-
+        with pytest.raises(TaskFailed, match=r'a worker .* versions\.numpy was .* and is "1\.0"'):
+            _run._do(toy.run, plan, {"seed": 0}, 0)
     soon = dask.config.set({"distributed.comm.timeouts.connect": "0.1s"})
     with soon, pytest.raises(OSError, match=r"tcp://127\.0\.0\.1:1 "):
         run(out, jobs=None, cluster="tcp://127.0.0.1:1")

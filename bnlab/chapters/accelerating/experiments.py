@@ -13,7 +13,7 @@ import numpy as np
 from bnlab import data
 from bnlab.chapters.accelerating.recipes import CHANGES, Images, Recipe, Run, checkpoints
 from bnlab.chapters.accelerating.results import PaperTable, RecipeRuns
-from bnlab.experiments import LongExperiment, seeds_of
+from bnlab.experiments import LongExperiment, Provenance, seeds_of
 
 __all__ = [
     "ARMS",
@@ -179,6 +179,12 @@ def _merge(config, tasks: Sequence[dict], outcomes: Sequence[dict]) -> RecipeRun
     )
 
 
+def _check(runs: RecipeRuns, origin: Provenance) -> dict[str, float]:
+    """Repeat the first checkpoint of each arm's first seed."""
+    off = [same_start(runs, origin.config, arm, points=1) for arm in runs.arms]
+    return {"loss, relative": max(off)}
+
+
 EXPERIMENT = LongExperiment(
     name="accelerating",
     summary="Chapter 10: seven changes to training, each alone and all together, with and without BN",
@@ -201,6 +207,8 @@ EXPERIMENT = LongExperiment(
     run=_run,
     merge=_merge,
     chapter=10,
+    check=_check,
+    tolerance=0.02,
 )
 
 
