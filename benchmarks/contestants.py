@@ -16,6 +16,7 @@ import torch
 from torch import nn
 
 import bnlab.nn
+from bnlab import kernels as fused
 from bnlab import reference
 from bnlab.chapters.making_it_fast.experiments import FORMS, batch
 
@@ -40,35 +41,39 @@ def numpy_form(name: str) -> Callable[[tuple[int, ...]], Runs]:
     return build
 
 
-def numpy_reference(shape: tuple[int, ...]) -> Runs:
-    """Measure bnlab.reference as it is called without further thought."""
-    x, gamma, beta, dy = batch(shape)
-
-    def both() -> None:
-        _, cache = reference.batch_norm_forward(x, gamma, beta)
-        reference.batch_norm_backward(dy, cache)
-
-    return {
-        FORWARD: lambda: reference.batch_norm_forward(x, gamma, beta),
-        BOTH: both,
-        INFERENCE: lambda: reference.batch_norm_inference(x, gamma, beta, beta, gamma),
-    }
-
-
 def numpy_out(shape: tuple[int, ...]) -> Runs:
-    """Measure bnlab.reference writing into arrays that exist."""
+    """Measure the form in blocks writing into arrays that exist."""
     x, gamma, beta, dy = batch(shape)
     y, x_hat, dx = np.empty((3, *shape), np.float32)
+    form = FORMS["in blocks"]
 
     def both() -> None:
-        _, cache = reference.batch_norm_forward(x, gamma, beta, out=(y, x_hat))
-        reference.batch_norm_backward(dy, cache, out=dx)
+        _, saved = form.forward(x, gamma, beta, out=(y, x_hat))
+        form.backward(dy, saved, out=dx)
 
-    return {
-        FORWARD: lambda: reference.batch_norm_forward(x, gamma, beta, out=(y, x_hat)),
-        BOTH: both,
-        INFERENCE: lambda: reference.batch_norm_inference(x, gamma, beta, beta, gamma, out=y),
-    }
+    return {FORWARD: lambda: form.forward(x, gamma, beta, out=(y, x_hat)), BOTH: both}
+
+
+def numpy_arrays(package) -> Callable[[tuple[int, ...]], Runs]:
+    """Measure the functions on arrays of bnlab.reference or of bnlab.kernels."""
+
+    def build(shape: tuple[int, ...]) -> Runs:
+        if package is fused and not fused.available():
+            raise ImportError("numba")
+        x, gamma, beta, dy = batch(shape)
+        fixed = (beta, gamma)  # any mean and variance
+
+        def both() -> None:
+            _, cache = package.batch_norm_forward(x, gamma, beta)
+            package.batch_norm_backward(dy, cache)
+
+        return {
+            FORWARD: lambda: package.batch_norm_forward(x, gamma, beta),
+            BOTH: both,
+            INFERENCE: lambda: package.batch_norm_inference(x, gamma, beta, *fixed),
+        }
+
+    return build
 
 
 def torch_layer(package, *, compiled: bool = False, kernels: bool = False):
@@ -103,8 +108,6 @@ def torch_layer(package, *, compiled: bool = False, kernels: bool = False):
         return {FORWARD: forward, BOTH: both, INFERENCE: inference}
 
     def with_kernels(shape: tuple[int, ...]) -> Runs:
-        from bnlab import kernels as fused
-
         if not fused.available():
             raise ImportError("numba")
 
@@ -219,8 +222,10 @@ OURS: dict[str, Callable[[tuple[int, ...]], Runs]] = {
     "NumPy textbook": numpy_form("textbook"),
     "NumPy fewer passes": numpy_form("fewer passes"),
     "NumPy in place": numpy_form("in place"),
-    "bnlab.reference": numpy_reference,
-    "bnlab.reference, out=": numpy_out,
+    "NumPy in blocks": numpy_form("in blocks"),
+    "NumPy in blocks, out=": numpy_out,
+    "bnlab.reference": numpy_arrays(reference),
+    "bnlab.kernels": numpy_arrays(fused),
     "bnlab.nn": torch_layer(bnlab.nn),
     "bnlab.nn, compiled": torch_layer(bnlab.nn, compiled=True),
     "bnlab.nn, kernels": torch_layer(bnlab.nn, kernels=True),

@@ -74,14 +74,13 @@ def eager(norm, data: Dataset) -> Callable[[], None]:
     return run
 
 
-def ensemble(norm, data: Dataset, members: int, *, watch: str | None = None) -> Callable[[], None]:
-    """Return a run of STEPS seed-steps of `train_ensemble`."""
+def ensemble(norm, data: Dataset, members: int) -> Callable[[], None]:
+    """Return a run of STEPS seed-steps of an `Ensemble`."""
     networks = Ensemble(
         partial(build, norm),
         data,
         members=[Member(0.1, seed) for seed in range(members)],
         batch_size=BATCH,
-        watch=watch,
     )
     return partial(networks.advance, STEPS // members)
 
@@ -158,19 +157,15 @@ def _text(cost: np.ndarray) -> str:
 
 
 def shares(data: Dataset, rounds: int, members: int = CHOICE) -> dict[str, object]:
-    """Measure which share of the rate of bare multiplications is reached, and what watching costs."""
+    """Measure which share of the rate of bare multiplications is reached."""
     runs = {"matmul": matmuls(members)}
     for arm, norm in ARMS.items():
         runs[arm] = ensemble(norm, data, members)
-        runs[f"{arm}, watched"] = ensemble(norm, data, members, watch="act3")
     times = interleave(runs, rounds=3 * rounds)
-    extra = [times[f"{arm}, watched"] / times[arm] for arm in ARMS]
     return {
         "chosen": members,
         "product_rate": float(FLOPS * STEPS / np.median(times["matmul"])),
         "share": np.stack([quartiles(times["matmul"] / times[arm]) for arm in ARMS]),
-        # The log is sorted in some measurements and not in others, so a mean, without outliers.
-        "watching": np.array([np.sort(e)[len(e) // 10 : -len(e) // 10].mean() - 1 for e in extra]),
     }
 
 
@@ -247,8 +242,7 @@ def report(speed: EnsembleSpeed) -> str:
     rate = speed.product_rate / 1e9
     lines.append(f"\nThe multiplications alone, {speed.chosen} members: {rate:.0f} GFLOP/s.")
     for i, arm in enumerate(speed.arms):
-        share, extra = _text(speed.share[i]), speed.watching[i]
-        lines.append(f"  {arm}: {share} of that rate; percentiles of every step cost {extra:+.1%}")
+        lines.append(f"  {arm}: {_text(speed.share[i])} of that rate")
     each = f"{speed.processes} processes of {speed.chosen} members and one thread each"
     lines.append(f"\nThe whole machine, {each}:")
     for arm, gain in zip(speed.arms, speed.machine, strict=True):

@@ -16,7 +16,7 @@ from benchmarks.contestants import BASELINE, BOTH, PASSES
 from benchmarks.timing import interleave, paired
 
 COPY = "copy"
-GROWTH = (BASELINE, "NumPy textbook", "bnlab.reference", "bnlab.nn", "bnlab.nn, kernels")
+GROWTH = (BASELINE, "NumPy textbook", "NumPy in blocks", "bnlab.nn", "bnlab.nn, kernels")
 GROWTH_FIXED = (256, 1024)  # C while N grows, N while C grows
 LIMIT = 20.0  # seconds for the rounds of one step
 START = time.perf_counter()

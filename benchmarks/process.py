@@ -42,7 +42,7 @@ def environment(threads: int, *, fresh_memory: bool = False) -> dict[str, str]:
         "XLA_FLAGS": xla,
         "JAX_PLATFORMS": "cpu",
         "KERAS_BACKEND": "torch",
-        "BNLAB_KERNELS": "",  # the kernels are switched on for their own rows only
+        "BNLAB_KERNELS": "0",  # the kernels are switched on for their own rows only
         "TF_CPP_MIN_LOG_LEVEL": "3",
         MARK: count,
     }

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from bnlab.chapters.making_it_fast.experiments import floor_bytes, growth_exponent
 from bnlab.chapters.making_it_fast.results import SpeedTable
+from bnlab.stats import growth_exponent
 
 WIDTH = 22
 
@@ -38,14 +38,8 @@ def _floor(table: SpeedTable) -> str:
     lines = [
         "memory floor: five array transfers at the bandwidth of a copy, over the baseline's time"
     ]
-    both = table.passes.index("forward + backward")
-    base = table.contestants.index(table.baseline)
     for t, threads in enumerate(table.threads):
-        floor = [
-            1e3 * floor_bytes(shape) / speed
-            for shape, speed in zip(table.shapes, table.bandwidth[t], strict=True)
-        ]
-        ratio = floor / table.milliseconds[t, both, :, base]
+        ratio = table.floor_share(table.baseline, threads=threads)
         lines.append(f"{threads} thread(s)".ljust(24) + "".join(f"{v:{WIDTH}.2f}" for v in ratio))
         speeds = "".join(f"{v / 1e9:{WIDTH - 5}.1f} GB/s" for v in table.bandwidth[t])
         lines.append("  bandwidth".ljust(24) + speeds)

@@ -15,7 +15,7 @@ The NumPy reference of the paper's algorithms is here at once; every submodule l
 from __future__ import annotations
 
 import importlib
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from bnlab.reference import (
     batch_norm_backward,
@@ -25,9 +25,32 @@ from bnlab.reference import (
     update_running_statistics,
 )
 
+if TYPE_CHECKING:  # type checkers and editors look into submodules that Python has yet to load
+    from bnlab import (
+        chapters,
+        data,
+        derivation,
+        experiments,
+        gradcheck,
+        graph,
+        inference,
+        kernels,
+        models,
+        nn,
+        probes,
+        reference,
+        scaling,
+        stats,
+        training,
+        whitening,
+    )
+
 __version__ = "0.1.0"
 
-_SUBMODULES = (
+__all__ = [
+    "batch_norm_backward",
+    "batch_norm_forward",
+    "batch_norm_inference",
     "chapters",
     "data",
     "derivation",
@@ -38,26 +61,19 @@ _SUBMODULES = (
     "kernels",
     "models",
     "nn",
+    "population_statistics",
     "probes",
     "reference",
     "scaling",
     "stats",
     "training",
-    "whitening",
-)
-
-__all__ = [
-    "batch_norm_backward",
-    "batch_norm_forward",
-    "batch_norm_inference",
-    "population_statistics",
     "update_running_statistics",
-    *_SUBMODULES,
+    "whitening",
 ]
 
 
 def __getattr__(name: str) -> Any:
-    if name in _SUBMODULES:
+    if name in __all__:  # a submodule: the functions are here already
         return importlib.import_module(f"bnlab.{name}")
     raise AttributeError(f"module 'bnlab' has no attribute {name!r}; it has {', '.join(__all__)}")
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import difflib
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from numbers import Integral, Real
 
 import numpy as np
@@ -56,7 +56,7 @@ def number(name: str, value: object, *, low: float = -math.inf, high: float = ma
             f"{name} is {value!r}, a {type(value).__name__}; expected a real number. "
             f"Pass a plain float."
         )
-    if not (math.isfinite(value) and low <= value <= high):
+    if not (math.isfinite(value) and low <= float(value) <= high):
         bounds = {
             (True, True): f"a number between {low:g} and {high:g}",
             (True, False): f"a finite number of at least {low:g}",
@@ -79,7 +79,7 @@ def integer(name: str, value: object, *, low: int, high: int | None = None) -> i
             f"{name} is {value!r}, a {type(value).__name__}; expected an integer. "
             f"Pass a whole number, without a decimal point."
         )
-    if value < low or (high is not None and value > high):
+    if int(value) < low or (high is not None and int(value) > high):
         bounds = f"at least {low}" if high is None else f"{low} to {high}"
         raise ValueError(f"{name} is {value}; expected {bounds}. Choose {name} in that range.")
     return int(value)
@@ -124,7 +124,114 @@ def variance(name: str, value: object, features: int) -> np.ndarray:
     return array
 
 
-def meant(name: object, known: Iterable[str]) -> str:
+def layer(
+    x: object, gamma: object, beta: object, eps: object
+) -> tuple[np.ndarray, np.ndarray, np.ndarray, float]:
+    """Return what a normalization layer takes if it is finite and of matching shapes, else raise."""
+    x = features("x", x)
+    gamma = per_feature("gamma", gamma, x.shape[1])
+    beta = per_feature("beta", beta, x.shape[1])
+    eps = number("eps", eps, low=0)
+    finite("x", x)
+    return x, gamma, beta, eps
+
+
+def values_per_feature(name: str, x: np.ndarray, inference: str = "batch_norm_inference") -> int:
+    """Return the number of values of each feature if there are two or more, else raise."""
+    m = x.size // x.shape[1]
+    if m == 1:
+        raise ValueError(
+            f"{name} has shape {x.shape}, one value per feature; expected at least 2, because one "
+            f"value has no variance. Use larger batches, or {inference} with fixed statistics."
+        )
+    return m
+
+
+def batches(batches: object, inference: str = "batch_norm_inference") -> Iterator[np.ndarray]:
+    """Yield batches, each read once; raise at one that is bad, unlike the first, or if there is none."""
+    if isinstance(batches, np.ndarray) or not isinstance(batches, Iterable):
+        raise TypeError(
+            f"batches is a {type(batches).__name__}; expected an iterable of arrays (N, C) or "
+            f"(N, C, *spatial). Put a single batch in a list: [x]."
+        )
+    channels = None
+    for i, batch in enumerate(batches):
+        name = f"batches[{i}]"
+        batch = features(name, batch)
+        channels = channels or batch.shape[1]
+        if batch.shape[1] != channels:
+            raise ValueError(
+                f"{name} has shape {batch.shape}; expected {channels} features on axis 1, like the "
+                f"batches before it. Take all batches from one layer."
+            )
+        values_per_feature(name, batch, inference)
+        finite(name, batch)
+        yield batch
+    if channels is None:
+        raise ValueError(
+            "batches holds no batch; expected at least one. A generator that was read once is empty: "
+            "make a new one, or pass a list."
+        )
+
+
+def gradient(name: str, value: object, shape: tuple[int, ...]) -> np.ndarray:
+    """Return `value` if it is a finite float array of the shape of x, else raise."""
+    array = float_array(name, value)
+    if array.shape != shape:
+        raise ValueError(
+            f"{name} has shape {array.shape}; expected {shape}, the shape of x. "
+            f"Pass the cache that the same forward pass returned."
+        )
+    finite(name, array)
+    return array
+
+
+def cache(value: object, kind: type, call: str) -> None:
+    """Raise a TypeError unless `value` has the fields of a cache."""
+    if not all(hasattr(type(value), field) for field in kind._fields):
+        raise TypeError(
+            f"cache is a {type(value).__name__}; expected the {kind.__name__} that the forward pass "
+            f"returns second: {call}."
+        )
+
+
+def positive_variance(name: str, var: np.ndarray) -> None:
+    """Raise a ValueError that names the features whose variance is 0, which eps=0 cannot help."""
+    if (var == 0).any():
+        raise ValueError(
+            f"{name} is 0 for feature(s) {np.flatnonzero(var == 0).tolist()} (constant) and eps=0, "
+            f"so the result would be 0/0; expected a positive variance or eps. Pass eps=1e-5, or drop "
+            f"the feature(s)."
+        )
+
+
+def squares_fit(name: str, squares: np.ndarray) -> None:
+    """Raise a ValueError that names the features whose sums of squares overflowed."""
+    lost = ~np.isfinite(squares)
+    if lost.any():
+        raise ValueError(
+            f"{name} is so large that sums or squares overflow {squares.dtype} in feature(s) "
+            f"{np.flatnonzero(lost).tolist()}; expected values that can be squared and summed. "
+            f"Scale {name} down first."
+        )
+
+
+def rounded(name: str, value: np.ndarray, dtype: np.dtype) -> np.ndarray:
+    """Return `value` in `dtype`; raise a ValueError if it overflowed there or on the way."""
+    with np.errstate(over="ignore"):
+        result = value.astype(dtype, copy=False)
+    lost = ~np.isfinite(result)
+    if lost.any():
+        size = float(np.nan_to_num(np.abs(value[lost]), nan=np.inf, posinf=np.inf).max())
+        raise ValueError(
+            f"{name} reaches {size:.3g}, but {np.dtype(dtype)} ends at "
+            f"{float(np.finfo(dtype).max):.3g}; expected values that fit. Pass arrays of a wider "
+            f"dtype, or scale them down."
+        )
+    return result
+
+
+def did_you_mean(name: object, known: Iterable[str]) -> str:
     """Return " Did you mean 'x'?" for the known name that is nearest, "" if none is near."""
     near = difflib.get_close_matches(str(name), list(known), n=1)
     return f" Did you mean {near[0]!r}?" if near else ""

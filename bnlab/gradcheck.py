@@ -18,8 +18,12 @@ import numpy as np
 
 from bnlab import _validate
 
+__all__ = ["check_gradient", "directional_error"]
+
 
 class _Comparison(NamedTuple):
+    """One derivative along a random direction, by finite differences and by the backward pass."""
+
     numeric: float
     analytic: float
     error: float
@@ -112,7 +116,9 @@ def check_gradient(
 
     Parameters
     ----------
-    forward, backward, *inputs, step
+    forward, backward : callable
+        As in :func:`directional_error`.
+    *inputs : numpy.ndarray
         As in :func:`directional_error`.
     tolerance : float
         Largest relative error to accept.
@@ -120,6 +126,8 @@ def check_gradient(
         One random cotangent and direction each.
     names : sequence of str
         Names of the inputs, for the message.
+    step : float, optional
+        As in :func:`directional_error`.
 
     Raises
     ------
@@ -164,6 +172,7 @@ def check_gradient(
 
 
 def _compare(forward, backward, inputs, seed, step) -> list[_Comparison]:
+    """Differentiate by each input along one random direction, in both ways."""
     for i, x in enumerate(inputs):
         _check_input(f"input {i}", x)
     if not inputs:
@@ -173,7 +182,7 @@ def _compare(forward, backward, inputs, seed, step) -> list[_Comparison]:
     rng = np.random.default_rng(seed)
     y = _call(forward, inputs)
     dy = rng.standard_normal(y.shape)
-    # The unavoidable noise of the numeric side: y is only known to its last digit.
+    # y is rounded to its last digit, so the numeric side can be off by this much over the step.
     rounding = float(np.finfo(float).eps * np.abs(dy * y).sum())
     gradients = _gradients(backward, dy, inputs)
     comparisons = []
@@ -187,7 +196,7 @@ def _compare(forward, backward, inputs, seed, step) -> list[_Comparison]:
         analytic = float((gradient * v).sum())
         gap = max(abs(numeric - analytic) - rounding / h, 0.0)
         size = max(abs(numeric), float(np.linalg.norm(gradient)))
-        # Dividing by the norm, not by the analytic number: that can be tiny by chance.
+        # Not the analytic number but the norm: along a random direction the number can be tiny by chance.
         comparisons.append(_Comparison(numeric, analytic, gap / size if gap else 0.0))
     return comparisons
 
@@ -199,6 +208,7 @@ def _default_step(x: np.ndarray) -> float:
 
 
 def _call(forward, inputs) -> np.ndarray:
+    """Run the forward pass on copies of the inputs; raise if its result is not finite floats."""
     y = _array("the result of forward", forward(*(x.copy() for x in inputs)))
     if not np.isfinite(y).all():
         raise ValueError(
@@ -209,11 +219,12 @@ def _call(forward, inputs) -> np.ndarray:
 
 
 def _array(name: str, value: object) -> np.ndarray:
-    """Check an array of floats; NumPy turns arrays without axes into scalars, so those count too."""
+    """Return an array of floats; a float counts, because NumPy turns arrays without axes into scalars."""
     return _validate.float_array(name, np.asarray(value) if isinstance(value, float) else value)
 
 
 def _gradients(backward, dy, inputs) -> Sequence[np.ndarray]:
+    """Run the backward pass on copies; raise unless it returns one gradient of the shape of each input."""
     gradients = backward(dy.copy(), *(x.copy() for x in inputs))
     if not isinstance(gradients, tuple | list) or len(gradients) != len(inputs):
         given = (

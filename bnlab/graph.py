@@ -28,6 +28,8 @@ __all__ = [
 
 
 class _Operation(NamedTuple):
+    """How one node is computed from its inputs, and how it passes a gradient back to them."""
+
     inputs: tuple[str, ...]
     forward: Callable[..., np.ndarray]  # eps, inputs -> value
     backward: Callable[..., tuple]  # eps, gradient, inputs -> a gradient for each input
@@ -92,7 +94,15 @@ class Node:
 
 @dataclass(frozen=True, eq=False)
 class Graph:
-    """The nodes of one forward and backward pass, in the order of the forward pass."""
+    """One forward and backward pass; ``graph["x_hat"]`` is the node of that name.
+
+    Attributes
+    ----------
+    nodes : tuple of Node
+        In the order of the forward pass.
+    eps : float
+        The constant added to the variance.
+    """
 
     nodes: tuple[Node, ...]
     eps: float
@@ -106,7 +116,7 @@ class Graph:
 
 
 class Gradients(NamedTuple):
-    """The six gradients of the paper's section 3; scalars but for ``dx_hat`` and ``dx``."""
+    """The six gradients of the paper's section 3: ``dx_hat`` and ``dx`` are vectors, the others scalars."""
 
     dx_hat: np.ndarray
     dvar_B: np.ndarray
@@ -117,7 +127,7 @@ class Gradients(NamedTuple):
 
 
 class Parts(NamedTuple):
-    """What :func:`decompose` returns; the three add up to ``dy``."""
+    """The three parts into which :func:`decompose` splits ``dy``; they add up to it."""
 
     along_ones: np.ndarray
     along_x_hat: np.ndarray
@@ -186,7 +196,7 @@ def batch_norm_graph(
         sent = op.backward(eps, gradients[name], *(values[i] for i in op.inputs))
         for receiver, part in zip(op.inputs, sent, strict=True):
             parts[receiver][name] = np.asarray(part)
-            # The table is in forward order, so all paths have arrived once a node's turn comes.
+            # Nodes are visited in reverse order, so a gradient is complete when its node is visited.
             gradients[receiver] = gradients.get(receiver, 0.0) + np.asarray(part)
     return Graph(
         tuple(
@@ -226,6 +236,7 @@ def chain_rule(
     Returns
     -------
     Gradients
+        ``dx_hat`` and ``dx`` have shape (m,); ``dvar_B``, ``dmu_B``, ``dgamma`` and ``dbeta`` are scalars.
 
     Raises
     ------
@@ -278,6 +289,7 @@ def decompose(dy: np.ndarray, x_hat: np.ndarray) -> Parts:
     Returns
     -------
     Parts
+        ``along_ones``, ``along_x_hat`` and ``rest``, each of shape (m,).
 
     Raises
     ------
@@ -304,6 +316,7 @@ def decompose(dy: np.ndarray, x_hat: np.ndarray) -> Parts:
 
 
 def _batch(name: str, value: object) -> np.ndarray:
+    """Return the values of one feature if they are two finite floats or more, else raise."""
     array = _validate.float_array(name, value)
     if array.ndim != 1 or array.size < 2:
         raise ValueError(
@@ -323,6 +336,7 @@ def _same_length(name: str, value: np.ndarray, other: str, against: np.ndarray) 
 
 
 def _checked(x: np.ndarray, dy: np.ndarray, eps: object) -> float:
+    """Return eps if x and dy fit each other, and x can be divided by its standard deviation, else raise."""
     _same_length("dy", dy, "x", x)
     eps = _validate.number("eps", eps, low=0)
     if eps == 0 and np.ptp(x) == 0:

@@ -6,6 +6,7 @@ from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from itertools import pairwise
 from numbers import Integral, Real
+from typing import Any
 
 import numpy as np
 import torch
@@ -226,6 +227,7 @@ def convnet(
 
 
 def _positive(name: str, given: Sequence[int], length: int | None, meaning: str) -> list[int]:
+    """Return positive integers as a list if there are `length` of them (None: any number), else raise."""
     counts = list(given) if isinstance(given, Sequence | np.ndarray) else []
     fits = len(counts) > 0 if length is None else len(counts) == length
     if not fits or not all(isinstance(n, Integral) and n > 0 for n in counts):
@@ -248,9 +250,11 @@ def _require_factory(norm: object) -> None:
 
 
 def _weight_std(init_std: float | str, fan_in: int, fan_out: int) -> float:
-    if isinstance(init_std, str) and init_std in SCHEMES:
-        return SCHEMES[init_std](fan_in, fan_out)
-    if isinstance(init_std, Real) and 0 <= init_std < float("inf"):
+    """Return the standard deviation of a layer's weights: the given one, or that of a scheme."""
+    if isinstance(init_std, str):
+        if init_std in SCHEMES:
+            return SCHEMES[init_std](fan_in, fan_out)
+    elif isinstance(init_std, Real) and 0 <= init_std < float("inf"):
         return float(init_std)
     raise ValueError(
         f"init_std is {init_std!r}; expected a finite number >= 0 or one of {', '.join(SCHEMES)}."
@@ -258,6 +262,7 @@ def _weight_std(init_std: float | str, fan_in: int, fan_out: int) -> float:
 
 
 def _made_by(norm: Callable[[int], nn.Module], features: int) -> nn.Module:
+    """Return the layer that a factory makes; raise if it makes something else."""
     layer = norm(features)
     if not isinstance(layer, nn.Module):
         raise TypeError(
@@ -269,7 +274,7 @@ def _made_by(norm: Callable[[int], nn.Module], features: int) -> nn.Module:
 
 def _drawn(kind: type[nn.Module], fan_in: int, fan_out: int, std: float, generator, **options):
     """Build a layer with Gaussian weights and biases of zero, drawn from `generator` alone."""
-    layer = nn.utils.skip_init(kind, fan_in, fan_out, **options)
+    layer: Any = nn.utils.skip_init(kind, fan_in, fan_out, **options)
     with torch.no_grad():
         layer.weight.normal_(0.0, std, generator=generator)
         if layer.bias is not None:

@@ -6,6 +6,7 @@ import copy
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 import torch
@@ -18,22 +19,44 @@ __all__ = ["Drift", "Summary", "activations", "drift", "observe", "summarize"]
 
 @dataclass(frozen=True)
 class Summary:
-    """How each unit's values are spread over the examples."""
+    """How each unit's values are spread over the examples.
 
-    mean: np.ndarray  # (units,)
-    std: np.ndarray  # (units,)
-    percentiles: np.ndarray  # (len(q), units)
+    Attributes
+    ----------
+    mean, std : numpy.ndarray
+        Mean and standard deviation (divided by N) of each unit, shape (units,).
+    percentiles : numpy.ndarray
+        Percentiles of each unit, shape (len(q), units).
+    q : tuple of float
+        Which percentiles, from 0 to 100.
+    """
+
+    mean: np.ndarray
+    std: np.ndarray
+    percentiles: np.ndarray
     q: tuple[float, ...]
 
 
 @dataclass(frozen=True)
 class Drift:
-    """How far each unit's distribution moved."""
+    """How far each unit's distribution moved; every array has shape (units,).
 
-    mean_shift: np.ndarray  # (units,): |mean after - mean before| / std before
-    log_std_ratio: np.ndarray  # (units,): |ln(std after / std before)|
-    wasserstein: np.ndarray  # (units,): earth mover's distance / std before
-    distance: np.ndarray  # (units,): earth mover's distance, in the values' own units
+    Attributes
+    ----------
+    mean_shift : numpy.ndarray
+        Distance between the means, over the standard deviation before.
+    log_std_ratio : numpy.ndarray
+        Absolute value of the logarithm of (standard deviation after / before).
+    wasserstein : numpy.ndarray
+        Earth mover's distance, over the standard deviation before.
+    distance : numpy.ndarray
+        Earth mover's distance, in the values' own unit.
+    """
+
+    mean_shift: np.ndarray
+    log_std_ratio: np.ndarray
+    wasserstein: np.ndarray
+    distance: np.ndarray
 
 
 @contextmanager
@@ -54,7 +77,7 @@ def activations(
     Yields
     ------
     dict of str to list of torch.Tensor
-        For each name one detached copy a forward pass, in order. All are kept: run few passes.
+        For each name a list with one detached copy per forward pass. All are kept, so run few passes.
 
     Raises
     ------
@@ -85,16 +108,13 @@ def activations(
     recorded: dict[str, list[torch.Tensor]] = {name: [] for name in names}
     handles = []
     try:
-        for name in recorded:
-            keep = _recorder(recorded[name])
-            # Inputs are read before the layer runs: an in-place layer overwrites them.
-            handles.append(
-                modules[name].register_forward_pre_hook(
-                    lambda _, inputs, keep=keep: keep(inputs[0])
-                )
-                if of == "input"
-                else modules[name].register_forward_hook(lambda _, __, out, keep=keep: keep(out))
-            )
+        for name, into in recorded.items():
+            layer = modules[name]
+            if of == "input":
+                # Read before the layer runs: an in-place layer overwrites its input.
+                handles.append(layer.register_forward_pre_hook(partial(_keep_input, into)))
+            else:
+                handles.append(layer.register_forward_hook(partial(_keep_output, into)))
         yield recorded
     finally:
         for handle in handles:
@@ -107,11 +127,14 @@ def _module(model: object) -> nn.Module:
     return model
 
 
-def _recorder(into: list[torch.Tensor]):
-    def keep(tensor: torch.Tensor) -> None:
-        into.append(tensor.detach().clone())
+def _keep_input(into: list[torch.Tensor], layer: nn.Module, inputs: tuple) -> None:
+    into.append(inputs[0].detach().clone())
 
-    return keep
+
+def _keep_output(
+    into: list[torch.Tensor], layer: nn.Module, inputs: tuple, output: torch.Tensor
+) -> None:
+    into.append(output.detach().clone())
 
 
 def observe(
@@ -126,15 +149,23 @@ def observe(
     Parameters
     ----------
     model : torch.nn.Module
-    x : torch.Tensor of shape (N, ...)
+        Left as it was.
+    x : torch.Tensor
+        The batch, of shape (N, ...).
     names : sequence of str
+        Names of layers, as `model.named_modules` spells them.
     of : {"input", "output"}
-        As for `activations`.
+        What to return: the first argument of each layer, or its result.
 
     Returns
     -------
-    dict of str to array
-        One array a name, its first axis the N examples.
+    dict of str to numpy.ndarray
+        For each name an array whose first axis are the N examples.
+
+    Raises
+    ------
+    TypeError, ValueError
+        As :func:`activations`, and if `x` is not a tensor.
 
     Examples
     --------
@@ -159,14 +190,15 @@ def summarize(values: np.ndarray, *, q: tuple[float, ...] = (15, 50, 85)) -> Sum
 
     Parameters
     ----------
-    values : array of shape (N, units)
-        One row an example.
+    values : numpy.ndarray
+        Floats of shape (N, units), one row per example.
     q : tuple of float
         Percentiles between 0 and 100; by default those of Figure 1 of Ioffe & Szegedy 2015.
 
     Returns
     -------
     Summary
+        Mean, standard deviation and percentiles of each unit.
 
     Raises
     ------
@@ -207,9 +239,9 @@ def drift(before: np.ndarray, after: np.ndarray) -> Drift:
 
     Parameters
     ----------
-    before, after : arrays of shape (N, units)
-        One unit's values over the same N examples. They are compared as distributions: the order of
-        the rows does not matter.
+    before, after : numpy.ndarray
+        Floats of shape (N, units): each unit's values over the same N examples. They are compared as
+        distributions, so the order of the rows does not matter.
 
     Returns
     -------
@@ -239,7 +271,7 @@ def drift(before: np.ndarray, after: np.ndarray) -> Drift:
             f"before has shape {before.shape} and after {after.shape}; expected equal shapes. "
             "Observe both on the same examples."
         )
-    # Not by the standard deviation: that of a repeated 0.1 is rounding error, not 0.
+    # The standard deviation cannot tell: for a repeated 0.1 it is rounding error, not 0.
     constant = np.flatnonzero((np.ptp(before, axis=0) == 0) | (np.ptp(after, axis=0) == 0))
     if constant.size:
         raise ValueError(
@@ -257,6 +289,7 @@ def drift(before: np.ndarray, after: np.ndarray) -> Drift:
 
 
 def _rows_of_units(name: str, values: np.ndarray) -> None:
+    """Refuse all but finite floats of shape (examples, units)."""
     _validate.float_array(name, values)
     if values.ndim != 2 or len(values) == 0:
         raise ValueError(

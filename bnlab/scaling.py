@@ -9,6 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field, replace
 
 import numpy as np
+from jaxtyping import Float
 
 from bnlab._validate import finite, float_array, number, read_only
 
@@ -22,6 +23,10 @@ __all__ = [
     "standardize",
     "whiten",
 ]
+
+Table = Float[np.ndarray, "N C"]
+Vector = Float[np.ndarray, "C"]
+Matrix = Float[np.ndarray, "C C"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -40,17 +45,53 @@ class MinMax:
 
     low: float
     high: float
-    data_min: np.ndarray
-    data_max: np.ndarray
-    values: np.ndarray = field(repr=False)
+    data_min: Vector
+    data_max: Vector
+    values: Table = field(repr=False)
 
-    def apply(self, x: np.ndarray) -> np.ndarray:
-        """Scale new rows with the fitted range; values outside it land outside [low, high]."""
+    def apply(self, x: Table) -> Table:
+        """Scale new rows with the fitted range; values outside it land outside [low, high].
+
+        Parameters
+        ----------
+        x : numpy.ndarray, shape (N, C)
+            Any number of rows, in the features' own units.
+
+        Returns
+        -------
+        numpy.ndarray, shape (N, C)
+            Scaled, in the dtype of `x`.
+
+        Raises
+        ------
+        TypeError
+            If `x` is not a NumPy array of floats.
+        ValueError
+            If `x` holds NaN or Inf, or has other columns than the fitted table.
+        """
         share = (_columns("x", x, self.data_min) - self.data_min) / (self.data_max - self.data_min)
         return (self.low * (1 - share) + self.high * share).astype(x.dtype)
 
-    def invert(self, z: np.ndarray) -> np.ndarray:
-        """Return scaled rows to the features' own units."""
+    def invert(self, z: Table) -> Table:
+        """Return scaled rows to the features' own units.
+
+        Parameters
+        ----------
+        z : numpy.ndarray, shape (N, C)
+            Any number of scaled rows.
+
+        Returns
+        -------
+        numpy.ndarray, shape (N, C)
+            In the features' own units and the dtype of `z`.
+
+        Raises
+        ------
+        TypeError
+            If `z` is not a NumPy array of floats.
+        ValueError
+            If `z` holds NaN or Inf, or has other columns than the fitted table.
+        """
         share = (_columns("z", z, self.data_min) - self.low) / (self.high - self.low)
         return (self.data_min + share * (self.data_max - self.data_min)).astype(z.dtype)
 
@@ -67,16 +108,52 @@ class Standardization:
         The fitted table, standardized.
     """
 
-    mean: np.ndarray
-    std: np.ndarray
-    values: np.ndarray = field(repr=False)
+    mean: Vector
+    std: Vector
+    values: Table = field(repr=False)
 
-    def apply(self, x: np.ndarray) -> np.ndarray:
-        """Standardize new rows with the fitted mean and standard deviation."""
+    def apply(self, x: Table) -> Table:
+        """Standardize new rows with the fitted mean and standard deviation.
+
+        Parameters
+        ----------
+        x : numpy.ndarray, shape (N, C)
+            Any number of rows, in the features' own units.
+
+        Returns
+        -------
+        numpy.ndarray, shape (N, C)
+            Standardized, in the dtype of `x`.
+
+        Raises
+        ------
+        TypeError
+            If `x` is not a NumPy array of floats.
+        ValueError
+            If `x` holds NaN or Inf, or has other columns than the fitted table.
+        """
         return ((_columns("x", x, self.mean) - self.mean) / self.std).astype(x.dtype)
 
-    def invert(self, z: np.ndarray) -> np.ndarray:
-        """Return standardized rows to the features' own units."""
+    def invert(self, z: Table) -> Table:
+        """Return standardized rows to the features' own units.
+
+        Parameters
+        ----------
+        z : numpy.ndarray, shape (N, C)
+            Any number of standardized rows.
+
+        Returns
+        -------
+        numpy.ndarray, shape (N, C)
+            In the features' own units and the dtype of `z`.
+
+        Raises
+        ------
+        TypeError
+            If `z` is not a NumPy array of floats.
+        ValueError
+            If `z` holds NaN or Inf, or has other columns than the fitted table.
+        """
         return (self.mean + _columns("z", z, self.mean) * self.std).astype(z.dtype)
 
 
@@ -102,22 +179,58 @@ class Whitening:
 
     method: str
     eps: float
-    mean: np.ndarray
-    variances: np.ndarray
-    matrix: np.ndarray = field(repr=False)
-    inverse: np.ndarray = field(repr=False)
-    values: np.ndarray = field(repr=False)
+    mean: Vector
+    variances: Vector
+    matrix: Matrix = field(repr=False)
+    inverse: Matrix = field(repr=False)
+    values: Table = field(repr=False)
 
-    def apply(self, x: np.ndarray) -> np.ndarray:
-        """Whiten new rows with the fitted mean and matrix."""
+    def apply(self, x: Table) -> Table:
+        """Whiten new rows with the fitted mean and matrix.
+
+        Parameters
+        ----------
+        x : numpy.ndarray, shape (N, C)
+            Any number of rows, in the features' own units.
+
+        Returns
+        -------
+        numpy.ndarray, shape (N, C)
+            Whitened, in the dtype of `x`.
+
+        Raises
+        ------
+        TypeError
+            If `x` is not a NumPy array of floats.
+        ValueError
+            If `x` holds NaN or Inf, or has other columns than the fitted table.
+        """
         return ((_columns("x", x, self.mean) - self.mean) @ self.matrix).astype(x.dtype)
 
-    def invert(self, z: np.ndarray) -> np.ndarray:
-        """Return whitened rows to the features' own units."""
+    def invert(self, z: Table) -> Table:
+        """Return whitened rows to the features' own units.
+
+        Parameters
+        ----------
+        z : numpy.ndarray, shape (N, C)
+            Any number of whitened rows.
+
+        Returns
+        -------
+        numpy.ndarray, shape (N, C)
+            In the features' own units and the dtype of `z`.
+
+        Raises
+        ------
+        TypeError
+            If `z` is not a NumPy array of floats.
+        ValueError
+            If `z` holds NaN or Inf, or has other columns than the fitted table.
+        """
         return (_columns("z", z, self.mean) @ self.inverse + self.mean).astype(z.dtype)
 
 
-def min_max(x: np.ndarray, *, low: float = 0.0, high: float = 1.0) -> MinMax:
+def min_max(x: Table, *, low: float = 0.0, high: float = 1.0) -> MinMax:
     r"""Move each feature linearly so that its smallest value becomes `low` and its largest `high`.
 
     .. math:: z_{ij} = l + (h - l)\,\frac{x_{ij} - \min_i x_{ij}}{\max_i x_{ij} - \min_i x_{ij}}
@@ -167,7 +280,7 @@ def min_max(x: np.ndarray, *, low: float = 0.0, high: float = 1.0) -> MinMax:
     return replace(fitted, values=read_only(fitted.apply(x)))
 
 
-def standardize(x: np.ndarray) -> Standardization:
+def standardize(x: Table) -> Standardization:
     r"""Shift and scale each feature to zero mean and unit variance.
 
     .. math:: z_{ij} = \frac{x_{ij} - \mu_j}{\sigma_j}, \qquad
@@ -208,7 +321,7 @@ def standardize(x: np.ndarray) -> Standardization:
     return replace(fitted, values=read_only(fitted.apply(x)))
 
 
-def whiten(x: np.ndarray, *, method: str = "zca", eps: float = 0.0) -> Whitening:
+def whiten(x: Table, *, method: str = "zca", eps: float = 0.0) -> Whitening:
     r"""Make the features uncorrelated as well as of zero mean and unit variance.
 
     With the covariance :math:`\Sigma = \frac1N\sum_i (x_i-\mu)(x_i-\mu)^\top = V \Lambda V^\top`,
@@ -256,7 +369,7 @@ def whiten(x: np.ndarray, *, method: str = "zca", eps: float = 0.0) -> Whitening
     eps = number("eps", eps, low=0)
     rows = _table(x)
     if eps == 0:
-        _full_rank(rows, np.finfo(x.dtype).eps)
+        _full_rank(rows, float(np.finfo(x.dtype).eps))
     mean = _mean(rows)
     v, variances = _principal_directions(rows - mean)
     if not np.isfinite(variances).all() or (variances + eps == 0).any():
@@ -272,7 +385,7 @@ def whiten(x: np.ndarray, *, method: str = "zca", eps: float = 0.0) -> Whitening
     return replace(fitted, values=read_only(fitted.apply(x)))
 
 
-def condition_number(a: np.ndarray) -> float:
+def condition_number(a: Table) -> float:
     r"""Return the 2-norm condition number: the largest singular value over the smallest.
 
     .. math:: \kappa(A) = \frac{\sigma_{\max}(A)}{\sigma_{\min}(A)}
@@ -309,7 +422,7 @@ def condition_number(a: np.ndarray) -> float:
     return float(largest / smallest) if smallest > 0 else float("inf")
 
 
-def distance_shares(x: np.ndarray) -> np.ndarray:
+def distance_shares(x: Table) -> Vector:
     r"""Return the share of the squared Euclidean distance between rows that each feature accounts for.
 
     Summed over all ordered pairs, feature j contributes twice N squared times its variance, so its share is
@@ -350,8 +463,8 @@ def distance_shares(x: np.ndarray) -> np.ndarray:
     return (variance / variance.sum()).astype(x.dtype)
 
 
-def _matrix(name: str, value: object) -> np.ndarray:
-    """Check a non-empty, finite, floating matrix and return it in float64."""
+def _matrix(name: str, value: object) -> Table:
+    """Return a matrix in float64, if it is one of finite floats and not empty, else raise."""
     array = float_array(name, value)
     if array.ndim != 2:
         raise ValueError(
@@ -366,8 +479,8 @@ def _matrix(name: str, value: object) -> np.ndarray:
     return array.astype(np.float64)
 
 
-def _table(x: object) -> np.ndarray:
-    """Check a table to fit and return it in float64."""
+def _table(x: object) -> Table:
+    """Return the table to fit in float64, if it has two rows or more and sums that float64 can hold."""
     rows = _matrix("x", x)
     if len(rows) < 2:
         raise ValueError(
@@ -384,8 +497,8 @@ def _table(x: object) -> np.ndarray:
     return rows
 
 
-def _columns(name: str, value: object, fitted: np.ndarray) -> np.ndarray:
-    """Check rows that a fitted transform is about to use: floats, finite, as many columns as were fitted."""
+def _columns(name: str, value: object, fitted: Vector) -> Table:
+    """Return rows for a fitted transform in float64, if their columns are as many as were fitted."""
     array = float_array(name, value)
     if array.ndim != 2 or array.shape[1] != len(fitted):
         raise ValueError(
@@ -396,7 +509,7 @@ def _columns(name: str, value: object, fitted: np.ndarray) -> np.ndarray:
     return array.astype(np.float64)
 
 
-def _varying(rows: np.ndarray) -> None:
+def _varying(rows: Table) -> None:
     """Refuse constant columns, which have no scale to divide by."""
     constant = np.flatnonzero(rows.min(axis=0) == rows.max(axis=0)).tolist()
     if constant:
@@ -406,11 +519,11 @@ def _varying(rows: np.ndarray) -> None:
         )
 
 
-def _full_rank(rows: np.ndarray, eps: float) -> None:
-    """Refuse a singular covariance; judged on standardized columns, so that units do not matter."""
+def _full_rank(rows: Table, eps: float) -> None:
+    """Refuse a singular covariance, judged on standardized columns, so that no choice of units matters."""
     n, c = rows.shape
     singular_values = np.linalg.svd((rows - _mean(rows)) / _std(rows), compute_uv=False)
-    too_few = n <= c  # then rounding alone makes the smallest singular value positive
+    too_few = n <= c  # the smallest singular value is 0 then, but rounding may make it positive
     if too_few or singular_values[-1] <= singular_values[0] * n * eps:
         reason = f"{n} rows for {c} columns" if too_few else "some columns determine others"
         raise ValueError(
@@ -419,26 +532,29 @@ def _full_rank(rows: np.ndarray, eps: float) -> None:
         )
 
 
-def _mean(rows: np.ndarray) -> np.ndarray:
-    """Mean of each column, summed as differences from the first row: a large mean then costs no digits."""
+def _mean(rows: Table) -> Vector:
+    """Mean of each column, from differences to the first row, so that a large mean costs no digits."""
     return rows[0] + (rows - rows[0]).mean(axis=0)
 
 
-def _std(rows: np.ndarray) -> np.ndarray:
-    """Population standard deviation of each column, safe from overflow and underflow of the squares."""
+def _std(rows: Table) -> Vector:
+    """Population standard deviation of each column; scaled first, so that squares neither over- nor underflow."""
     _varying(rows)
     spread = np.ptp(rows, axis=0)
     return spread * np.std((rows - _mean(rows)) / spread, axis=0)
 
 
-def _principal_directions(centered: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Columns of V and their variances, largest first; R of a QR has the same ones and is at most C x C."""
+def _principal_directions(centered: Table) -> tuple[Matrix, Vector]:
+    """Return the principal directions of centered rows, the columns of V, and the variances along them.
+
+    The largest variance comes first. With centered = Q R, the covariance is R.T @ R / N, so the singular
+    values and directions of R, which is at most C x C, are those of the rows.
+    """
     r = np.linalg.qr(centered, mode="r")
     _, singular_values, v_t = np.linalg.svd(r, full_matrices=True)
     variances = np.zeros(centered.shape[1])
     with np.errstate(over="ignore"):
         variances[: len(singular_values)] = singular_values**2 / len(centered)
-    largest = np.abs(v_t).argmax(
-        axis=1
-    )  # V is unique only up to signs: make the largest entry positive
+    # A direction may point either way: choose the one in which its largest entry is positive.
+    largest = np.abs(v_t).argmax(axis=1)
     return (v_t * np.sign(v_t[np.arange(len(v_t)), largest])[:, None]).T, variances

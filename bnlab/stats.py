@@ -7,22 +7,35 @@ from dataclasses import dataclass
 
 import numpy as np
 
-__all__ = ["Interval", "t_interval", "text_table"]
+__all__ = ["Interval", "growth_exponent", "steps_to", "t_interval", "text_table"]
 
 
 @dataclass(frozen=True)
 class Interval:
     """A mean with its confidence interval; prints as ``mean [low, high]``.
 
+    Attributes
+    ----------
+    mean, low, high : numpy.ndarray
+        The mean and the two ends of its interval, all of one shape.
+
     Examples
     --------
-    >>> Interval(mean=np.array(0.5), low=np.array(0.25), high=np.array(0.75))
-    0.5 [0.25, 0.75]
+    >>> interval = Interval(mean=np.array(0.5), low=np.array(0.25), high=np.array(1.0))
+    >>> interval
+    0.5 [0.25, 1]
+    >>> interval.bars
+    array([0.25, 0.5 ])
     """
 
     mean: np.ndarray
     low: np.ndarray
     high: np.ndarray
+
+    @property
+    def bars(self) -> np.ndarray:
+        """How far the ends are from the mean, low end first: the error bars of matplotlib."""
+        return np.stack([self.mean - self.low, self.high - self.mean])
 
     def __repr__(self) -> str:
         return (
@@ -39,13 +52,13 @@ def t_interval(
 
     .. math:: \bar s \pm t_{n-1} \sqrt{\frac{1}{n (n-1)} \sum_{i=1}^{n} (s_i - \bar s)^2}
 
-    The interval is about the mean over seeds, not about one run. It leans on the samples being
-    independent and not too skewed; what spreads over powers of ten wants a geometric mean.
+    The interval is about the mean over seeds, not about one run. It assumes samples that are
+    independent and not very skewed; for values that spread over powers of ten take a geometric mean.
 
     Parameters
     ----------
-    samples : array of shape (n, ...)
-        One entry a seed, ``n >= 2``.
+    samples : numpy.ndarray
+        Shape (n, ...), one entry per seed, ``n >= 2``.
     confidence : float
         Between 0 and 1.
     geometric : bool
@@ -93,8 +106,61 @@ def t_interval(
     )
 
 
+def growth_exponent(sizes: np.ndarray, values: np.ndarray) -> np.ndarray:
+    r"""Return the power p with which values grow with sizes: the slope of their logarithms, by least squares.
+
+    .. math:: v \propto s^p
+
+    Parameters
+    ----------
+    sizes : array of shape (n,)
+        Positive, at least two of them different.
+    values : array of shape (..., n)
+        Positive.
+
+    Returns
+    -------
+    numpy.ndarray
+        Shape (...).
+
+    Examples
+    --------
+    >>> growth_exponent([1, 2, 4], [[3.0, 12.0, 48.0], [5.0, 10.0, 20.0]]).round(6).tolist()
+    [2.0, 1.0]
+    """
+    logs = np.log(np.asarray(sizes, dtype=float))
+    centered = logs - logs.mean()
+    return np.log(np.asarray(values, dtype=float)) @ centered / (centered @ centered)
+
+
+def steps_to(values: np.ndarray, at: np.ndarray, level: float | np.ndarray) -> np.ndarray:
+    """Return the number of steps at which each curve first reaches its level; infinity if it never does.
+
+    Parameters
+    ----------
+    values : array of shape (..., looks)
+        What is compared with the level, at each look.
+    at : array of shape (looks,)
+        Steps done at each look.
+    level : float or array of shape (...)
+        One level, or one for each curve.
+
+    Returns
+    -------
+    numpy.ndarray
+        Shape (...). Between two looks nothing is known: a step is late by their distance at most.
+
+    Examples
+    --------
+    >>> steps_to(np.array([[0.1, 0.7, 0.6], [0.2, 0.3, 0.4]]), np.array([10, 20, 30]), 0.5).tolist()
+    [20.0, inf]
+    """
+    reached = values >= np.asarray(level)[..., None]
+    return np.where(reached.any(axis=-1), at[reached.argmax(axis=-1)], np.inf)
+
+
 def _t_quantile(confidence: float, degrees: int) -> float:
-    """Return t with P(|T| < t) = confidence, so that SciPy is not needed for one number."""
+    """Return t with P(|T| < t) = confidence, by numerical integration, so that SciPy is not needed."""
     # With T = sqrt(degrees) tan(a), the density of the angle a is proportional to cos(a)^(degrees-1).
     edges = np.linspace(0, np.pi / 2, 200_001)
     middles = (edges[1:] + edges[:-1]) / 2
@@ -108,12 +174,12 @@ def text_table(columns: Mapping[str, Sequence[object]]) -> str:
     Parameters
     ----------
     columns : mapping of str to sequence
-        Equally long; anything but a float is written as `str` writes it.
+        Name and values of each column, all of one length. What is not a float is written by `str`.
 
     Returns
     -------
     str
-        One line for the names and one a row, without trailing spaces.
+        One line for the names and one per row, without trailing spaces.
 
     Raises
     ------

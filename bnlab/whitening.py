@@ -16,6 +16,7 @@ from collections.abc import Iterable
 from typing import NamedTuple
 
 import numpy as np
+from jaxtyping import Float
 
 from bnlab import _validate
 
@@ -27,17 +28,22 @@ __all__ = [
     "whitening_inference",
 ]
 
+Batch = Float[np.ndarray, "N C *spatial"]
+Rows = Float[np.ndarray, "m C"]
+Vector = Float[np.ndarray, "C"]
+Matrix = Float[np.ndarray, "C C"]
+
 
 class WhiteningCache(NamedTuple):
     """What the forward pass keeps for the backward pass."""
 
-    rows: np.ndarray
+    rows: Rows
     """Whitened input ``z`` as rows, float64, shape (m, C)."""
-    mean: np.ndarray
+    mean: Vector
     """Mean of the batch, float64, shape (C,)."""
-    variances: np.ndarray
+    variances: Vector
     """Eigenvalues of the biased covariance, without eps, largest first, shape (C,)."""
-    eigenvectors: np.ndarray
+    eigenvectors: Matrix
     """Eigenvectors of the covariance, one a column, shape (C, C)."""
     eps: float
     """The constant added to every eigenvalue."""
@@ -47,17 +53,17 @@ class WhiteningCache(NamedTuple):
     """dtype of ``x``, and so of ``dx``."""
 
     @property
-    def covariance(self) -> np.ndarray:
+    def covariance(self) -> Matrix:
         """Biased covariance of the batch (divided by m), without eps, shape (C, C)."""
         return (self.eigenvectors * self.variances) @ self.eigenvectors.T
 
     @property
-    def matrix(self) -> np.ndarray:
+    def matrix(self) -> Matrix:
         r"""The whitening matrix :math:`\Sigma^{-1/2}`, symmetric, shape (C, C)."""
         return (self.eigenvectors / np.sqrt(self.variances + self.eps)) @ self.eigenvectors.T
 
 
-def whitening_forward(x: np.ndarray, *, eps: float = 1e-5) -> tuple[np.ndarray, WhiteningCache]:
+def whitening_forward(x: Batch, *, eps: float = 1e-5) -> tuple[Batch, WhiteningCache]:
     r"""Make the features of a batch uncorrelated, of mean zero and of variance one.
 
     .. math::
@@ -107,14 +113,16 @@ def whitening_forward(x: np.ndarray, *, eps: float = 1e-5) -> tuple[np.ndarray, 
     """
     x = _validate.features("x", x)
     eps = _validate.number("eps", eps, low=0)
+    _validate.values_per_feature("x", x, "whitening_inference")
+    _validate.finite("x", x)
     c, mean = _center("x", _rows(x))
-    variances, v = _eigen(c, singular_if=0 if eps else np.finfo(x.dtype).eps)
+    variances, v = _eigen(c, resolution=None if eps else float(np.finfo(x.dtype).eps))
     cache = WhiteningCache(c, mean, variances, v, eps, x.shape, x.dtype)
     cache = cache._replace(rows=c @ cache.matrix)
     return _like("z", cache.rows, cache.shape, cache.dtype), cache
 
 
-def whitening_backward(dz: np.ndarray, cache: WhiteningCache) -> np.ndarray:
+def whitening_backward(dz: Batch, cache: WhiteningCache) -> Batch:
     r"""Propagate the gradient of a loss through :func:`whitening_forward`.
 
     With :math:`z` and :math:`dz` in the basis of the eigenvectors, and :math:`\sigma = \sqrt\lambda`,
@@ -162,17 +170,8 @@ def whitening_backward(dz: np.ndarray, cache: WhiteningCache) -> np.ndarray:
      [ 0.    -0.354]
      [-0.707 -0.354]]
     """
-    if not isinstance(cache, WhiteningCache):
-        raise TypeError(
-            f"cache is a {type(cache).__name__}; expected the WhiteningCache that whitening_forward "
-            f"returns second: z, cache = whitening_forward(x)."
-        )
-    dz = _validate.float_array("dz", dz)
-    if dz.shape != cache.shape:
-        raise ValueError(
-            f"dz has shape {dz.shape}; expected {cache.shape}, the shape of x and z. "
-            f"Pass the cache that the same forward pass returned."
-        )
+    _validate.cache(cache, WhiteningCache, "z, cache = whitening_forward(x)")
+    _validate.gradient("dz", dz, cache.shape)
     # With W = f(Sigma) and f(t) = t^(-1/2), in the basis of the eigenvectors, where c = z * s:
     #   dW_kl = f[k, l] * dSigma_kl,   f[k, l] = (f(lk) - f(ll)) / (lk - ll), or f'(lk) if equal
     #                                          = -1 / (sk sl (sk + sl)) in both cases
@@ -190,9 +189,7 @@ def whitening_backward(dz: np.ndarray, cache: WhiteningCache) -> np.ndarray:
     return _like("dx", dx, cache.shape, cache.dtype)
 
 
-def whitening_inference(
-    x: np.ndarray, mean: np.ndarray, covariance: np.ndarray, *, eps: float = 1e-5
-) -> np.ndarray:
+def whitening_inference(x: Batch, mean: Vector, covariance: Matrix, *, eps: float = 1e-5) -> Batch:
     r"""Whiten with fixed statistics, so that each output depends on its own input alone.
 
     .. math:: z = (\mathrm{Cov}[x] + \epsilon I)^{-1/2} \, (x - \mathrm{E}[x])
@@ -250,7 +247,7 @@ def whitening_inference(
     return _like("z", (_rows(x) - mean) @ w, x.shape, x.dtype)
 
 
-def population_covariance(batches: Iterable[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
+def population_covariance(batches: Iterable[Batch]) -> tuple[Vector, Matrix]:
     r"""Average the statistics of batches into those of the population.
 
     .. math::
@@ -289,88 +286,55 @@ def population_covariance(batches: Iterable[np.ndarray]) -> tuple[np.ndarray, np
     >>> print(mean, covariance.tolist())
     [4.5 1. ] [[5.0, 1.0], [1.0, 1.0]]
     """
-    if isinstance(batches, np.ndarray) or not isinstance(batches, Iterable):
-        raise TypeError(
-            f"batches is a {type(batches).__name__}; expected an iterable of arrays (N, C) or "
-            f"(N, C, *spatial). Put a single batch in a list: [x]."
-        )
-    count, degrees, total, products = 0, 0, np.zeros(0), np.zeros((0, 0))
-    for i, batch in enumerate(batches):
-        name = f"batches[{i}]"
-        rows = _rows(_validate.features(name, batch))
-        if i == 0:
-            total, products = np.zeros(rows.shape[1]), np.zeros((rows.shape[1],) * 2)
-        elif rows.shape[1] != total.size:
-            raise ValueError(
-                f"{name} has {rows.shape[1]} features, shape {batch.shape}; expected {total.size}, "
-                f"like the batches before it. Take all batches from one layer."
-            )
-        c, mean = _center(name, rows)
+    count, degrees, total, products = 0, 0, np.zeros(()), np.zeros(())
+    for batch in _validate.batches(batches, "whitening_inference"):
+        c, mean = _center("x", _rows(batch))
         count, degrees = count + len(c), degrees + len(c) - 1
         total, products = total + len(c) * mean, products + c.T @ c
-    if count == 0:
-        raise ValueError(
-            "batches holds no batch; expected at least one. A generator that was read once is empty: "
-            "make a new one, or pass a list."
-        )
     return total / count, products / degrees
 
 
-def _rows(x: np.ndarray) -> np.ndarray:
-    """(N, C, *spatial) into a float64 table, one row for each value of a feature."""
+def _rows(x: Batch) -> Rows:
+    """Turn (N, C, *spatial) into a float64 table (m, C): a row for each example and position."""
     return np.moveaxis(x, 1, -1).reshape(-1, x.shape[1]).astype(np.float64)
 
 
-def _like(name: str, rows: np.ndarray, shape: tuple[int, ...], dtype: np.dtype) -> np.ndarray:
-    """Undo `_rows`, and round to the caller's dtype, but never turn a finite result into Inf."""
-    with np.errstate(over="ignore"):
-        rounded = rows.astype(dtype)
-    if not np.isfinite(rounded).all():
-        raise ValueError(
-            f"{name} is too large for {np.dtype(dtype)}, which ends at "
-            f"{float(np.finfo(dtype).max):.3g}; expected values that fit. Use a larger eps, a wider "
-            f"dtype, or scale the input."
-        )
+def _like(name: str, rows: Rows, shape: tuple[int, ...], dtype: np.dtype) -> Batch:
+    """Undo `_rows` and round to the caller's dtype; raise if that would turn a finite value into Inf."""
+    rounded = _validate.rounded(name, rows, dtype)
     n, c, *spatial = shape
     return np.ascontiguousarray(np.moveaxis(rounded.reshape(n, *spatial, c), -1, 1))
 
 
-def _center(name: str, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Return rows minus their mean, and the mean; the second pass removes the rounding of the first."""
-    if len(rows) == 1:
-        raise ValueError(
-            f"{name} has one value per feature; expected at least 2, because one value has no "
-            f"covariance. Use larger batches, or whitening_inference with fixed statistics."
-        )
-    _validate.finite(name, rows)
+def _center(name: str, rows: Rows) -> tuple[Rows, Vector]:
+    """Return the rows minus their mean, and the mean.
+
+    The mean of a column of large numbers is rounded. What it is off by is the mean of the differences,
+    which is taken out in a second pass.
+    """
     with np.errstate(over="ignore", invalid="ignore"):
         mean = rows.mean(axis=0)
         c = rows - mean
         rest = c.mean(axis=0)
         c -= rest
         squares = np.einsum("ij,ij->j", c, c)
-    if not np.isfinite(squares).all():
-        raise ValueError(
-            f"{name} is so large that squares overflow in feature(s) "
-            f"{np.flatnonzero(~np.isfinite(squares)).tolist()}; expected values that can be squared "
-            f"and summed. Scale {name} down first."
-        )
+    _validate.squares_fit(name, squares)
     return c, mean + rest
 
 
-def _eigen(c: np.ndarray, *, singular_if: float) -> tuple[np.ndarray, np.ndarray]:
-    """Return the eigenvalues of the covariance of centered rows, largest first, and eigenvectors V.
+def _eigen(c: Rows, *, resolution: float | None) -> tuple[Vector, Matrix]:
+    """Return the eigenvalues of the covariance of centered rows, largest first, and the eigenvectors V.
 
-    With c = Q R, c.T @ c = R.T @ R, so they are the squared singular values of R (over m) and its
-    right singular vectors. That costs no more than to form c.T @ c, which would square the
-    condition number and so lose half of the digits.
+    With c = Q R, the covariance is R.T @ R / m. Its eigenvalues are thus the squared singular values
+    of R over m, and V holds the right singular vectors of R. Forming c.T @ c would cost as much, but
+    square the condition number and so lose half of the digits.
     """
     m, features = c.shape
-    r = np.linalg.qr(c, mode="r")
+    r = np.asarray(np.linalg.qr(c, mode="r"))  # an array already, but annotated as a pair (Q, R)
     _, s, vt = np.linalg.svd(r, full_matrices=True)
-    s = np.pad(s, (0, features - len(s)))  # too few rows do not vary in every direction
-    if singular_if:
-        _refuse_singular(r, s, m, singular_if)
+    s = np.pad(s, (0, features - len(s)))  # m < C rows have no variance in C - m directions
+    if resolution is not None:
+        _refuse_singular(r, s, m, resolution)
     return s**2 / m, vt.T
 
 
@@ -382,7 +346,8 @@ def _refuse_singular(r: np.ndarray, s: np.ndarray, m: int, resolution: float) ->
     elif m <= len(s):
         reason = f"{m} values per feature, for {len(s)} features"
     else:
-        # Units must not decide, unless they differ so much that float64 cannot hold both.
+        # The first test is of standardized features, so that no choice of units matters. The second
+        # refuses units so far apart that the small feature is below the rounding of the large one.
         standardized = np.linalg.svd(r / norms, compute_uv=False)
         if standardized[-1] > standardized[0] * m * resolution and s[-1] > s[0] * m * 2.0**-52:
             return
@@ -393,7 +358,7 @@ def _refuse_singular(r: np.ndarray, s: np.ndarray, m: int, resolution: float) ->
     )
 
 
-def _symmetric(name: str, value: object, features: int) -> np.ndarray:
+def _symmetric(name: str, value: object, features: int) -> Matrix:
     """Return a finite, symmetric float64 matrix (features, features), else raise."""
     matrix = _validate.float_array(name, value)
     if matrix.shape != (features, features):

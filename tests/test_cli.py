@@ -9,11 +9,14 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import _toy_experiment as toy
+import matplotlib.pyplot as plt
 import numpy as np
 import pytest
 from typer.testing import CliRunner
 
 import bnlab
+from bnlab.chapters.accelerating.results import RecipeRuns
+from bnlab.chapters.figure_one.results import FigureOne
 from bnlab.chapters.gradient_flow.results import RateSweep
 from bnlab.chapters.minibatch_batchnorm.results import LargestValues
 from bnlab.cli import _app, _progress, _registry, _show
@@ -257,11 +260,23 @@ def test_show_draws_a_picture_by_the_type_of_the_result(stored, tmp_path, name, 
     )
 
 
-def test_the_figures_of_a_result_are_those_that_need_nothing_else():
-    made = LargestValues.__new__(LargestValues)
-    assert list(_show._plots_of(made)) == ["largest_values"]
-    rates = RateSweep.__new__(RateSweep)
-    assert list(_show._plots_of(rates)) == ["rate_sweeps"]  # draws a sequence: it is given one
+def test_every_kind_of_stored_result_is_drawn_by_each_of_its_figures(tmp_path):
+    files = {
+        type(_show._load(path)[0]): path for path in (HERE.parent / "book/results").glob("*.npz")
+    }
+    for kind, path in files.items():
+        pictures = set()
+        for name in kind.figures():
+            call("show", path, "--to", tmp_path / "a.png", "--plot", name)
+            pictures.add((tmp_path / "a.png").read_bytes())
+            plt.close("all")
+        assert len(pictures) == len(kind.figures())
+    assert FigureOne.figures() == ("accuracy_in_training", "input_percentiles")
+    assert RateSweep.figures() == ("rate_sweeps",)  # it takes a sequence, and is given one
+    assert {FigureOne, RateSweep} < set(files)
+    line = fails("show", files[RecipeRuns], "--to", tmp_path / "b.png")
+    assert "no figure draws a RecipeRuns alone; expected a result that has one" in line
+    assert not (tmp_path / "b.png").exists()
 
 
 @pytest.mark.parametrize(
@@ -325,6 +340,12 @@ def test_without_typer_the_command_says_what_to_install():
     assert done.stderr.strip() == (
         "bnlab: the command needs typer, which is not installed; install it with `pip install 'bnlab[cli]'`."
     )
+
+
+def test_the_base_package_loads_nothing_of_the_cli_extra():
+    extra = ("typer", "rich", "pooch", "requests")
+    code = f"import sys, bnlab.experiments; bnlab.data; print([m for m in {extra} if m in sys.modules])"
+    assert python("-c", code).stdout.strip() == "[]"
 
 
 # --- the page of the book that explains it -------------------------------------------------------------------

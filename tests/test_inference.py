@@ -1,13 +1,13 @@
 """Inference statistics: against reference, against torch's own tools, and against float64 by hand."""
 
 import copy
-import io
 import math
 import pickle
 
 import numpy as np
 import pytest
 import torch
+from _networks import COPIES, normal, norms, settled
 from hypothesis import given
 from hypothesis import strategies as st
 from torch import nn
@@ -16,14 +16,6 @@ from torch.optim.swa_utils import update_bn
 
 from bnlab import inference, reference
 from bnlab.nn import DetachedBatchNorm1d
-
-
-def generator(seed):
-    return torch.Generator().manual_seed(seed)
-
-
-def normal(*shape, seed=0, dtype=torch.float32):
-    return torch.randn(*shape, generator=generator(seed), dtype=dtype)
 
 
 def network(*, dropout=0.0, seed=0, dtype=torch.float32):
@@ -39,10 +31,6 @@ def network(*, dropout=0.0, seed=0, dtype=torch.float32):
             nn.init.normal_(layer.weight, 1.0, 0.3)
             nn.init.normal_(layer.bias, 0.0, 0.5)
     return model
-
-
-def norms(model):
-    return [m for m in model.modules() if isinstance(m, nn.modules.batchnorm._BatchNorm)]
 
 
 def batches(sizes=(8, 8, 8), *, width=5, dtype=torch.float32):
@@ -411,17 +399,6 @@ class TestRecalibrate:
 # ---- folding ------------------------------------------------------------------------------------
 
 
-def settled(bn, seed=3):
-    """Give a layer statistics and parameters away from their defaults, in evaluation mode."""
-    g = generator(seed)
-    bn.running_mean.normal_(1.0, 2.0, generator=g)
-    bn.running_var.uniform_(0.2, 4.0, generator=g)
-    with torch.no_grad():
-        for p in bn.parameters():
-            p.normal_(0.5, 1.0, generator=g)
-    return bn.eval()
-
-
 CONVOLUTIONS = [
     (nn.Conv1d, nn.BatchNorm1d, (2, 4, 9), {"padding": 1, "stride": 2}),
     (nn.Conv2d, nn.BatchNorm2d, (2, 4, 7, 8), {"padding": "same", "dilation": 2}),
@@ -614,18 +591,10 @@ class TestFreeze:
         assert not any(layer.training for layer in norms(model))
         assert model[0].training
 
-    @pytest.mark.parametrize("way", ["deepcopy", "pickle", "torch.save"])
+    @pytest.mark.parametrize("way", COPIES)
     def test_survives_copies(self, way):
         model, x = self.frozen(), batches()[0]
-        if way == "deepcopy":
-            twin = copy.deepcopy(model)
-        elif way == "pickle":
-            twin = pickle.loads(pickle.dumps(model))
-        else:
-            file = io.BytesIO()
-            torch.save(model, file)
-            file.seek(0)
-            twin = torch.load(file, weights_only=False)
+        twin = COPIES[way](model)
         assert torch.equal(twin.train()(x), model.train()(x))
         assert [type(layer).__name__ for layer in norms(twin)] == ["FrozenBatchNorm1d"] * 3
         twin[1].running_mean.add_(1)

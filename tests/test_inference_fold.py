@@ -2,12 +2,12 @@
 
 import copy
 import dataclasses
-import io
 import itertools
 import pickle
 
 import pytest
 import torch
+from _networks import COPIES, normal, norms, settled
 from torch import nn
 from torch.nn import functional as F
 from torch.nn.utils import parametrizations, prune
@@ -17,30 +17,6 @@ from bnlab import inference
 from bnlab.chapters.convolutional_batchnorm.small_nets import mobile_net, residual_net
 from bnlab.models import convnet, mlp
 from bnlab.nn.functional import batch_norm
-
-
-def normal(*shape, seed=0, dtype=torch.float32):
-    return torch.randn(*shape, generator=torch.Generator().manual_seed(seed), dtype=dtype)
-
-
-def settled(model, seed=0):
-    """Take gamma, beta and the running statistics of every norm away from their defaults."""
-    source = torch.Generator().manual_seed(seed)
-    with torch.no_grad():
-        for layer in model.modules():
-            if isinstance(layer, nn.modules.batchnorm._BatchNorm):
-                if layer.affine:
-                    layer.weight.uniform_(-1.5, 1.5, generator=source)
-                    layer.bias.normal_(generator=source)
-                if layer.running_mean is not None:
-                    layer.running_mean.normal_(generator=source)
-                    layer.running_var.uniform_(0.3, 3.0, generator=source)
-    return model.eval()
-
-
-def norms(model):
-    return [m for m in model.modules() if isinstance(m, nn.modules.batchnorm._BatchNorm)]
-
 
 LINEAR = [(nn.Linear, {}, (5, 6))]
 CONVOLUTIONS = [
@@ -313,19 +289,12 @@ def test_the_folded_model_holds_no_trace_of_what_was_folded():
     result.model.graph.lint()
 
 
-@pytest.mark.parametrize("way", ["deepcopy", "pickle", "torch.save", "compile", "export"])
+@pytest.mark.parametrize("way", [*COPIES, "compile", "export"])
 def test_the_folded_model_is_a_model_like_any_other(way):
     x = normal(2, 1, 28, 28)
     model = inference.fold(residual_net(width=4), x).model
-    if way == "deepcopy":
-        twin = copy.deepcopy(model)
-    elif way == "pickle":
-        twin = pickle.loads(pickle.dumps(model))
-    elif way == "torch.save":
-        file = io.BytesIO()
-        torch.save(model, file)
-        file.seek(0)
-        twin = torch.load(file, weights_only=False)
+    if way in COPIES:
+        twin = COPIES[way](model)
     elif way == "compile":
         twin = torch.compile(model, fullgraph=True, backend="aot_eager")
     else:

@@ -10,6 +10,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from torch.fx.experimental.proxy_tensor import make_fx
 
 from bnlab import kernels, nn, reference
 
@@ -34,26 +35,39 @@ def wide(*arrays):
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 @pytest.mark.parametrize("shape", SHAPES, ids=str)
-@pytest.mark.parametrize("affine", [True, False], ids=["affine", "plain"])
-def test_forward_and_backward_equal_the_reference(shape, dtype, affine):
+@pytest.mark.parametrize("kind", [np.float32, np.float64], ids=["gamma32", "gamma64"])
+def test_the_functions_on_arrays_equal_the_reference(shape, dtype, kind):
     x, dy, gamma, beta = data(shape, dtype)
-    if not affine:
-        gamma, beta = np.ones_like(gamma), np.zeros_like(beta)
+    kept = x.copy(), dy.copy()
+    gamma, beta = gamma.astype(kind), beta.astype(kind)
     y, cache = reference.batch_norm_forward(*wide(x, gamma, beta))
     expected = reference.batch_norm_backward(dy.astype(np.float64), cache)
-    pair = (gamma, beta) if affine else (None, None)
-    mine, mean, var = kernels.forward(x, *pair)
-    axes = (0, *range(2, x.ndim))
-    np.testing.assert_allclose(mean, x.mean(axes, np.float64), rtol=1e-12)
-    np.testing.assert_allclose(var, x.astype(np.float64).var(axes), rtol=1e-10)
+    mine, saved = kernels.batch_norm_forward(x, gamma, beta)
+    assert (mine.dtype, saved.dtype, saved.m, saved.eps) == (dtype, dtype, cache.m, cache.eps)
+    np.testing.assert_allclose(saved.mu_B, cache.mu_B, rtol=1e-12)
+    np.testing.assert_allclose(saved.var_B, cache.var_B, rtol=1e-10)
+    np.testing.assert_allclose(saved.inv_std, cache.inv_std, rtol=1e-10)
     np.testing.assert_allclose(mine, y, rtol=0, atol=8 * U[dtype] * abs(y).max())
-    grads = kernels.backward(dy, x, pair[0], mean, var)
+    grads = kernels.batch_norm_backward(dy, saved)
+    assert [a.dtype for a in grads] == [dtype, kind, kind]
     for a, b in zip(grads, expected, strict=True):
-        assert a.dtype == dtype
-        np.testing.assert_allclose(
-            a, b, rtol=0, atol=64 * U[dtype] * abs(b).max() + 1e-5 * U[dtype]
-        )
-    assert np.array_equal(kernels.inference(x, *pair, mean, var), mine)
+        u = max(U[dtype], U[a.dtype.type])
+        np.testing.assert_allclose(a, b, rtol=0, atol=64 * u * abs(b).max() + 1e-5 * u)
+    again = kernels.batch_norm_inference(x, gamma, beta, saved.mu_B, saved.var_B)
+    assert np.array_equal(again, mine)
+    assert np.array_equal((x, dy), kept)
+
+
+def test_their_cache_serves_the_reference():
+    x, dy, gamma, beta = data((6, 3, 4))
+    caches = [m.batch_norm_forward(x, gamma, beta)[1] for m in (kernels, reference)]
+    for function in (
+        lambda c: reference.batch_norm_backward(dy, c),
+        lambda c: reference.update_running_statistics(np.zeros(3), np.ones(3), c),
+        lambda c: (c.x_hat, c.inv_std),
+    ):
+        for a, b in zip(*map(function, caches), strict=True):
+            np.testing.assert_allclose(a, b, rtol=1e-11, atol=1e-12)
 
 
 @settings(max_examples=30)
@@ -62,10 +76,10 @@ def test_any_shape_equals_the_reference(n, channels, length, seed):
     shape = (n, channels, length) if length else (n, channels)
     x, dy, gamma, beta = data(shape, seed=seed)
     y, cache = reference.batch_norm_forward(x, gamma, beta)
-    mine, mean, var = kernels.forward(x, gamma, beta)
+    mine, saved = kernels.batch_norm_forward(x, gamma, beta)
     np.testing.assert_allclose(mine, y, rtol=1e-9, atol=1e-9)
     expected = reference.batch_norm_backward(dy, cache)
-    for a, b in zip(kernels.backward(dy, x, gamma, mean, var), expected, strict=True):
+    for a, b in zip(kernels.batch_norm_backward(dy, saved), expected, strict=True):
         np.testing.assert_allclose(a, b, rtol=1e-6, atol=1e-8)
 
 
@@ -77,9 +91,9 @@ def test_every_number_of_threads_gives_the_same_bits(shape, dtype):
     x, dy, gamma, beta = data(shape, dtype)
     results = []
     for threads in (1, 2, 3, 2):
-        y, mean, var = kernels.forward(x, gamma, beta, threads=threads)
-        results.append((y, mean, var, *kernels.backward(dy, x, gamma, mean, var, threads=threads)))
-        results[-1] += (kernels.inference(x, gamma, beta, mean, var, threads=threads),)
+        y, c = kernels.batch_norm_forward(x, gamma, beta, threads=threads)
+        fixed = kernels.batch_norm_inference(x, gamma, beta, c.mu_B, c.var_B, threads=threads)
+        results.append((y, c.mu_B, c.var_B, *kernels.batch_norm_backward(dy, c), fixed))
     for other in results[1:]:
         for a, b in zip(results[0], other, strict=True):
             assert np.array_equal(a, b)
@@ -101,47 +115,72 @@ def test_a_first_value_far_from_all_others_costs_no_digits(first, shape):
     axes = (0, *range(2, x.ndim))
     keep = exact - exact.mean(axes, keepdims=True)
     x_hat = keep / np.sqrt((keep**2).mean(axes, keepdims=True) + 1e-5)
-    y, _, _ = kernels.forward(x)
+    y, _ = kernels.batch_norm_forward(x, np.ones(3), np.zeros(3))
     assert abs(y - x_hat).max() <= 8 * U[np.float32] * abs(x_hat).max()
 
 
-def test_results_go_where_they_are_told_and_inputs_stay():
-    x, dy, gamma, beta = data((6, 3, 4), np.float32)
-    kept = [a.copy() for a in (x, dy, gamma, beta)]
-    y, dx = np.empty_like(x), np.empty_like(x)
-    result, mean, var = kernels.forward(x, gamma, beta, out=y)
-    assert result is y
-    assert kernels.backward(dy, x, gamma, mean, var, out=dx)[0] is dx
-    for a, b in zip((x, dy, gamma, beta), kept, strict=True):
-        assert np.array_equal(a, b)
+X, ONE, ZERO = np.arange(12, dtype=np.float32).reshape(4, 3), np.ones(3), np.zeros(3)
+BAD = X.copy()
+BAD[1, 2] = np.nan
 
 
-X = np.ones((4, 3), np.float32)
+def forward(x=X, gamma=ONE, beta=ZERO, **options):
+    return kernels.batch_norm_forward(x, gamma, beta, **options)
 
 
 @pytest.mark.parametrize(
     ("call", "error", "message"),
     [
-        (lambda: kernels.forward([[1.0]]), TypeError, r"x is a list; expected a NumPy array"),
-        (lambda: kernels.forward(X.astype(int)), TypeError, r"int64; expected.*np.asarray"),
-        (lambda: kernels.forward(X.T), ValueError, r"contiguous. Use np.ascontiguousarray"),
-        (lambda: kernels.forward(X[:0]), ValueError, r"shape \(0, 3\).*not empty"),
-        (lambda: kernels.forward(X[0]), ValueError, r"shape \(3,\).*expected \(N, C\)"),
+        (lambda: forward([[1.0]]), TypeError, "x is a list; expected a NumPy array"),
+        (lambda: forward(X.astype(int)), TypeError, "x has dtype int64; expected a floating"),
+        (lambda: forward(X.astype("f2")), TypeError, "x has dtype float16; expected float32"),
+        (lambda: forward(X.astype(">f4")), TypeError, "x has dtype >f4; expected float32"),
+        (lambda: forward(X.T, np.ones(4), np.ones(4)), ValueError, "Use np.ascontiguousarray"),
+        (lambda: forward(X[:0]), ValueError, r"shape \(0, 3\), which holds no values"),
+        (lambda: forward(X[0]), ValueError, r"shape \(3,\); expected \(N, C\)"),
+        (lambda: forward(X[:1]), ValueError, r"shape \(1, 3\), one value per feature"),
+        (lambda: forward(gamma=np.ones(2)), ValueError, r"gamma has shape \(2,\); expected \(3"),
+        (lambda: forward(beta=[1.0, 2.0, 3.0]), TypeError, "beta is a list"),
+        (lambda: forward(eps=-1), ValueError, "eps is -1; expected a finite number of at least 0"),
+        (lambda: forward(BAD), ValueError, r"x contains 1 NaN .* index \(1, 2\)"),
+        (lambda: forward(X.astype(float) * 1e200), ValueError, r"overflow float64 .*\[0, 1, 2\]"),
         (
-            lambda: kernels.forward(X, np.ones(2)),
+            lambda: forward(0 * X + X[0], eps=0),
             ValueError,
-            r"gamma has shape \(2,\); expected \(3",
+            r"variance is 0 for feature\(s\) \[0, 1, 2",
         ),
-        (lambda: kernels.forward(X, out=X[:2]), ValueError, r"out is float32 of shape \(2, 3\)"),
         (
-            lambda: kernels.backward(X.astype(float), X, None, np.ones(3), np.ones(3)),
+            lambda: kernels.batch_norm_backward(X.astype(float), forward()[1]),
             ValueError,
-            r"dy is float64 of shape \(4, 3\); expected contiguous float32",
+            r"dy is float64 of shape \(4, 3\); expected C-contiguous float32",
+        ),
+        (lambda: kernels.batch_norm_backward(X[:2], forward()[1]), ValueError, r"shape \(2, 3\)"),
+        (
+            lambda: kernels.batch_norm_backward(np.asfortranarray(X), forward()[1]),
+            ValueError,
+            "Use np.ascontiguousarray",
+        ),
+        (lambda: kernels.batch_norm_backward(X.tolist(), forward()[1]), TypeError, "dy is a list"),
+        (lambda: kernels.batch_norm_backward(BAD, forward()[1]), ValueError, "dy contains 1 NaN"),
+        (
+            lambda: kernels.batch_norm_backward(X, reference.batch_norm_forward(X, ONE, ZERO)[1]),
+            TypeError,
+            "cache is a BatchNormCache; expected the KernelCache .* second",
         ),
         (
-            lambda: kernels.inference(X, None, None, np.ones(3), np.ones(1)),
+            lambda: kernels.batch_norm_inference(X, ONE, ZERO, np.ones(3), np.ones(1)),
             ValueError,
             r"var has shape \(1,\)",
+        ),
+        (
+            lambda: kernels.batch_norm_inference(X, ONE, ZERO, ONE, -ONE),
+            ValueError,
+            "var is negative",
+        ),
+        (
+            lambda: kernels.batch_norm_inference(X, ONE, ZERO, ONE, ZERO, eps=0),
+            ValueError,
+            "var is 0",
         ),
     ],
 )
@@ -167,39 +206,43 @@ def calls(monkeypatch):
 
 
 def test_the_switch_works_as_a_call_and_as_a_block():
-    assert not kernels.enabled()  # off unless asked for, so that results do not depend on numba
-    kernels.enable()
-    assert kernels.enabled()
     with kernels.enable(False):
         assert not kernels.enabled()
-    assert kernels.enabled()
-    kernels.enable(False)
-    assert not kernels.enabled()
+        kernels.enable()
+        assert kernels.enabled()
+        with kernels.enable(False):
+            assert not kernels.enabled()
+        assert kernels.enabled()
+        kernels.enable(False)
+        assert not kernels.enabled()
 
 
 def test_a_layer_runs_the_kernels_only_when_enabled(calls):
     layer, x = nn.BatchNorm1d(3), torch.randn(6, 3, requires_grad=True)
-    layer(x).sum().backward()
+    with kernels.enable(False):
+        layer(x).sum().backward()
     assert calls == []
     with kernels.enable():
         layer(x).sum().backward()
         layer.eval()(x)
-    assert calls == ["forward", "move", "backward", "inference"]
+    assert calls == ["forward", "backward", "inference"]
 
 
-def test_a_graph_keeps_its_kernels_when_they_are_switched_off_before_its_backward_pass(calls):
-    with kernels.enable():
-        y = nn.BatchNorm1d(3)(torch.randn(6, 3, requires_grad=True))
-    y.pow(2).sum().backward()
-    assert calls == ["forward", "move", "backward"]
+@pytest.mark.parametrize("on", [True, False])
+def test_the_switch_may_be_turned_between_the_passes(on):
+    x, grads = torch.randn(6, 3, dtype=torch.float64, requires_grad=True), []
+    for later in (True, False):
+        with kernels.enable(on):
+            y = nn.BatchNorm1d(3, dtype=torch.float64)(x)
+        with kernels.enable(later):
+            grads.append(torch.autograd.grad(y.pow(3).sum(), x))
+    torch.testing.assert_close(*grads)
 
 
 @pytest.mark.parametrize(
     "use",
     [
         lambda layer, x: torch.vmap(layer)(torch.stack([x, x])),
-        lambda layer, x: torch.func.grad(lambda x: layer(x).pow(2).sum())(x),
-        lambda layer, x: torch.func.jvp(layer, (x,), (x,)),
         lambda layer, x: torch.jit.trace(layer, x, check_trace=False),
         lambda layer, x: torch.export.export(layer, (x,)).module()(x),
         lambda layer, x: torch.compile(layer, fullgraph=True, backend="aot_eager")(x),
@@ -207,7 +250,7 @@ def test_a_graph_keeps_its_kernels_when_they_are_switched_off_before_its_backwar
         lambda layer, x: layer(x[:0]),
         lambda layer, x: layer.to("meta")(x.to("meta")),
     ],
-    ids=["vmap", "grad", "jvp", "trace", "export", "compile", "bfloat16", "empty", "meta"],
+    ids=["vmap", "trace", "export", "compile", "bfloat16", "empty", "meta"],
 )
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")
 @pytest.mark.filterwarnings("ignore::torch.jit.TracerWarning")
@@ -217,13 +260,37 @@ def test_other_uses_fall_back(use, calls):
     assert calls == []
 
 
-def test_second_derivatives_fall_back(calls):
-    x = torch.randn(6, 3, dtype=torch.float64, requires_grad=True)
+@pytest.mark.filterwarnings(
+    "ignore:.torch.jit.script:DeprecationWarning"
+)  # of torch, in forward mode
+@pytest.mark.parametrize(
+    "derivative",
+    [
+        lambda layer, x: torch.func.grad(lambda x: layer(x).pow(3).sum())(x),
+        lambda layer, x: torch.func.jvp(layer, (x,), (x.cos(),))[1],
+        lambda layer, x: torch.func.vmap(lambda v: v * layer(x).sum(0))(torch.ones(2, 3).double()),
+        lambda layer, x: torch.autograd.grad(
+            layer(x.requires_grad_()).pow(3).sum(), x, create_graph=True
+        )[0],
+    ],
+    ids=["grad", "jvp", "a constant inside vmap", "create_graph"],
+)
+def test_only_the_forward_pass_of_other_derivatives_runs_a_kernel(derivative, calls):
+    layer = nn.BatchNorm1d(3, track_running_stats=False, dtype=torch.float64)
+    x, results = torch.randn(6, 3, dtype=torch.float64), []
+    for on in (True, False):
+        with kernels.enable(on):
+            results.append(derivative(layer, x))
+    assert calls == ["forward"]
+    torch.testing.assert_close(*results)
+
+
+def test_what_records_the_operations_of_torch_records_the_kernels():
+    layer = nn.BatchNorm1d(3, track_running_stats=False).requires_grad_(False)
+    x, other = torch.randn(2, 6, 3)
     with kernels.enable():
-        y = nn.BatchNorm1d(3, dtype=torch.float64)(x)
-        (dx,) = torch.autograd.grad(y.pow(3).sum(), x, create_graph=True)
-    assert calls == ["forward", "move"]
-    assert dx.grad_fn is not None
+        recorded = make_fx(layer)(x)
+        torch.testing.assert_close(recorded(other), layer(other))
 
 
 def test_running_statistics_that_changed_are_noticed_by_autograd():
@@ -245,26 +312,57 @@ def test_values_with_a_pending_minus_sign_are_read_with_it():
 
 
 def python(code, **environment):
-    # A numba that cannot be imported, whatever is installed, is None in sys.modules.
+    """Run code where these variables are set, or not there if None."""
+    variables = {k: v for k, v in {**os.environ, **environment}.items() if v is not None}
     return subprocess.run(
-        [sys.executable, "-c", code], check=False, capture_output=True, text=True,
-        env={**os.environ, **environment},
-    )  # fmt: skip
+        [sys.executable, "-c", code], check=False, capture_output=True, text=True, env=variables
+    )
 
 
-def test_the_environment_switches_them_on():
+@pytest.mark.parametrize(("value", "on"), [(None, True), ("1", True), ("0", False)])
+def test_they_are_on_by_default_and_the_environment_switches_them(value, on):
     code = "from bnlab import kernels; print(kernels.enabled())"
-    assert python(code, BNLAB_KERNELS="1").stdout == "True\n"
-    assert python(code, BNLAB_KERNELS="0").stdout == "False\n"
+    assert python(code, BNLAB_KERNELS=value).stdout == f"{on}\n"
+
+
+@pytest.mark.parametrize("value", ["", "yes", "2", "true"])
+def test_another_value_in_the_environment_is_refused(value):
+    for module in ("bnlab.kernels", "bnlab.nn"):
+        error = python(f"import {module}", BNLAB_KERNELS=value).stderr
+        assert f"ValueError: BNLAB_KERNELS is {value!r} in the environment; expected 0" in error
+        assert "Set one of these, or unset it" in error
 
 
 def test_without_numba_all_works_but_the_switch_which_says_what_to_install():
     hidden = "import sys; sys.modules['numba'] = None; "
     code = hidden + "import torch; from bnlab import nn; nn.BatchNorm1d(2)(torch.randn(3, 2))"
-    assert python(code).stderr == ""
-    code = hidden + "from bnlab import kernels; kernels.enable()"
-    assert "ImportError: numba is not" in python(code).stderr
-    assert "pip install numba" in python(code).stderr
+    for value in (None, "0"):
+        assert python(code, BNLAB_KERNELS=value).stderr == ""
+    for code, value in (("kernels.enable()", None), ("", "1")):
+        error = python(hidden + f"from bnlab import kernels; {code}", BNLAB_KERNELS=value).stderr
+        assert "ImportError: numba is not" in error
+        assert "pip install numba" in error
+
+
+def test_a_numba_that_cannot_be_loaded_costs_a_warning_unless_it_was_asked_for(tmp_path):
+    (tmp_path / "numba").mkdir()
+    (tmp_path / "numba" / "__init__.py").write_text("raise ImportError('Numba needs NumPy 1.0')")
+    code = (
+        f"import sys; sys.path.insert(0, {str(tmp_path)!r}); import torch; from bnlab import nn; "
+    )
+    code += "nn.BatchNorm1d(2)(torch.randn(3, 2)); print(nn.BatchNorm1d(2)(torch.eye(2)).shape)"
+    found = python(code, BNLAB_KERNELS=None)
+    assert found.stdout == "torch.Size([2, 2])\n"
+    assert (
+        found.stderr.count("Warning: bnlab.nn computes without its kernels: Numba needs NumPy") == 1
+    )
+    assert "set BNLAB_KERNELS=0" in found.stderr
+    assert "Numba needs NumPy 1.0" in python(code, BNLAB_KERNELS="1").stderr
+
+
+def test_importing_the_layers_neither_loads_nor_compiles():
+    code = "import sys; from bnlab import nn; print('numba' in sys.modules)"
+    assert python(code, BNLAB_KERNELS=None).stdout == "False\n"
 
 
 def test_importing_them_loads_neither_numba_nor_torch():
@@ -274,5 +372,5 @@ def test_importing_them_loads_neither_numba_nor_torch():
 
 def test_compiled_code_is_kept_in_caches_only():
     folder = Path(kernels.__file__).parent
-    kernels.forward(X)
+    forward()
     assert {path.suffix for path in folder.iterdir() if path.name != "__pycache__"} == {".py"}

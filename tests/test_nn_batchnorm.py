@@ -265,11 +265,22 @@ def test_parametrized_weights():
 
 
 @pytest.mark.usefixtures("arithmetic")
-def test_the_output_may_be_changed_in_place():
+@pytest.mark.parametrize("training", [True, False])
+@pytest.mark.parametrize(
+    ("kind", "channels", "x"),
+    [
+        ("BatchNorm1d", 3, normal(6, 3)),
+        ("BatchNorm1d", 1, normal(6, 1, 4)),
+        ("BatchNorm2d", 3, normal(6, 3, 4, 2).to(memory_format=torch.channels_last)),
+        ("BatchNorm3d", 3, normal(6, 3, 4, 2, 2).to(memory_format=torch.channels_last_3d)),
+    ],
+    ids=["rows", "one feature", "channels last", "channels last 3d"],
+)
+def test_the_output_may_be_changed_in_place(kind, channels, x, training):
     results = []
-    for layer in pair("BatchNorm1d", 3):
-        x = normal(6, 3).requires_grad_()
-        y = layer(x).mul_(2).relu_()
+    for layer in pair(kind, channels):
+        x = x.detach().clone().requires_grad_()
+        y = layer.train(training)(x).mul_(2).relu_()
         y.pow(2).sum().backward()
         results.append((y, x.grad, layer.weight.grad))
     torch.testing.assert_close(*results)
@@ -422,6 +433,7 @@ def test_an_ensemble_in_one_batched_run_keeps_each_members_books(momentum):
         torch.testing.assert_close(y[i], member(x))
         for name, value in member.named_buffers():
             torch.testing.assert_close(buffers[name][i], value)
+            assert not buffers[name].requires_grad
 
 
 @pytest.mark.parametrize("strategy", [torch.func.jacrev, torch.func.jacfwd])

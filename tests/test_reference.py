@@ -340,6 +340,16 @@ def test_float32_backward_is_accurate_when_dy_has_a_large_mean():
         np.testing.assert_allclose(a, b, rtol=1e-5, atol=2e-6 * np.abs(b).max())
 
 
+def test_float64_backward_is_accurate_when_dy_has_a_large_mean():
+    x, gamma, beta, dy = make((1000, 2))
+    large = 1e9 + dy
+    _, cache = batch_norm_forward(x, gamma, beta)
+    ours = batch_norm_backward(large, cache)
+    exact = batch_norm_backward(large - 1e9, cache)  # this difference has no rounding error
+    for a, b in zip(ours[:2], exact[:2], strict=True):
+        np.testing.assert_allclose(a, b, rtol=0, atol=1e-12 * np.abs(b).max())
+
+
 def test_float64_is_accurate_at_large_means():
     x = 1e9 + np.random.default_rng(0).standard_normal((1000, 1))
     exact = (x - 1e9).astype(np.longdouble)  # this difference is exact
@@ -364,6 +374,15 @@ def test_inference_keeps_the_digits_of_a_large_mean():
     y, cache = batch_norm_forward(x, one, zero)
     again = batch_norm_inference(x, one, zero, cache.mu_B, cache.var_B)
     np.testing.assert_allclose(again, y, atol=1e-6)
+
+
+def test_statistics_of_a_narrow_dtype_do_not_narrow_the_arithmetic():
+    x, gamma, beta, _ = make((6, 5))
+    narrow = np.linspace(-1, 1, 5).astype(np.float16), np.array([0, 1e-3, 0.1, 1, 2], np.float16)
+    wide = [a.astype(np.float64) for a in narrow]
+    np.testing.assert_array_equal(
+        batch_norm_inference(x, gamma, beta, *narrow), batch_norm_inference(x, gamma, beta, *wide)
+    )
 
 
 # Statistics of the population
@@ -646,13 +665,13 @@ def test_bad_batches(batches, error, match):
 def test_overflow_is_refused():
     big = np.array([[-1e200], [1e200]])
     one, zero = np.ones(1), np.zeros(1)
-    with pytest.raises(ValueError, match=r"x is so large that squares overflow float64 .*\[0\]"):
-        batch_norm_forward(big, one, zero)
-    huge = np.full((2, 1), 1.7e308)
-    with pytest.raises(ValueError, match="x is so large that differences overflow float64"):
-        batch_norm_forward(huge, one, zero)
-    with pytest.raises(ValueError, match="x is so large that differences overflow float32"):
-        batch_norm_forward(np.array([[-3e38], [3e38], [3e38]], np.float32), one, zero)
+    for x in (big, np.full((2, 1), 1.7e308), np.array([[-1.7e308], [1.7e308]])):
+        with pytest.raises(
+            ValueError, match=r"x is so large that sums or squares .* float64 .*\[0\]"
+        ):
+            batch_norm_forward(x, one, zero)
+    with pytest.raises(ValueError, match=r"x is so large .*\[0\]"):
+        population_statistics([big])
     x = np.array([[-1.0], [1.0]], np.float16)
     with pytest.raises(
         ValueError, match=r"y reaches 1e\+05, but float16 ends at 6.55e\+04; .*wider"
@@ -685,127 +704,29 @@ def test_a_gradient_that_overflows_is_refused():
         batch_norm_backward(np.array([[1.0], [0.0], [0.0]], dtype=np.float32), cache)
 
 
-def test_a_variance_that_float32_cannot_invert_is_refused():
-    x = np.array([[1e-42], [2e-42]], dtype=np.float32)
-    with pytest.raises(ValueError, match="y reaches inf"):
-        batch_norm_forward(x, np.ones(1), np.zeros(1), eps=0)
+@pytest.mark.parametrize("x", [[-3e38, 3e38, 3e38], [-1e30, 1e30, 1e30], [1e-42, 2e-42, 2e-42]])
+def test_numbers_near_the_limits_of_float32_are_normalized(x):
+    x = np.array(x, np.float32).reshape(3, 1)
+    exact = x.astype(np.float64) / np.abs(x).max()
+    exact = (exact - exact.mean()) / exact.std()
+    y, cache = batch_norm_forward(x, np.ones(1, np.float32), np.zeros(1, np.float32), eps=0)
+    np.testing.assert_allclose(y, exact, rtol=1e-6)
+    assert cache.var_B[0] == pytest.approx(np.var(x.astype(np.float64)), rel=1e-6)
 
 
-def test_large_float32_does_not_overflow_in_its_squares():
-    x = np.array([[-1e30], [1e30]], np.float32)
-    y, cache = batch_norm_forward(x, np.ones(1, np.float32), np.zeros(1, np.float32))
-    np.testing.assert_allclose(y, [[-1], [1]], rtol=1e-6)
-    assert cache.var_B[0] == pytest.approx(1e60, rel=1e-6)
+@pytest.mark.parametrize("scale", [1e-150, 1e150])
+def test_numbers_near_the_limits_of_float64_are_normalized(scale):
+    x, gamma, beta, dy = make((6, 2))
+    y, cache = batch_norm_forward(x, gamma, beta, eps=0)
+    y_scaled, scaled = batch_norm_forward(scale * x, gamma, beta, eps=0)
+    np.testing.assert_allclose(y_scaled, y, rtol=1e-10)
+    dx, dgamma, _ = batch_norm_backward(dy, cache)
+    dx_scaled, dgamma_scaled, _ = batch_norm_backward(dy, scaled)
+    np.testing.assert_allclose(scale * dx_scaled, dx, rtol=1e-8)
+    np.testing.assert_allclose(dgamma_scaled, dgamma, rtol=1e-10)
 
 
-# Speed: blocks, and results in arrays of the caller
-
-LARGE = [(70_001, 3), (300, 1000), (3, 5, 40_001), (70, 16, 9, 9), (2, 70_000)]
-
-
-@pytest.mark.parametrize("shape", LARGE)
-def test_blocks_change_nothing(shape):
-    x, gamma, beta, dy = make(shape)
-    y, cache = batch_norm_forward(x, gamma, beta)
-    expected = torch_batch_norm(x, gamma, beta, dy, 1e-5, 0.1)
-    inferred = batch_norm_inference(x, gamma, beta, cache.mu_B, cache.var_B)
-    for ours, theirs in zip((y, *batch_norm_backward(dy, cache)), expected, strict=False):
-        np.testing.assert_allclose(ours, theirs, rtol=1e-9, atol=1e-10)
-    np.testing.assert_allclose(inferred, y, atol=1e-12)
-    np.testing.assert_allclose(cache.mu_B, x.mean(axes(x)), rtol=1e-12)
-
-
-@pytest.mark.parametrize("shape", [*SHAPES.values(), *LARGE])
-@pytest.mark.parametrize("dtype", [np.float16, np.float32])
-def test_out_receives_the_same_numbers(shape, dtype):
-    x, gamma, beta, dy = make(shape, dtype)
-    y, cache = batch_norm_forward(x, gamma, beta)
-    work = cache.x_hat.dtype
-    out = np.empty(shape, dtype), np.empty(shape, work)
-    y_out, cache_out = batch_norm_forward(x, gamma, beta, out=out)
-    assert y_out is out[0]
-    assert cache_out.x_hat is out[1]
-    dx = np.empty(shape, dtype)
-    gradients = batch_norm_backward(dy, cache_out, out=dx)
-    assert gradients[0] is dx
-    np.testing.assert_array_equal(y_out, y)
-    for a, b in zip(gradients, batch_norm_backward(dy, cache), strict=True):
-        np.testing.assert_array_equal(a, b)
-    fixed = (gamma, beta, beta, gamma)
-    assert batch_norm_inference(x, *fixed, out=out[0]) is out[0]
-    np.testing.assert_array_equal(out[0], batch_norm_inference(x, *fixed))
-
-
-@pytest.mark.parametrize(
-    ("make_out", "error", "match"),
-    [
-        (lambda x: x.tolist(), TypeError, "{} is a list"),
-        (lambda x: np.empty((2, 3)), ValueError, r"{} is float64 of shape \(2, 3\); .*\(4, 3\)"),
-        (lambda x: np.empty((4, 3), "f"), ValueError, "{} is float32 of shape"),
-        (lambda x: np.empty((3, 4)).T, ValueError, "{} .* not C-contiguous"),
-        (lambda x: np.broadcast_to(np.zeros((4, 3)), (4, 3)), ValueError, "{} .*read-only"),
-        (lambda x: x, ValueError, "{} shares memory"),
-        (lambda x: x[::-1][::-1], ValueError, "{} shares memory"),
-    ],
-)
-def test_bad_out(make_out, error, match):
-    x = np.arange(12.0).reshape(4, 3)
-    kept = x.copy()
-    out = make_out(x)
-    _, cache = batch_norm_forward(x, G, B)
-    with pytest.raises(error, match=match.format(r"out\[0\]")):
-        batch_norm_forward(x, G, B, out=(out, None))
-    with pytest.raises(error, match=match.format(r"out\[1\]")):
-        batch_norm_forward(x, G, B, out=(None, out))
-    with pytest.raises(error, match=match.format("out")):
-        batch_norm_backward(x, cache, out=out)
-    with pytest.raises(error, match=match.format("out")):
-        batch_norm_inference(x, G, B, B, G, out=out)
-    np.testing.assert_array_equal(x, kept)
-
-
-def test_outputs_may_not_overlap_each_other_nor_the_cache():
-    x = np.arange(12.0).reshape(4, 3)
-    out = np.empty((4, 3))
-    with pytest.raises(ValueError, match=r"out\[1\] shares memory"):
-        batch_norm_forward(x, G, B, out=(out, out))
-    _, cache = batch_norm_forward(x, G, B)
-    with pytest.raises(ValueError, match="out shares memory"):
-        batch_norm_backward(x, cache, out=cache.x_hat)
-
-
-@pytest.mark.parametrize("out", [np.empty((4, 3)), None, (None,), [None, None]])
-def test_out_of_the_forward_pass_is_a_pair(out):
-    with pytest.raises(TypeError, match=r"out is a \w+; expected a tuple of two"):
-        batch_norm_forward(X, G, B, out=out)
-
-
-def test_out_that_fails_keeps_the_inputs():
-    x = np.array([[1.0], [2.0]], np.float16)
-    with pytest.raises(ValueError, match=r"y reaches 1e\+05"):
-        batch_norm_forward(x, np.full(1, 1e5), np.zeros(1), out=(np.empty_like(x), None))
-    np.testing.assert_array_equal(x, [[1], [2]])
-
-
-def test_errors_in_large_images_name_the_feature_and_the_place():
-    x = np.random.default_rng(0).standard_normal((4, 6, 200, 200))
-    one, zero = np.ones(6), np.zeros(6)
-    constant, infinite, huge = x.copy(), x.copy(), x.copy()
-    constant[:, [2, 5]] = 0.1
-    infinite[1, 4, 2, 3] = np.inf
-    huge[:, 3] *= 1e200
-    with pytest.raises(ValueError, match=r"feature\(s\) \[2, 5\] \(constant\)"):
-        batch_norm_forward(constant, one, zero, eps=0)
-    with pytest.raises(ValueError, match=r"x contains 1 NaN or Inf .*\(1, 4, 2, 3\)"):
-        batch_norm_forward(infinite, one, zero)
-    with pytest.raises(ValueError, match=r"squares overflow float64 in feature\(s\) \[3\]"):
-        batch_norm_forward(huge, one, zero)
-    _, cache = batch_norm_forward(x, one, zero)
-    with pytest.raises(ValueError, match=r"dy contains 1 NaN or Inf .*\(1, 4, 2, 3\)"):
-        batch_norm_backward(infinite, cache)
-
-
-# Precision of sums in short runs
+# Precision of sums
 
 
 @pytest.mark.parametrize(

@@ -345,6 +345,19 @@ def test_every_page_of_the_contents_is_built(site):
     assert {f"{name}.html" for name in SOURCES} <= {path.name for path in site.glob("*.html")}
 
 
+def test_no_sentence_became_a_list(site):
+    """A line of prose that begins with "1." becomes a numbered list of one item."""
+    found = []
+    for path in site.glob("*.html"):
+        article = soup(path).find("article")
+        for numbered in article.select("ol") if article else ():
+            if len(numbered.find_all("li", recursive=False)) == 1 and not numbered.find_parent(
+                class_="chapter-map"
+            ):
+                found.append((path.name, numbered.get_text()[:60]))
+    assert found == []
+
+
 def test_every_internal_link_and_anchor_resolves(site):
     pages = {
         path.resolve(): soup(path) for path in site.rglob("*.html") if "_static" not in path.parts

@@ -7,8 +7,9 @@ from dataclasses import dataclass, fields, is_dataclass
 import numpy as np
 import pytest
 
+from bnlab import kernels
 from bnlab.chapters import TOPICS
-from bnlab.experiments import Provenance, Result, _archive, load, save, store
+from bnlab.experiments import Provenance, Result, _archive, difference, load, save, store
 
 
 @dataclass(frozen=True)
@@ -42,6 +43,28 @@ def test_a_result_comes_back_bit_for_bit(tmp_path, sample, origin):
     assert provenance == origin
 
 
+def test_a_result_as_arrays_comes_back_bit_for_bit(sample):
+    arrays = store.to_arrays(sample)
+    assert all(isinstance(value, np.ndarray) for value in arrays.values())
+    back = store.from_arrays(arrays)
+    assert type(back) is Sample
+    assert back.loss is sample.loss
+    assert (back.rate, back.seeds, back.note) == (sample.rate, sample.seeds, None)
+
+
+def test_differences_are_relative_and_see_what_is_not_finite():
+    stored = np.array([[2.0, -4.0], [0.0, np.inf]])
+    assert difference(stored, stored) == 0
+    assert difference([[2.0, -4.2], [0.0, np.inf]], stored) == pytest.approx(0.05)
+    assert difference([[2.0, -4.0], [1e-9, np.inf]], stored) == np.inf
+    assert difference([[2.0, -4.0], [1e-9, np.inf]], stored, floor=1e-6) == pytest.approx(1e-3)
+    for broken in (np.nan, np.inf):
+        assert difference([[broken, -4.0], [0.0, np.inf]], stored) == np.inf
+        assert difference([[2.0, -4.0], [0.0, 1.0]], stored) == np.inf
+    with pytest.raises(ValueError, match=r"again has shape \(2,\) and stored \(2, 2\)"):
+        difference(stored[0], stored)
+
+
 def test_one_result_makes_one_sequence_of_bytes(tmp_path, sample, origin):
     first, second = (
         save(sample, tmp_path / name, provenance=origin) for name in ("a.npz", "b.npz")
@@ -58,12 +81,12 @@ def test_provenance_says_what_ran_and_names_no_machine(origin):
     assert "/" not in origin.machine
 
 
-def test_provenance_names_numba_only_where_its_kernels_are_in_use(monkeypatch):
-    monkeypatch.delenv("BNLAB_KERNELS", raising=False)
-    assert "numba" not in Provenance.now(seeds=(), config={}, duration=0).versions
-    monkeypatch.setenv("BNLAB_KERNELS", "1")
+def test_provenance_names_numba_only_where_its_kernels_are_in_use():
+    with kernels.enable(False):
+        assert "numba" not in Provenance.now(seeds=(), config={}, duration=0).versions
     pytest.importorskip("numba")
-    assert "numba" in Provenance.now(seeds=(), config={}, duration=0).versions
+    with kernels.enable():
+        assert "numba" in Provenance.now(seeds=(), config={}, duration=0).versions
 
 
 def test_a_file_from_before_a_field_of_the_origin_is_read(tmp_path, sample, origin):

@@ -470,7 +470,7 @@ class TestErrors:
         x = batch().astype(np.float16) * np.float16(1e-3)
         _, cache = whitening_forward(x, eps=0)
         dz = np.full(x.shape, 6e4, dtype=np.float16) * np.sign(batch(seed=9)).astype(np.float16)
-        with pytest.raises(ValueError, match="dx is too large for float16"):
+        with pytest.raises(ValueError, match=r"dx reaches .* but float16 ends"):
             whitening_backward(dz, cache)
 
     @pytest.mark.parametrize(
@@ -510,9 +510,13 @@ class TestErrors:
             (batch(), TypeError, r"\[x\]"),
             (3, TypeError, "iterable"),
             ([], ValueError, "no batch"),
-            ([batch(), batch(features=3)], ValueError, r"batches\[1\] has 3 features"),
+            (
+                [batch(), batch(features=3)],
+                ValueError,
+                r"batches\[1\] has shape .* expected \d features",
+            ),
             ([batch(), NAN], ValueError, r"batches\[1\] contains"),
-            ([np.ones((1, 2))], ValueError, r"batches\[0\] has one value"),
+            ([np.ones((1, 2))], ValueError, r"batches\[0\] has shape .* one value"),
             ([[[1.0, 2.0]]], TypeError, r"batches\[0\]"),
         ],
     )

@@ -14,6 +14,7 @@ from pathlib import Path
 
 # One thread: sums come out in another order, and so with other last digits, when threads share them.
 os.environ["OMP_NUM_THREADS"] = "1"
+os.environ["BNLAB_KERNELS"] = "0"  # last digits would depend on whether numba is installed
 
 import nbformat
 from nbclient import NotebookClient

@@ -1,7 +1,7 @@
 """The book's own code: one folder a topic, with all that its chapter needs.
 
-``results`` holds what experiments return, ``experiments`` makes it, ``plots`` draws it, and ``exercises`` checks the
-reader's solutions; further modules of a folder are named after their idea. A topic with stored results has a module
+``results`` holds what experiments return, ``plots`` draws it, and ``exercises`` checks the reader's solutions;
+``experiments``, or modules that are named after their idea, make the results. A topic with stored results has a module
 ``stored``: its tuple ``EXPERIMENTS`` holds a `bnlab.experiments.LongExperiment` for each file in ``book/results``, and
 nothing else of the folder imports it.
 """

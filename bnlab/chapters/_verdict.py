@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -42,11 +42,49 @@ def not_yet(message: str) -> Verdict:
     return Verdict(False, message)
 
 
-def call(function: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+def judge(
+    answer: np.ndarray | Verdict,
+    right: Any,
+    praise: Verdict,
+    mistakes: Iterable[tuple[Any, str]],
+    advice: str = "",
+    *,
+    given: str = "",
+    rtol: float = 1e-6,
+) -> Verdict:
+    """Compare an answer with the right one, then with what each known mistake gives, each paired with its hint.
+
+    An answer that is none of these is told the number that is furthest off, and the advice. `given` says for which
+    arguments, where a checker tries several.
+
+    Examples
+    --------
+    >>> mistakes = [(4.0, "that is the square. Take the root.")]
+    >>> judge(np.array(4.0), 2.0, correct("a length."), mistakes)
+    Not yet: that is the square. Take the root.
+    >>> judge(np.array(3.0), 2.0, correct("a length."), mistakes, "Use the law of cosines.", given="for m = 5")
+    Not yet: for m = 5: you return 3, expected 2. Use the law of cosines.
+    """
+    if isinstance(answer, Verdict):
+        return answer
+    if np.allclose(answer, right, rtol=rtol, atol=1e-9):
+        return praise
+    place = f"{given}: " if given else ""
+    for wrong, hint in mistakes:
+        if np.allclose(answer, wrong, rtol=rtol, atol=1e-9):
+            return not_yet(place + hint)
+    right = np.asarray(right, dtype=float)
+    at = np.unravel_index(int(np.argmax(np.abs(answer - right))), right.shape)
+    what = f"entry {[int(i) for i in at]} is" if at else "you return"
+    return not_yet(f"{place}{what} {answer[at]:.4g}, expected {right[at]:.4g}. {advice}".rstrip())
+
+
+def call(function: Callable[..., Any], *args: Any, copy: bool = True) -> Any:
     """Call the reader's function on copies of the arrays; an exception or None becomes a failing verdict."""
-    copies = [a.copy() if isinstance(a, np.ndarray) else a for a in args]
+    if copy:
+        args = tuple(a.copy() if isinstance(a, np.ndarray) else a for a in args)
     try:
-        answer = function(*copies, **kwargs)
+        answer = function(*args)
     except NotImplementedError:
         return not_yet(
             "the function is still a stub. Replace `raise NotImplementedError` with your code."
@@ -62,25 +100,33 @@ def numbers(
     function: Callable[..., Any], *args: Any, shape: tuple[int, ...]
 ) -> np.ndarray | Verdict:
     """Call the reader's function; return finite floats of the wanted shape, or the verdict that says what came."""
-    answer = call(function, *args)
-    return answer if isinstance(answer, Verdict) else as_numbers(answer, shape=shape)
+    return _as_numbers(call(function, *args), shape)
 
 
 def pair(
-    function: Callable[..., Any], *args: Any, shapes: tuple[tuple[int, ...], ...], what: str
+    function: Callable[..., Any],
+    *args: Any,
+    shapes: tuple[tuple[int, ...], tuple[int, ...]],
+    names: tuple[str, str],
 ) -> tuple[np.ndarray, np.ndarray] | Verdict:
     """Call the reader's function; return its two arrays as finite floats, or the verdict that says what came."""
     answer = call(function, *args)
     if isinstance(answer, Verdict):
         return answer
     if not isinstance(answer, tuple | list) or len(answer) != 2:
-        return not_yet(f"return two arrays, {what}.")
-    first, second = (as_numbers(a, shape=s) for a, s in zip(answer, shapes, strict=True))
-    return next((part for part in (first, second) if isinstance(part, Verdict)), (first, second))
+        return not_yet(f"return two arrays, {names[0]} and {names[1]}.")
+    first, second = (_as_numbers(part, shape) for part, shape in zip(answer, shapes, strict=True))
+    if isinstance(first, Verdict):
+        return not_yet(f"{names[0]}: {first.message}")
+    if isinstance(second, Verdict):
+        return not_yet(f"{names[1]}: {second.message}")
+    return first, second
 
 
-def as_numbers(answer: Any, *, shape: tuple[int, ...]) -> np.ndarray | Verdict:
+def _as_numbers(answer: Any, shape: tuple[int, ...]) -> np.ndarray | Verdict:
     """Return an answer as finite floats of the wanted shape, or the verdict that says what it is."""
+    if isinstance(answer, Verdict):
+        return answer
     try:
         found = np.asarray(answer, dtype=float)
     except (TypeError, ValueError):

@@ -7,7 +7,14 @@ import time
 from collections.abc import Callable, Iterator
 
 from rich.console import Console
-from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeElapsedColumn
+from rich.progress import (
+    BarColumn,
+    DownloadColumn,
+    Progress,
+    TaskID,
+    TextColumn,
+    TimeElapsedColumn,
+)
 
 PLAIN_EVERY = 10.0
 """Seconds between two lines where there is no terminal."""
@@ -79,14 +86,10 @@ class Clock:
 
 @contextlib.contextmanager
 def of_download() -> Iterator[Callable[[str, int, int | None], None]]:
-    """Show how far a download is, on stderr."""
-    console = Console(stderr=True)
-    if not console.is_terminal:
-        yield _plain_download(console)
-        return
+    """Show on stderr how much of each file is here: as it comes, or at the end where there is no terminal."""
     columns = TextColumn("{task.description}"), BarColumn(), DownloadColumn()
-    with Progress(*columns, console=console) as progress:
-        bars: dict[str, int] = {}
+    with Progress(*columns, console=Console(stderr=True)) as progress:
+        bars: dict[str, TaskID] = {}
 
         def show(file: str, received: int, size: int | None) -> None:
             if file not in bars:
@@ -94,15 +97,3 @@ def of_download() -> Iterator[Callable[[str, int, int | None], None]]:
             progress.update(bars[file], completed=received, total=size)
 
         yield show
-
-
-def _plain_download(console: Console) -> Callable[[str, int, int | None], None]:
-    seen = set()
-
-    def show(file: str, received: int, size: int | None) -> None:
-        if file not in seen:
-            seen.add(file)
-            large = f", {size / 1e6:.1f} MB" if size else ""
-            console.print(f"fetching {file}{large}", highlight=False, soft_wrap=True)
-
-    return show

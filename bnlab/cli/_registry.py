@@ -8,7 +8,7 @@ import os
 import sys
 from pathlib import Path
 
-from bnlab._validate import meant
+from bnlab._validate import did_you_mean
 from bnlab.chapters import TOPICS
 from bnlab.experiments import LongExperiment
 
@@ -31,7 +31,7 @@ def find(name: str) -> LongExperiment:
     if name not in experiments:
         raise ValueError(
             f"there is no experiment {name!r}; expected a name that `bnlab run --list` shows, or "
-            f"module:OBJECT for one of your own.{meant(name, experiments)}"
+            f"module:OBJECT for one of your own.{did_you_mean(name, experiments)}"
         )
     return experiments[name]
 

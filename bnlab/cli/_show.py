@@ -3,26 +3,24 @@
 from __future__ import annotations
 
 import importlib
-import inspect
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
+import matplotlib
 import numpy as np
 from rich.table import Table
 
 from bnlab.chapters import TOPICS
 from bnlab.cli._progress import duration
-from bnlab.experiments import load
+from bnlab.experiments import Provenance, load
 
 
 def tables(path: Path) -> Iterator[Table]:
     """Yield the origin of a result, then its fields."""
-    _know_the_books_results()
-    result, origin = load(path)
-    figures = ", ".join(_plots_of(result)) or "none"
+    result, origin = _load(path)
     yield _rows(
         f"{type(result).__name__}, from {path}",
         {
@@ -34,7 +32,7 @@ def tables(path: Path) -> Iterator[Table]:
             "versions": ", ".join(f"{k} {v}" for k, v in origin.versions.items()),
             "commit": origin.commit,
             "machine": origin.machine,
-            "figures": figures,
+            "figures": ", ".join(result.figures()),
         },
     )
     yield _rows(
@@ -42,52 +40,25 @@ def tables(path: Path) -> Iterator[Table]:
     )
 
 
-def draw(path: Path, to: Path, plot: str | None) -> Path:
-    """Draw a result into a picture, by the figure that is made for its type."""
+def draw(path: Path, to: Path, name: str | None) -> Path:
+    """Draw a result into a picture, by the figure of that name or else its main one."""
     if to.suffix not in (".png", ".svg"):
         raise ValueError(
             f"--to is {str(to)!r}; expected a name that ends in .png or .svg. Rename it."
         )
-    _know_the_books_results()
-    result, _ = load(path)
-    figures = _plots_of(result)
-    if not figures or (plot is not None and plot not in figures):
-        raise ValueError(
-            f"no figure {plot + ' ' if plot else ''}draws a {type(result).__name__} alone; expected "
-            f"{'one of ' + ', '.join(figures) if figures else 'a result that has one'}. Draw it from Python "
-            f"with the plots of its chapter, as the chapter does."
-        )
-    drawn = figures[plot or next(iter(figures))](result)
-    first = np.ravel(np.asarray(drawn, dtype=object))[0]
+    result, _ = _load(path)
+    axes = np.ravel(np.asarray(result.draw(name), dtype=object))
     to.parent.mkdir(parents=True, exist_ok=True)
-    first.figure.savefig(to)
+    axes[0].figure.savefig(to)
     return to
 
 
-def _know_the_books_results() -> None:
+def _load(path: Path) -> tuple[Any, Provenance]:
+    """Load a result of any chapter, ready to be drawn into a file."""
     for topic in TOPICS:
         importlib.import_module(f"bnlab.chapters.{topic}.results")
-
-
-def _plots_of(result: Any) -> dict[str, Callable[[Any], Any]]:
-    """Return the figures that need nothing but a result of this type, by name."""
-    import matplotlib
-
-    matplotlib.use("agg")  # into a file: no window
-
-    kind, found = type(result).__name__, {}
-    plots = importlib.import_module(type(result).__module__.rpartition(".")[0] + ".plots")
-    for name, function in inspect.getmembers(plots, inspect.isfunction):
-        if function.__module__ != plots.__name__ or name.startswith("_"):
-            continue
-        first, *others = inspect.signature(function).parameters.values()
-        if any(p.default is p.empty and p.kind is not p.VAR_KEYWORD for p in others):
-            continue
-        if first.annotation == f"Sequence[{kind}]":
-            found[name] = lambda value, function=function: function([value])
-        elif first.annotation == kind and first.kind is not first.VAR_KEYWORD:
-            found[name] = function
-    return found
+    matplotlib.use("agg")  # no window
+    return load(path)
 
 
 def _rows(title: str, rows: dict[str, str]) -> Table:

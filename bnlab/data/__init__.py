@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from bnlab._validate import meant
+from bnlab._validate import did_you_mean
 from bnlab.data import _files
 from bnlab.data._dataset import Dataset
 from bnlab.data._fetch import fetch
@@ -34,6 +34,11 @@ __all__ = [
 def names() -> tuple[str, ...]:
     """Return the names that `load` knows.
 
+    Returns
+    -------
+    tuple of str
+        The bundled set first.
+
     Examples
     --------
     >>> names()
@@ -43,7 +48,7 @@ def names() -> tuple[str, ...]:
 
 
 def load(name: str, *, split: str = "train", path: str | os.PathLike[str] | None = None) -> Dataset:
-    """Load one part of a set of images by its name, with a training and a test part that never change.
+    """Load the training or the test part of a set of images by its name; the parts never change.
 
     Parameters
     ----------
@@ -85,6 +90,21 @@ def load(name: str, *, split: str = "train", path: str | os.PathLike[str] | None
 def checksums(name: str) -> dict[str, str]:
     """Return the SHA-256 of each file that `load` reads for a name, as it checks them.
 
+    Parameters
+    ----------
+    name : str
+        One of :func:`names`.
+
+    Returns
+    -------
+    dict of str to str
+        File name to hexadecimal digest.
+
+    Raises
+    ------
+    ValueError
+        If there is no set of that name.
+
     Examples
     --------
     >>> {file: digest[:8] for file, digest in checksums("mnist-5k").items()}
@@ -92,12 +112,24 @@ def checksums(name: str) -> dict[str, str]:
     """
     _known(name)
     if name in IMAGE_SETS:
-        return {file.name: file.sha256 for file in IMAGE_SETS[name].every_file()}
+        return {file.name: file.checked for file in IMAGE_SETS[name].every_file()}
     return {"mnist_5k.npz": MNIST_5K_SHA256}
 
 
 def verify(name: str, *, path: str | os.PathLike[str] | None = None) -> Path:
-    """Check every file of a set of images, in the place where `load` finds it, and return that place.
+    """Check every file of a set of images where `load` finds it, and return that folder or file.
+
+    Parameters
+    ----------
+    name : str
+        One of :func:`names`.
+    path : path, optional
+        As for :func:`load`.
+
+    Returns
+    -------
+    Path
+        The bundled file, or the folder of a full-size set.
 
     Raises
     ------
@@ -123,5 +155,5 @@ def _known(name: str) -> None:
     if name not in names():
         raise ValueError(
             f"name is {name!r}; expected one of {', '.join(map(repr, names()))}."
-            f"{meant(name, names()) or ' Choose one of them.'}"
+            f"{did_you_mean(name, names()) or ' Choose one of them.'}"
         )

@@ -76,11 +76,22 @@ class Dataset:
         return f"Dataset({self.name!r}, {len(self)} rows, {self.x.shape[1]} features, {len(self.class_names)} classes)"
 
     def take(self, rows: np.ndarray) -> Dataset:
-        """Return the data set made of these rows, in this order."""
+        """Return the data set made of these rows, in this order.
+
+        Parameters
+        ----------
+        rows : numpy.ndarray
+            Row numbers, or a boolean for each row.
+
+        Returns
+        -------
+        Dataset
+            With the names, source and license of this one.
+        """
         return replace(self, x=self.x[rows], y=self.y[rows])
 
     def split(self, *, test: int, seed: int = 0) -> tuple[Dataset, Dataset]:
-        """Split into a training and a test set in which every class keeps its share, up to one row.
+        """Split into a training and a test set in which every class keeps its share, to within one row.
 
         Parameters
         ----------

@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-import contextlib
-import http.client
 import os
-import tempfile
-import time
-import urllib.error
+import shutil
 import urllib.parse
 import urllib.request
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
-from bnlab._validate import meant, number
+from bnlab._validate import did_you_mean, number
 from bnlab.data import _files
 from bnlab.data.images import IMAGE_SETS, ImageFile
 
@@ -21,9 +18,6 @@ __all__ = ["fetch"]
 
 LARGEST = 64 * 2**20
 """No file of a set is larger, in bytes; a server that sends more is not followed."""
-
-SLOWEST = 1024
-"""Bytes a second, on average, below which a server counts as silent."""
 
 Show = Callable[[str, int, int | None], None]
 
@@ -38,9 +32,8 @@ def fetch(
 ) -> Path:
     """Download the files of ``"mnist"`` or ``"fashion-mnist"`` that are not there yet, and check them all.
 
-    Each file is taken from the first mirror that has it right, checked in memory, written beside its place and
-    renamed: what is damaged, cut short or different never gets a name, and a file that is there is never
-    written over.
+    Each file is taken from the first mirror that has it right. It is written under a temporary name and gets its
+    own name once its SHA-256 is right; a file that is there is never written over.
 
     Parameters
     ----------
@@ -52,10 +45,10 @@ def fetch(
     mirrors : sequence of str, optional
         URLs of folders to take the files from instead of the known ones: http, https or file.
     timeout : float
-        Seconds without an answer after which a mirror is given up.
+        Seconds of silence after which a mirror is given up.
     show : callable, optional
-        Called as ``show(file, received, size)`` with numbers of bytes; `size` is None if the server is silent
-        about it.
+        Called as ``show(file, received, size)`` with numbers of bytes; `size` is None if the server does not
+        say it.
 
     Returns
     -------
@@ -66,6 +59,8 @@ def fetch(
     ------
     ValueError
         If there is no such set, a mirror is no URL, or a file that is there is damaged.
+    ImportError
+        If something is to be downloaded and pooch, which does it, is not installed.
     OSError
         If no mirror gave a file as it should be; the message names each and its reason.
     """
@@ -73,7 +68,7 @@ def fetch(
         bundled = " It comes with the package." if name == "mnist-5k" else ""
         raise ValueError(
             f"there is nothing to download for {name!r}; expected one of "
-            f"{', '.join(map(repr, IMAGE_SETS))}.{bundled or meant(name, IMAGE_SETS)}"
+            f"{', '.join(map(repr, IMAGE_SETS))}.{bundled or did_you_mean(name, IMAGE_SETS)}"
         )
     number("timeout", timeout, low=0.1)
     if isinstance(mirrors, str):
@@ -83,13 +78,11 @@ def fetch(
     images = IMAGE_SETS[name]
     folder = (Path(to) if to is not None else _files.cache_folder()) / name
     urls = [_folder_url(url) for url in (mirrors or images.mirrors)]
-    files = images.every_file()
-    missing = [file for file in files if not (folder / file.name).exists()]
-    for file in files:
-        if file not in missing:
-            file.decode((folder / file.name).read_bytes(), folder / file.name)
-    for file in missing:
-        _write_new(folder / file.name, _first_right(file, urls, timeout, show))
+    for file in images.every_file():
+        if (folder / file.name).exists():
+            file.read(folder)
+        else:
+            _from_first_mirror(file, folder, urls, timeout, show)
     return folder
 
 
@@ -102,67 +95,55 @@ def _folder_url(url: str) -> str:
     return url if url.endswith("/") else url + "/"
 
 
-def _first_right(file: ImageFile, urls: Sequence[str], timeout: float, show: Show) -> bytes:
-    """Return the checked bytes of a file from the first mirror that has it right."""
+def _from_first_mirror(
+    file: ImageFile, folder: Path, urls: Sequence[str], timeout: float, show: Show
+) -> None:
+    """Put a file into its folder from the first mirror that has it right."""
+    try:
+        import pooch
+    except ImportError as error:
+        raise ImportError(
+            "a download needs pooch, which is not installed; install it with `pip install 'bnlab[cli]'`."
+        ) from error
+    pooch.get_logger().setLevel("WARNING")  # what it does is told to `show`
     failures = []
     for url in urls:
+        bar = _Bar(file.name, show)
+        # pooch takes any object with the methods of a progress bar, though it is annotated as a bool.
+        http = pooch.HTTPDownloader(progressbar=bar, chunk_size=2**16, timeout=timeout)  # pyright: ignore[reportArgumentType]
+        downloader: Any = _copy if url.startswith("file:") else http
         try:
-            content = _download(url + file.name, timeout, lambda *at: show(file.name, *at))
-            file.decode(content, url + file.name)
-            return content
-        except (OSError, http.client.HTTPException, ValueError) as error:
-            failures.append(f"{url}: {_reason(error)}")
+            path = pooch.retrieve(
+                url + file.name, file.sha256, file.name, folder, downloader=downloader
+            )
+        except (OSError, ValueError) as error:
+            failures.append(f"{url}: {error}")
+        else:
+            os.chmod(path, 0o644)  # pooch leaves it to its owner alone
+            return
     raise OSError(
         f"{file.name} could not be had; nothing was kept of it. {' | '.join(failures)}. "
         f"Try again, or name another folder of the four files with --mirror."
     )
 
 
-def _download(url: str, timeout: float, show: Callable[[int, int | None], None]) -> bytes:
-    request = urllib.request.Request(url, headers={"User-Agent": "bnlab"})
-    begin, content = time.monotonic(), bytearray()
-    with urllib.request.urlopen(request, timeout=timeout) as answer:
-        length = answer.headers.get("Content-Length")
-        size = int(length) if length is not None and length.isdigit() else None
-        show(0, size)
-        while chunk := answer.read1(2**16):
-            content += chunk
-            show(len(content), size)
-            if len(content) > LARGEST:
-                raise OSError(f"sent more than {LARGEST} bytes")
-            seconds = time.monotonic() - begin
-            if seconds > timeout and len(content) < SLOWEST * seconds:
-                raise TimeoutError(f"sent {len(content)} bytes in {seconds:.0f} seconds")
-    if size is not None and len(content) != size:
-        raise OSError(f"was cut short after {len(content)} of {size} bytes")
-    return bytes(content)
+def _copy(url: str, to: str, _: object) -> None:
+    shutil.copyfile(urllib.request.url2pathname(urllib.parse.urlsplit(url).path), to)
 
 
-def _reason(error: Exception) -> str:
-    if isinstance(error, urllib.error.HTTPError):
-        return f"answered {error.code} {error.reason}"
-    if isinstance(error, urllib.error.URLError):
-        return f"could not be reached ({error.reason})"
-    if isinstance(error, TimeoutError):
-        return f"gave no answer in time ({error})"
-    if isinstance(error, http.client.HTTPException):
-        return f"broke off ({type(error).__name__})"
-    if isinstance(error, ValueError):
-        return "sent a damaged or different file, which its SHA-256 gives away"
-    return str(error)
+class _Bar:
+    """The progress bar that pooch updates: it calls `show`, and stops a server that sends too much."""
 
+    def __init__(self, file: str, show: Show):
+        self.file, self.show, self.received, self.total = file, show, 0, 0
 
-def _write_new(path: Path, content: bytes) -> None:
-    """Write a file that nobody else has made meanwhile, whole or not at all."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle, beside = tempfile.mkstemp(dir=path.parent, prefix=path.name, suffix=".tmp")
-    try:
-        with os.fdopen(handle, "wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        os.chmod(beside, 0o644)
-        os.replace(beside, path)
-    finally:
-        with contextlib.suppress(FileNotFoundError):
-            os.unlink(beside)
+    def update(self, received: int) -> None:
+        self.received += received
+        if self.received > LARGEST:
+            raise OSError(f"sent more than {LARGEST} bytes")
+        # pooch counts whole chunks, and the total once more at the end.
+        self.show(self.file, min(self.received, self.total or self.received), self.total or None)
+
+    def reset(self) -> None: ...
+
+    def close(self) -> None: ...

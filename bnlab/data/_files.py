@@ -25,7 +25,7 @@ def cache_folder() -> Path:
 
 
 def own_folder(holding: str) -> Path | None:
-    """Return the folder that BNLAB_DATA names, None if it is not set; a name of no folder is an error."""
+    """Return the folder that BNLAB_DATA names, or None if it is not set; refuse a name that is no folder."""
     folder = os.environ.get("BNLAB_DATA")
     if not folder:
         return None
@@ -38,7 +38,7 @@ def own_folder(holding: str) -> Path | None:
 
 
 def find(filename: str, path: str | os.PathLike[str] | None) -> Path:
-    """Return the first place that has a bundled file: the explicit path, BNLAB_DATA, the package."""
+    """Return where a bundled file is: `path` if given, else BNLAB_DATA if it is there, else the package."""
     if path is not None:
         if not Path(path).is_file():
             raise FileNotFoundError(
@@ -52,7 +52,7 @@ def find(filename: str, path: str | os.PathLike[str] | None) -> Path:
 
 
 def folders(name: str) -> Iterator[Path]:
-    """Yield where the files of a data set may lie, best first: BNLAB_DATA, the user's cache, the system."""
+    """Yield the folders to look for a data set in, in order: in BNLAB_DATA, the user's cache, the system."""
     own = own_folder(f"{name}/")
     if own is not None:
         yield own / name

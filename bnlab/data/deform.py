@@ -111,20 +111,20 @@ def deform(
 
 
 def _blur(side: int, smooth: float) -> np.ndarray:
-    """Return a matrix that blurs along one axis and keeps the variance of independent noise at 1."""
+    """Return a matrix that blurs along one axis, with rows of length 1 so that white noise keeps its variance."""
     p = np.arange(side)
     kernel = np.exp(-0.5 * ((p[:, None] - p) / smooth) ** 2)
     return kernel / np.linalg.norm(kernel, axis=1, keepdims=True)
 
 
 def _deformed(images, rng, shift: int, elastic: float, blur: np.ndarray) -> np.ndarray:
-    """Return each image moved and bent once."""
+    """Return the images, each shifted and bent at random; pixels between grid points are interpolated."""
     n, side = len(images), images.shape[1]
     noise = rng.standard_normal((2, n, side, side), dtype=np.float32).astype(images.dtype)
     field = elastic * (blur @ noise @ blur.T)
     field += rng.integers(-shift, shift, size=(2, n, 1, 1), endpoint=True)
     field += np.indices((side, side), dtype=images.dtype)[:, None]
-    # One ring of zeros around each image: whatever points outside reads from the ring.
+    # A border of zeros around each image: a pixel that comes from outside is taken from the border.
     padded = np.pad(images, ((0, 0), (1, 1), (1, 1)))
     row, column = np.clip(field + 1, 0, side + 1)
     top, left = np.minimum(row.astype(int), side), np.minimum(column.astype(int), side)

@@ -1,4 +1,4 @@
-"""Check many lines at once."""
+"""Check several lines, and show the verdicts as a table."""
 
 from __future__ import annotations
 
@@ -66,6 +66,7 @@ def check(
     Returns
     -------
     Report
+        True if every line holds; prints as a table.
 
     Raises
     ------

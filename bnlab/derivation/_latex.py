@@ -1,4 +1,4 @@
-"""Math in the paper's symbols."""
+"""SymPy expressions as LaTeX, in the paper's symbols and order."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ _SYMBOLS = {
     "dgamma": r"\gamma", "dbeta": r"\beta", "dx": "x", "dy": "y", "dx_hat": r"\widehat{x}",
 }  # fmt: skip
 
+# A term of a sum is placed by the first of these letters that it holds.
 _ORDER = ("dy", "dx_hat", "x_hat", "x", "y", "var_B", "mu_B", "dmu_B", "m", "beta", "eps")
 
 

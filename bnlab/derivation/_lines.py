@@ -1,6 +1,8 @@
-"""The lines themselves."""
+"""The lines of the derivation: the layer, what it does, its gradients, and what follows from them."""
 
 from __future__ import annotations
+
+from typing import Any
 
 import sympy as sp
 
@@ -28,7 +30,8 @@ from bnlab.derivation.symbols import (
 )
 
 
-def _over_batch(term: sp.Expr, index: sp.Symbol = j, first: int = 1) -> sp.Sum:
+def _over_batch(term: sp.Expr, index: sp.Symbol = j, first: int = 1) -> Any:
+    """Write the sum of a term over the batch, from `first` to m."""
     return sp.Sum(term, (index, first, m))
 
 
@@ -182,6 +185,7 @@ def find(name: str) -> Step:
     Returns
     -------
     Step
+        The line.
 
     Raises
     ------

@@ -34,7 +34,7 @@ DIGITS = 30
 
 
 def _loss(root, x, dy, gamma, beta, eps, *, mean=None, var=None, x_hat=None):
-    """Run the layer and weigh its outputs; a value that is given is used instead of computed."""
+    """Run the layer and sum its outputs, each times its dy; what is not passed in is computed from x."""
     mean = sum(x) / len(x) if mean is None else mean
     var = sum((value - mean) ** 2 for value in x) / len(x) if var is None else var
     if x_hat is None:
@@ -44,7 +44,7 @@ def _loss(root, x, dy, gamma, beta, eps, *, mean=None, var=None, x_hat=None):
 
 @lru_cache
 def meanings(size: int, free: tuple[sp.Symbol, ...]) -> dict[sp.Basic, sp.Expr]:
-    """Express each symbol in x, dy, gamma, beta and s (and in `free`)."""
+    """Express each symbol by x, dy, gamma, beta, s and the symbols in `free`."""
     batch = range(1, size + 1)
     xs, dys, hats = ([base[a] for a in batch] for base in (x, dy, x_hat))
     center = sp.Dummy()
@@ -59,7 +59,7 @@ def meanings(size: int, free: tuple[sp.Symbol, ...]) -> dict[sp.Basic, sp.Expr]:
         return _loss(sp.sqrt, xs, dys, gamma, beta, eps, **given)
 
     def with_s(gradient):
-        """Write s for the root of var + eps; a root of anything else stays, and fails the check."""
+        """Write s for the root of var + eps. A root of anything else stays, so that the check fails."""
         gradient = gradient.xreplace({var_B: var, mu_B: mean})
         rest = {
             power: s ** (2 * power.exp)
@@ -68,7 +68,8 @@ def meanings(size: int, free: tuple[sp.Symbol, ...]) -> dict[sp.Basic, sp.Expr]:
         }
         return gradient.xreplace(rest).subs(eps, s**2 - var)
 
-    across = sp.Matrix(xs) - sp.ones(size) * sp.Matrix(xs) / size  # the projection off (1, ..., 1)
+    # The part of x at right angles to (1, ..., 1).
+    across = sp.Matrix(xs) - sp.ones(size) * sp.Matrix(xs) / size
     meaning = {mu_B: mean, var_B: var}
     for a in batch:
         meaning[x_hat[a]] = across[a - 1] / s
@@ -83,7 +84,10 @@ def meanings(size: int, free: tuple[sp.Symbol, ...]) -> dict[sp.Basic, sp.Expr]:
 
 
 def numbers_for(size: int, free: tuple[sp.Symbol, ...], seed: int) -> dict[sp.Basic, Any]:
-    """Give each symbol a number, or a list that starts at index 1; gradients by differentiation."""
+    """Give each symbol a random number, an indexed one a list whose first number has index 1.
+
+    Gradients are numerical derivatives of `_loss`.
+    """
     rng = np.random.default_rng([seed, size])
     draws = rng.normal(size=(2, size)).tolist()
     xs, dys = ([mpmath.mpf(value) for value in row] for row in draws)
@@ -96,10 +100,11 @@ def numbers_for(size: int, free: tuple[sp.Symbol, ...], seed: int) -> dict[sp.Ba
     hats = [(value - mean) / mpmath.sqrt(var + small) for value in xs]
 
     def slope(value, change):
-        """Differentiate the program; `change` says which argument the number replaces."""
+        """Differentiate the loss at `value`; `change(t)` names the arguments of `_loss` that t moves."""
         return mpmath.diff(lambda t: _loss(mpmath.sqrt, **{**given, **change(t)}), value)
 
     def one_of(values, a):
+        """Return a function of t that puts t in the place of entry a."""
         return lambda t: [*values[:a], t, *values[a + 1 :]]
 
     given = {"x": xs, "dy": dys, "gamma": scale, "beta": shift, "eps": small}
@@ -117,5 +122,6 @@ def numbers_for(size: int, free: tuple[sp.Symbol, ...], seed: int) -> dict[sp.Ba
     }  # fmt: skip
 
 
-def _exactly(fraction: Fraction) -> mpmath.mpf:
+def _exactly(fraction: Fraction) -> Any:
+    """Return the fraction as an mpmath number, rounded once."""
     return mpmath.mpf(fraction.numerator) / fraction.denominator

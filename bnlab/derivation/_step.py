@@ -1,8 +1,9 @@
-"""One line of the derivation, and several."""
+"""One line of the derivation, which can be shown and checked, and a list of lines."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import mpmath
 import numpy as np
@@ -65,7 +66,18 @@ class Step:
         return rf"$\displaystyle {self.latex()}$"
 
     def latex(self, relation: str = "=") -> str:
-        r"""Return the equation as LaTeX, in the paper's symbols."""
+        r"""Return the equation as LaTeX, in the paper's symbols.
+
+        Parameters
+        ----------
+        relation : str
+            What stands between the two sides.
+
+        Returns
+        -------
+        str
+            Without dollar signs.
+        """
         return f"{latex(self.left)} {relation} {latex(self.right)}"
 
     def at(self, size: int) -> sp.Eq:
@@ -79,9 +91,11 @@ class Step:
         Returns
         -------
         sympy.Eq
+            Not evaluated, so it shows as an equation.
         """
         left, right = (side.subs(m, self._size(size)).doit() for side in (self.left, self.right))
-        return sp.Eq(left, right, evaluate=False)
+        equation: Any = sp.Eq(left, right, evaluate=False)  # unevaluated, so never True or False
+        return equation
 
     def difference(self, size: int) -> sp.Expr:
         r"""Return left minus right with every symbol replaced by its meaning, fully expanded.
@@ -98,9 +112,11 @@ class Step:
             difference found, a polynomial in the letters of the batch and in 1/s.
         """
         equation = self.at(size)
+        # SymPy annotates the two sides as Basic, which has no minus.
+        left_minus_right = equation.lhs - equation.rhs  # pyright: ignore[reportOperatorIssue]
         meaning = meanings(size, self.free)
         for position in range(1, size + 1) if equation.has(i) else (1,):
-            gap = (equation.lhs - equation.rhs).subs(i, position)
+            gap = left_minus_right.subs(i, position)
             # While var_B is still one letter, var_B + eps becomes s^2 and its root becomes s.
             gap = sp.expand(gap.subs(eps, s**2 - var_B).xreplace(meaning))
             if gap != 0:
@@ -150,6 +166,7 @@ class Step:
             return float(gap / max(map(abs, left + right)))
 
     def _size(self, size: int) -> int:
+        """Return the batch size if the line can be written for it, else raise."""
         if isinstance(size, bool) or not isinstance(size, int | np.integer):
             raise TypeError(
                 f"size is {size!r}; expected a whole number, the batch size m. Pass an int."

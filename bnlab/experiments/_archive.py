@@ -16,7 +16,7 @@ import numpy as np
 
 
 def write(
-    path: Path, head: dict[str, Any], arrays: dict[str, np.ndarray], *, compressed: bool = True
+    path: Path, head: dict[str, Any], arrays: dict[str, Any], *, compressed: bool = True
 ) -> None:
     """Write an archive; a TypeError says what of the head JSON cannot hold."""
     text = json.dumps(head | {"sha256": _digest(head, arrays)})

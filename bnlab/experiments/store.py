@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+import importlib
+import json
 import os
 import platform
 import subprocess
-import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import asdict, dataclass, field, fields, is_dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 
+from bnlab import kernels
 from bnlab.experiments import _archive
 
 FORMAT = "bnlab-result-1"
@@ -32,10 +34,95 @@ class Result:
     ...     value: float
     >>> Slope(0.5)
     Slope(value=0.5)
+    >>> @Slope.figure
+    ... def line(slope):
+    ...     return f"a line that climbs by {slope.value}"
+    >>> Slope(0.5).draw()
+    'a line that climbs by 0.5'
     """
+
+    _figures: ClassVar[dict[str, Callable[..., Any]]]
 
     def __init_subclass__(cls) -> None:
         _KINDS[cls.__name__] = cls
+        cls._figures = {}
+
+    @classmethod
+    def figure(cls, function: Callable[..., Any]) -> Callable[..., Any]:
+        """Declare that a function draws one result of this class: a decorator, for the chapter's module `plots`.
+
+        Parameters
+        ----------
+        function : callable
+            Takes a result, and options of its own; the figure gets its name.
+
+        Returns
+        -------
+        callable
+            The function as it was.
+        """
+        cls._figures[function.__name__] = function
+        return function
+
+    @classmethod
+    def figure_of_several(cls, function: Callable[..., Any]) -> Callable[..., Any]:
+        """Declare that a function draws a sequence of results, and so also a single one.
+
+        Parameters
+        ----------
+        function : callable
+            Takes a sequence of results, and options of its own; the figure gets its name.
+
+        Returns
+        -------
+        callable
+            The function as it was.
+        """
+        cls._figures[function.__name__] = lambda result, **options: function([result], **options)
+        return function
+
+    @classmethod
+    def figures(cls) -> tuple[str, ...]:
+        """Return the names of the figures that `draw` knows, the main one first.
+
+        Returns
+        -------
+        tuple of str
+            Empty if nothing draws this class.
+        """
+        home, _, module = cls.__module__.rpartition(".")
+        if module == "results":  # matplotlib is loaded when something is drawn, and not before
+            importlib.import_module(f"{home}.plots")
+        return tuple(cls._figures)
+
+    def draw(self, name: str | None = None, **options: Any) -> Any:
+        """Draw this result by itself.
+
+        Parameters
+        ----------
+        name : str, optional
+            One of its `figures`; the first by default.
+        **options
+            What that figure takes beside the result, for example ``ax``.
+
+        Returns
+        -------
+        Axes or array of Axes
+            Where the figure was drawn.
+
+        Raises
+        ------
+        ValueError
+            If it has no such figure.
+        """
+        names = self.figures()
+        if not names or name not in (None, *names):
+            raise ValueError(
+                f"no figure {f'{name} ' if name else ''}draws a {type(self).__name__} alone; expected "
+                f"{'one of ' + ', '.join(names) if names else 'a result that has one'}. Draw it from Python "
+                f"with the plots of its chapter, as the chapter does."
+            )
+        return self._figures[name or names[0]](self, **options)
 
 
 _KINDS: dict[str, type[Result]] = {}
@@ -84,7 +171,24 @@ class Provenance:
     def now(
         cls, *, seeds: tuple[int, ...], config: dict[str, Any], duration: float, **other: Any
     ) -> Provenance:
-        """Fill in versions, commit and machine, unless given, from the running process."""
+        """Fill in versions, commit and machine, unless given, from the running process.
+
+        Parameters
+        ----------
+        seeds : tuple of int
+            Every seed that was run.
+        config : dict
+            The arguments of the experiment.
+        duration : float
+            Wall-clock seconds.
+        **other
+            Other fields of a Provenance.
+
+        Returns
+        -------
+        Provenance
+            With all of these.
+        """
         known = {"versions": versions(), "commit": _commit(), "machine": machine()} | other
         return cls(seeds=tuple(seeds), config=dict(config), duration=float(duration), **known)
 
@@ -113,31 +217,31 @@ def save(result: object, path: str | Path, *, provenance: Provenance) -> Path:
         is not a `Provenance` that JSON can hold.
     ValueError
         If `path` does not end in ``.npz``.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> @dataclass(frozen=True)
+    ... class Length(Result):
+    ...     value: float
+    >>> origin = Provenance.now(seeds=(0,), config={}, duration=1.0)
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     result, _ = load(save(Length(2.0), Path(folder) / "length.npz", provenance=origin))
+    >>> result
+    Length(value=2.0)
     """
     path = Path(path)
     if path.suffix != ".npz":
         raise ValueError(
             f"path is {str(path)!r}; expected a name that ends in .npz. Rename the target."
         )
-    kind = type(result).__name__
-    if not is_dataclass(result) or not isinstance(result, Result):
-        raise TypeError(
-            f"result is a {kind}; expected an instance of a frozen dataclass derived from "
-            f"bnlab.experiments.Result. Let its class inherit from Result."
-        )
     if not isinstance(provenance, Provenance):
         raise TypeError(
             f"provenance is a {type(provenance).__name__}; expected a Provenance. "
             "Make one with Provenance.now(seeds=..., config=..., duration=...)."
         )
-    arrays, plain = {}, {}
-    for item in fields(result):
-        value = getattr(result, item.name)
-        if isinstance(value, np.ndarray) and value.dtype.kind in "biufU":
-            arrays[item.name] = value
-        else:
-            plain[item.name] = _plain(f"{kind}.{item.name}", value)
-    head = {"format": FORMAT, "kind": kind, "fields": plain, "provenance": asdict(provenance)}
+    head, arrays = _split(result)
+    head = {"format": FORMAT} | head | {"provenance": asdict(provenance)}
     try:
         _archive.write(path, head, arrays)
     except TypeError as error:  # the fields are plain by now
@@ -151,10 +255,17 @@ def save(result: object, path: str | Path, *, provenance: Provenance) -> Path:
 def load(path: str | Path) -> tuple[Any, Provenance]:
     """Read what `save` wrote.
 
+    Parameters
+    ----------
+    path : str or Path
+        The file.
+
     Returns
     -------
-    (result, provenance)
-        The result has the type it was saved with; its arrays are equal bit for bit.
+    result : Result
+        Of the class it was saved with; its arrays are equal bit for bit.
+    provenance : Provenance
+        Where it comes from.
 
     Raises
     ------
@@ -195,6 +306,64 @@ def load(path: str | Path) -> tuple[Any, Provenance]:
     return _KINDS[kind](**arrays, **plain), origin
 
 
+def to_arrays(result: object) -> dict[str, np.ndarray]:
+    """Return a result as arrays alone, for the outcome of a task; see `from_arrays`.
+
+    Parameters
+    ----------
+    result : a frozen dataclass derived from `Result`
+
+    Returns
+    -------
+    dict of str to numpy.ndarray
+        The arrays by the names of their fields, and all else as text in the entry "".
+    """
+    head, arrays = _split(result)
+    return {"": np.array(json.dumps(head)), **arrays}
+
+
+def from_arrays(arrays: dict[str, np.ndarray]) -> Any:
+    """Return the result that `to_arrays` made arrays of.
+
+    Parameters
+    ----------
+    arrays : dict of str to numpy.ndarray
+
+    Returns
+    -------
+    Result
+
+    Examples
+    --------
+    >>> @dataclass(frozen=True)
+    ... class Width(Result):
+    ...     value: float
+    >>> from_arrays(to_arrays(Width(2.5)))
+    Width(value=2.5)
+    """
+    head = json.loads(str(arrays[""]))
+    plain = {name: _tuples(value) for name, value in head["fields"].items()}
+    return _KINDS[head["kind"]](**{k: v for k, v in arrays.items() if k}, **plain)
+
+
+def _split(result: object) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
+    """Return the kind of a result with what JSON can hold of its fields, and its arrays."""
+    kind = type(result).__name__
+    if not is_dataclass(result) or not isinstance(result, Result):
+        raise TypeError(
+            f"result is a {kind}; expected an instance of a frozen dataclass derived from "
+            f"bnlab.experiments.Result. Let its class inherit from Result."
+        )
+    arrays, plain = {}, {}
+    for item in fields(result):
+        value = getattr(result, item.name)
+        if isinstance(value, np.ndarray) and value.dtype.kind in "biufU":
+            arrays[item.name] = value
+        else:
+            plain[item.name] = _plain(f"{kind}.{item.name}", value)
+    return {"kind": kind, "fields": plain}, arrays
+
+
 def _plain(name: str, value: Any) -> Any:
     if isinstance(value, np.generic):
         value = value.item()
@@ -220,8 +389,8 @@ def _tuples(value: Any) -> Any:
 def versions() -> dict[str, str]:
     """Return the versions of Python and of the packages that numbers depend on."""
     found = {"python": platform.python_version()}
-    kernels = os.environ.get("BNLAB_KERNELS") == "1"
-    for package in ("bnlab", "numpy", "torch", *(["numba"] if kernels else [])):
+    numba = ("numba",) if kernels.enabled() else ()
+    for package in ("bnlab", "numpy", "torch", *numba):
         try:
             found[package] = version(package)
         except PackageNotFoundError:
@@ -246,17 +415,3 @@ def _commit() -> str:
     except (OSError, subprocess.SubprocessError):
         return ""
     return run.stdout.strip()
-
-
-def run_and_save(
-    path: str | Path,
-    experiment: Callable[[], Any],
-    describe: Callable[[Any], tuple[Sequence[int], dict[str, Any]]],
-) -> Path:
-    """Time `experiment`, ask `describe` for the seeds and settings behind its result, and save all of it."""
-    start = time.perf_counter()
-    result = experiment()
-    duration = time.perf_counter() - start
-    seeds, config = describe(result)
-    origin = Provenance.now(seeds=tuple(seeds), config=config, duration=duration)
-    return save(result, path, provenance=origin)

@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, is_dataclass
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import nn
 from torch.fx import GraphModule, Interpreter, Node
 from torch.nn.modules.batchnorm import _BatchNorm
+from torch.nn.modules.conv import _ConvNd
 from torch.utils import _pytree as pytree
 
 from bnlab.inference.folding import (
@@ -123,7 +124,7 @@ def fold(model: nn.Module, example_input: Any) -> Folded:
     left |= _inside_others(traced)
     traced.delete_all_unused_submodules()
     traced.recompile()
-    traced.eval()  # torch.fx makes the containers anew
+    traced.eval()  # torch.fx makes new containers, which start in training mode
     with torch.no_grad():
         error, size = _compare(expected, traced(*copied(arguments)))
     return Folded(traced, tuple(folded), tuple(left.items()), error, size)
@@ -157,8 +158,9 @@ def _require_evaluation(model: nn.Module) -> None:
 
 
 def _normalizes(traced: GraphModule, node: Node) -> bool:
+    """Tell whether a node is a Batch Normalization, as a layer or as a call of its function."""
     if node.op == "call_module":
-        return isinstance(traced.get_submodule(node.target), _BatchNorm)
+        return isinstance(_layer(traced, node), _BatchNorm)
     return node.op == "call_function" and getattr(node.target, "__name__", "") == "batch_norm"
 
 
@@ -166,7 +168,7 @@ def _why_not(traced: GraphModule, node: Node, rank: int | None) -> str | None:
     """Return why a normalization has to stay, or None if it can be folded."""
     if node.op == "call_function":
         return "is a call of a function, not a layer"
-    bn, calls = traced.get_submodule(node.target), _calls(traced)
+    bn, calls = _layer(traced, node), _calls(traced)
     if not normalizes_plainly(bn):
         return f"its class {type(bn).__name__} has a forward pass of its own"
     if calls[node.target] > 1:
@@ -178,13 +180,15 @@ def _why_not(traced: GraphModule, node: Node, rank: int | None) -> str | None:
     return _why_not_into(traced, _input(node), calls, rank)
 
 
-def _why_not_into(traced: GraphModule, source: Node, calls: Counter, rank: int) -> str | None:
+def _why_not_into(
+    traced: GraphModule, source: Node, calls: Counter, rank: int | None
+) -> str | None:
     """Return why the node before a normalization cannot take it up, or None if it can."""
     if source.op == "placeholder":
         return "is the first layer, there is none before it"
     if source.op != "call_module":
         return f"follows {source.name}, which is not a layer"
-    name, layer = source.target, traced.get_submodule(source.target)
+    name, layer = source.target, _layer(traced, source)
     kind = kind_of(layer, (nn.Linear, *CONVOLUTIONS))
     if kind is None:
         return f"follows {name}, {described(layer)}"
@@ -196,7 +200,7 @@ def _why_not_into(traced: GraphModule, source: Node, calls: Counter, rank: int) 
         return f"a parameter of {name} is used elsewhere too"
     if _hooked(layer):
         return f"the layer before it, {name}, has forward hooks, which would see other values"
-    expected = 2 if kind is nn.Linear else 2 + len(layer.kernel_size)
+    expected = 2 + (len(layer.kernel_size) if isinstance(layer, _ConvNd) else 0)
     if rank != expected:
         return f"{name} returns a tensor of {rank} axes, whose features are not on axis 1"
     return None
@@ -205,19 +209,20 @@ def _why_not_into(traced: GraphModule, source: Node, calls: Counter, rank: int) 
 def _fold(traced: GraphModule, node: Node) -> str:
     """Replace a normalization and the layer before it by one layer; return that layer's name."""
     source = _input(node)
-    layer, bn = traced.get_submodule(source.target), traced.get_submodule(node.target)
-    fold_pair = fold_linear if isinstance(layer, nn.Linear) else fold_conv
+    name, layer, bn = str(source.target), _layer(traced, source), _layer(traced, node)
+    assert isinstance(layer, nn.Linear | _ConvNd)  # any other was left in place
     try:
-        traced.set_submodule(source.target, fold_pair(layer, bn))
+        folded = fold_linear(layer, bn) if isinstance(layer, nn.Linear) else fold_conv(layer, bn)
     except ValueError as error:
-        raise ValueError(f"folding {node.target} into {source.target}: {error}") from error
+        raise ValueError(f"folding {node.target} into {name}: {error}") from error
+    traced.set_submodule(name, folded)
     node.replace_all_uses_with(source)
     traced.graph.erase_node(node)
-    return source.target
+    return name
 
 
 def _inside_others(traced: GraphModule) -> dict[str, str]:
-    """Name the normalizations that no node of the graph shows, because it keeps their owner whole."""
+    """List the normalizations inside modules that torch.fx keeps whole, each with that reason."""
     owners = {
         n.target: traced.get_submodule(n.target)
         for n in traced.graph.nodes
@@ -231,11 +236,18 @@ def _inside_others(traced: GraphModule) -> dict[str, str]:
     }
 
 
+def _layer(traced: GraphModule, node: Node) -> nn.Module:
+    """Return the layer that a node calls."""
+    return traced.get_submodule(str(node.target))
+
+
 def _input(node: Node) -> Node:
-    return node.args[0] if node.args else node.kwargs["input"]
+    """Return the node whose output a normalization reads."""
+    return cast(Node, node.args[0] if node.args else node.kwargs["input"])
 
 
 def _calls(traced: GraphModule) -> Counter:
+    """Count how often each layer is called."""
     return Counter(n.target for n in traced.graph.nodes if n.op == "call_module")
 
 
@@ -244,7 +256,7 @@ def _hooked(layer: nn.Module) -> bool:
 
 
 def _compare(expected: Any, given: Any) -> tuple[float, float]:
-    """Return the largest error and the largest value of the outputs; refuse more than rounding."""
+    """Return the largest error and the largest output; raise if the error is more than rounding."""
     error = size = 0.0
     tolerance, compared = 0.01, False
     for a, b in zip(_tensors(expected), _tensors(given), strict=True):
@@ -275,7 +287,7 @@ def _compare(expected: Any, given: Any) -> tuple[float, float]:
 
 
 def _tensors(output: Any) -> Iterator[torch.Tensor]:
-    """Find the tensors of an output that hold numbers, also in dataclasses."""
+    """Yield the tensors of an output that are not empty, also those in dataclasses."""
     for leaf in pytree.tree_leaves(output):
         if isinstance(leaf, torch.Tensor) and leaf.numel():
             yield leaf

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import itertools
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
+from torch.nn.modules.conv import _ConvNd
 
 from bnlab import nn as layers
+
+Convolution = TypeVar("Convolution", bound=_ConvNd)
+Layer = TypeVar("Layer", bound=nn.Linear | _ConvNd)
 
 
 def fold_linear(linear: nn.Linear, bn: nn.Module) -> nn.Linear:
@@ -60,7 +64,7 @@ def fold_linear(linear: nn.Linear, bn: nn.Module) -> nn.Linear:
     return _fill(folded, linear, widened(linear.weight) * scale[:, None], shift)
 
 
-def fold_conv(conv: nn.Module, bn: nn.Module) -> nn.Module:
+def fold_conv(conv: Convolution, bn: nn.Module) -> Convolution:
     r"""Return one convolution that computes what `conv` followed by `bn` computes at inference.
 
     .. math::
@@ -107,9 +111,9 @@ def fold_conv(conv: nn.Module, bn: nn.Module) -> nn.Module:
     scale, shift = _affine_map("conv", conv, conv.out_channels, bn, rank=len(conv.kernel_size))
     weight = widened(conv.weight)
     options = {name: getattr(conv, name) for name in _CONVOLUTION_OPTIONS}
-    if (
-        conv.transposed
-    ):  # weight (in, out / groups, *kernel): split axis 0 to meet each group's outputs
+    if conv.transposed:
+        # Weights have shape (in, out / groups, *kernel), so each group has its own outputs on axis 1:
+        # make the groups an axis to multiply each by the scale of its own outputs.
         options["output_padding"] = conv.output_padding
         grouped = weight.unflatten(0, (conv.groups, -1))
         by_group = scale.reshape(conv.groups, 1, -1, *(1,) * (weight.dim() - 2))
@@ -136,25 +140,25 @@ _NORMALIZATIONS = {
 
 
 def kind_of(layer: nn.Module, kinds: tuple[type, ...]) -> type | None:
-    """Return which of the kinds a layer is; one with a forward pass of its own is none."""
+    """Return which of `kinds` a layer is; None if it is none, or has a forward pass of its own."""
     kind = next((k for k in kinds if isinstance(layer, k)), None)
     own = kind is None or type(layer).forward is not kind.forward or "forward" in vars(layer)
     return None if own else kind
 
 
 def normalizes_plainly(bn: nn.Module) -> bool:
-    """Say whether a layer computes Batch Normalization and nothing else, such as a nonlinearity."""
+    """Tell whether a layer only normalizes; a subclass may also apply a nonlinearity, for example."""
     return type(bn).forward in _NORMALIZATIONS and "forward" not in vars(bn)
 
 
 def widened(values: torch.Tensor) -> torch.Tensor:
-    """Return values in double precision, on the processor, as not every device has it."""
+    """Return values in double precision, on the CPU because not every device has that precision."""
     dtype = torch.complex128 if values.is_complex() else torch.float64
     return values.detach().to("cpu", dtype)
 
 
 def require_values(name: str, model: nn.Module) -> None:
-    """Refuse a model whose tensors have shapes and no numbers."""
+    """Refuse a model on the meta device, where tensors have a shape but no numbers."""
     for key, value in itertools.chain(model.named_parameters(), model.named_buffers()):
         if value.is_meta:
             raise ValueError(
@@ -164,6 +168,7 @@ def require_values(name: str, model: nn.Module) -> None:
 
 
 def _require_kind(name: str, layer: nn.Module, kinds: tuple[type, ...], hint: str) -> type:
+    """Return which of `kinds` a layer is, else raise."""
     kind = kind_of(layer, kinds)
     if kind is None:
         raise TypeError(
@@ -174,9 +179,9 @@ def _require_kind(name: str, layer: nn.Module, kinds: tuple[type, ...], hint: st
 
 
 def _affine_map(
-    name: str, layer: nn.Module, channels: int, bn: nn.Module, rank: int
+    name: str, layer: nn.Linear | _ConvNd, channels: int, bn: nn.Module, rank: int
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """Return what `bn` does to an output without its bias: scale and shift, float64 (C,)."""
+    """Return scale and shift, float64 (C,), with bn(W x + b) = scale * (W x) + shift."""
     if not isinstance(bn, _BatchNorm):
         raise TypeError(
             f"bn is a {type(bn).__name__}; expected a Batch Normalization layer. Only their "
@@ -221,9 +226,10 @@ def _affine_map(
     return scale, shift
 
 
-def _fill(folded: nn.Module, source: nn.Module, weight: torch.Tensor, bias: torch.Tensor):
+def _fill(folded: Any, source: Layer, weight: torch.Tensor, bias: torch.Tensor) -> Layer:
+    """Give a new layer its weight and bias, and the mode and gradient flag of its source."""
     with torch.no_grad():
-        folded.weight = nn.Parameter(torch.empty_like(source.weight))  # keeps the order in memory
+        folded.weight = nn.Parameter(torch.empty_like(source.weight))  # of the same memory format
         folded.weight.copy_(weight)
         folded.bias.copy_(bias)
     if not (folded.weight.isfinite().all() and folded.bias.isfinite().all()):
@@ -237,4 +243,5 @@ def _fill(folded: nn.Module, source: nn.Module, weight: torch.Tensor, bias: torc
 
 
 def _factory(weight: torch.Tensor) -> dict[str, Any]:
+    """Return the arguments that give a new layer the device and dtype of a weight."""
     return {"device": weight.device, "dtype": weight.dtype}

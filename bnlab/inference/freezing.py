@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from functools import cache
+from typing import Any
 
 from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
@@ -111,28 +112,30 @@ def unfreeze(model: nn.Module, *, affine: bool = False) -> tuple[str, ...]:
     return tuple(name for name, _ in frozen)
 
 
-class Frozen:
-    """Mixed in before a layer's own class, whose forward pass thereby stays in evaluation mode."""
+class Frozen(nn.Module):
+    """Mixin that keeps a layer in evaluation mode; it comes before the layer's own class."""
 
     def train(self, mode: bool = True):
         """Stay in evaluation mode, whatever was asked for."""
         return super().train(False)
 
-    def __reduce__(self):  # the mixed class has no importable name: copies and pickles make it anew
+    def __reduce__(self):  # pickle cannot import the mixed class by its name, so it is made again
         return _new_frozen, (_thawed_class(self),), self.__dict__
 
 
 @cache
-def _frozen_class(kind: type) -> type:
-    # With the layer's own module name, torch.fx still takes the layer for one of torch.nn.
+def _frozen_class(kind: type[nn.Module]) -> Any:
+    # torch.fx keeps classes of torch.nn whole, and knows them by the name of their module.
     return type(f"Frozen{kind.__name__}", (Frozen, kind), {"__module__": kind.__module__})
 
 
-def _thawed_class(layer: nn.Module) -> type:
+def _thawed_class(layer: nn.Module) -> Any:
+    """Return the class that a frozen layer had before."""
     return type(layer).__bases__[1]
 
 
-def _new_frozen(kind: type) -> nn.Module:
+def _new_frozen(kind: type[nn.Module]) -> nn.Module:
+    """Make a frozen layer of a kind, without its attributes, for a copy or pickle to fill."""
     made = _frozen_class(kind)
     return made.__new__(made)
 

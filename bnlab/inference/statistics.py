@@ -29,8 +29,8 @@ def population_statistics(batches: Iterable[torch.Tensor]) -> tuple[torch.Tensor
     Parameters
     ----------
     batches : iterable of torch.Tensor
-        Floats of shape (N, C) or (N, C, \*spatial) with one C for all, m > 1 values a feature each.
-        Each is read once and only one is held, so a generator works.
+        Floats of shape (N, C) or (N, C, \*spatial) with one C for all, and m > 1 values per feature in
+        each. Each is read once and only one is held, so a generator works.
 
     Returns
     -------
@@ -42,7 +42,7 @@ def population_statistics(batches: Iterable[torch.Tensor]) -> tuple[torch.Tensor
     TypeError
         If `batches` is one tensor or not iterable, or a batch is not a tensor of floats.
     ValueError
-        If there is no batch, or a batch is empty, has one value a feature, holds NaN or Inf, or has
+        If there is no batch, or a batch is empty, has one value per feature, holds NaN or Inf, or has
         another number of features.
 
     Notes
@@ -107,7 +107,7 @@ def recalibrate(
         or a batch holds no tensor.
     ValueError
         If no layer was reached or there is no batch, or the inputs of a layer are empty, have one
-        value a feature or hold NaN or Inf; the message names the layer.
+        value per feature or hold NaN or Inf; the message names the layer.
 
     Notes
     -----
@@ -150,10 +150,11 @@ def recalibrate(
 
 
 class _Moments:
-    """The sums of Algorithm 2 over batches, in float64."""
+    """The sums over batches that Algorithm 2 needs, in float64."""
 
     def __init__(self) -> None:
-        self.count, self.degrees, self._sums, self._squares = 0, 0, 0.0, 0.0
+        self.count = self.degrees = 0
+        self._sums = self._squares = torch.zeros(())
 
     def add(self, name: str, x: Any) -> None:
         if not isinstance(x, torch.Tensor) or not x.is_floating_point():
@@ -198,13 +199,13 @@ class _Moments:
 
 
 def _collect(
-    model: nn.Module, batches: Iterable[Any], layers: dict[nn.Module, str]
-) -> dict[nn.Module, _Moments]:
-    """Run the model over all batches; return the moments of what each layer receives, first first."""
-    found: dict[nn.Module, _Moments] = {}
+    model: nn.Module, batches: Iterable[Any], layers: dict[_BatchNorm, str]
+) -> dict[_BatchNorm, _Moments]:
+    """Run the model over all batches; return the moments of each layer's inputs, in order of execution."""
+    found: dict[_BatchNorm, _Moments] = {}
     i = -1
 
-    def observe(layer: nn.Module, args: tuple, kwargs: dict) -> None:
+    def observe(layer: _BatchNorm, args: tuple, kwargs: dict) -> None:
         x = args[0] if args else kwargs["input"]
         moments = found.setdefault(layer, _Moments())
         moments.add(f"the input of layer {layers[layer]!r} at batches[{i}]", x)
@@ -228,13 +229,15 @@ def _collect(
     return found
 
 
-def _store(layers: dict[nn.Module, str], found: dict[nn.Module, _Moments]) -> None:
+def _store(layers: dict[_BatchNorm, str], found: dict[_BatchNorm, _Moments]) -> None:
+    """Write the moments into the running statistics of their layers."""
     for layer, moments in found.items():
-        layer.running_mean.copy_(moments.mean)
-        layer.running_var.copy_(moments.var)
-        if not (layer.running_mean.isfinite().all() and layer.running_var.isfinite().all()):
+        mean, var = layer.get_buffer("running_mean"), layer.get_buffer("running_var")
+        mean.copy_(moments.mean)
+        var.copy_(moments.var)
+        if not (mean.isfinite().all() and var.isfinite().all()):
             raise ValueError(
-                f"the statistics of layer {layers[layer]!r} do not fit its {layer.running_var.dtype}: "
+                f"the statistics of layer {layers[layer]!r} do not fit its {var.dtype}: "
                 f"the variance reaches {float(moments.var.max()):.3g}. Expected values that fit; "
                 f"scale the inputs down, or keep the layer in a wider dtype."
             )
@@ -242,7 +245,10 @@ def _store(layers: dict[nn.Module, str], found: dict[nn.Module, _Moments]) -> No
 
 @contextmanager
 def _borrowed(model: nn.Module, layers: Iterable[nn.Module]) -> Iterator[None]:
-    """Lend the model out in evaluation mode; put all back but the statistics, after errors these too."""
+    """Put a model into evaluation mode for a while, and then back as it was.
+
+    The running statistics of `layers` keep their new values, unless there was an error.
+    """
     modes = {module: module.training for module in model.modules()}
     kept = {layer: {k: b.clone() for k, b in layer.named_buffers()} for layer in layers}
     changed: tuple[str, ...] = ()
@@ -263,6 +269,7 @@ def _keeps_statistics(layer: _BatchNorm) -> bool:
 
 
 def _iterable(batches: Any) -> Iterable[Any]:
+    """Return batches that can be iterated over and are not one tensor, else raise."""
     if isinstance(batches, torch.Tensor) or not isinstance(batches, Iterable):
         raise TypeError(
             f"batches is a {type(batches).__name__}; expected an iterable of batches. Put a single "

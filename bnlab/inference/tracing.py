@@ -14,7 +14,7 @@ from torch.utils import _pytree as pytree
 
 
 def copy_of(model: nn.Module) -> nn.Module:
-    """Copy a model, as even a forward pass may change it."""
+    """Copy a model, because even a forward pass may change it."""
     try:
         return copy.deepcopy(model)
     except Exception as error:
@@ -26,14 +26,20 @@ def copy_of(model: nn.Module) -> nn.Module:
 
 
 def trace(root: nn.Module, arguments: tuple) -> tuple[GraphModule, tuple]:
-    """Make a graph of a model, as general as possible; return what to call it with, too."""
-    if isinstance(root, _BatchNorm):  # the tracer keeps layers whole, but looks into the root
+    """Make a graph of a model, and return it with the arguments that it takes.
+
+    Arguments that are None are fixed, so that the graph does not take them; numbers and strings only
+    if the model cannot be traced otherwise.
+    """
+    if isinstance(
+        root, _BatchNorm
+    ):  # the tracer looks into the root, and keeps only its parts whole
         root = nn.Sequential(root).eval()
     try:
         call = inspect.signature(root.forward).bind(*arguments)
         given = set(call.arguments)
         call.apply_defaults()
-        # A tracer's stand-in is not None, so "if mask is None" goes wrong without an error.
+        # The tracer passes stand-ins. None of them is None, so "if mask is None" would go wrong unseen.
         fixed = {name: v for name, v in call.arguments.items() if v is None}
         plain = {n: v for n, v in call.arguments.items() if isinstance(v, bool | int | float | str)}
         try:
@@ -44,7 +50,7 @@ def trace(root: nn.Module, arguments: tuple) -> tuple[GraphModule, tuple]:
             fixed |= plain
             graph = LeafTracer(fixed).trace(root)
         traced = GraphModule(root, graph)
-    except Exception as error:  # the forward pass ran, so it is the proxies that it cannot take
+    except Exception as error:  # it ran on numbers, so stand-ins are what it cannot take
         raise ValueError(
             f"torch.fx cannot trace the model, {described(root)} ({error}); expected a forward pass whose "
             f"control flow does not depend on values or shapes of tensors, and a model that is not "
@@ -60,32 +66,33 @@ def trace(root: nn.Module, arguments: tuple) -> tuple[GraphModule, tuple]:
 
 
 def _repeats(call: inspect.BoundArguments, name: str) -> bool:
+    """Tell whether an argument stands for several, as ``*args`` does."""
     return call.signature.parameters[name].kind is inspect.Parameter.VAR_POSITIONAL
 
 
 def copied(arguments: tuple) -> tuple:
-    """Copy the tensors of a call, as a forward pass may write into them."""
+    """Copy the tensors among arguments, because a forward pass may write into them."""
     return pytree.tree_map_only(torch.Tensor, torch.clone, arguments)
 
 
 class LeafTracer(Tracer):
-    """Keeps every Batch Normalization layer one node, and fixes arguments, which a graph then lacks."""
+    """Tracer that makes every Batch Normalization layer one node, and puts values for some arguments."""
 
-    def __init__(self, fixed: dict[str, Any] | None = None) -> None:  # None: as unpickling calls it
+    def __init__(self, fixed: dict[str, Any] | None = None) -> None:  # unpickling passes nothing
         super().__init__()
         self._fixed = fixed or {}
 
     def create_args_for_root(self, *given: Any) -> tuple[Any, list]:
-        """Put fixed values in the place of their stand-ins."""
+        """Make the stand-ins of the arguments, but use the fixed values where there are some."""
         function, arguments = super().create_args_for_root(*given)
         for i, argument in enumerate(arguments):
-            if isinstance(argument, Proxy) and argument.node.target in self._fixed:
-                arguments[i] = self._fixed[argument.node.target]
+            if isinstance(argument, Proxy) and (name := str(argument.node.target)) in self._fixed:
+                arguments[i] = self._fixed[name]
                 self.graph.erase_node(argument.node)
         return function, arguments
 
     def is_leaf_module(self, m: nn.Module, module_qualified_name: str) -> bool:
-        """Say whether the tracer stops at module `m`."""
+        """Tell whether module `m` becomes one node."""
         return isinstance(m, _BatchNorm) or super().is_leaf_module(m, module_qualified_name)
 
 

@@ -1,4 +1,4 @@
-"""What one call of a kernel works on, and the numbers of one feature, for code compiled by numba."""
+"""The arguments of a kernel, and the formulas that need one feature's sums, compiled by numba."""
 
 from __future__ import annotations
 
@@ -8,32 +8,33 @@ import numpy as np
 from numba import carray, njit, types
 from numba.extending import intrinsic
 
-ADDRESSES = (
-    "x", "dy", "out", "gamma", "beta", "mean", "var", "dgamma", "dbeta", "running_mean",
-    "running_var", "work",
-)  # fmt: skip
-# The steps of a call, as bits, since one thread takes several at once.
-SUMS, MERGE, AFFINE, NORMALIZE, DSUMS, DMERGE, GRADIENT, MOVE = (1 << i for i in range(8))
+ADDRESSES = ("x", "dy", "out", "gamma", "beta", "mean", "var", "dgamma", "dbeta", "work")
+# The steps of a call, one bit each: a call of one thread does several steps, and sets several bits.
+SUMS, MERGE, AFFINE, NORMALIZE, DSUMS, DMERGE, GRADIENT = (1 << i for i in range(7))
 
 
 class Call(ctypes.Structure):
-    """Addresses of contiguous arrays (0: there is none), sizes and numbers, of (n, c, s) values."""
+    """The arguments of a kernel for arrays of shape (n, c, s).
+
+    Arrays are contiguous and given by their addresses, 0 if there is none. `steps` says what to do, and
+    `next` is the number of the next block that is free for a thread to take.
+    """
 
     _fields_ = (
         *((name, ctypes.c_int64) for name in ("next", "steps", *ADDRESSES, "n", "c", "s")),
-        *((name, ctypes.c_double) for name in ("eps", "momentum")),
+        ("eps", ctypes.c_double),
     )
 
 
 F64 = np.float64
 compiled = njit(fastmath={"contract"}, error_model="numpy")
-# A sum along a run of memory may be reordered, once and for all when it is compiled.
+# Lets the compiler add up a run of memory in several sums at once. It fixes their order for good.
 compiled_sum = njit(fastmath={"contract", "reassoc", "nsz"}, error_model="numpy")
 
 
 @intrinsic
 def take(_context, call):
-    """Return the next block that no thread has taken: call.next, which goes up by one atomically."""
+    """Return call.next and add one to it, in one atomic step: no two threads take the same block."""
 
     def codegen(_target, builder, _signature, args):
         from llvmlite import ir
@@ -63,7 +64,7 @@ def array(address, shape, dtype):
 
 @compiled
 def first(value):
-    """Return the k of a feature: its first value, unless that is no number to subtract."""
+    """Return what to subtract before summing: a feature's first value, 0 if that is not finite."""
     k = F64(value)
     return k if k - k == 0 else 0.0
 
@@ -71,13 +72,15 @@ def first(value):
 @compiled
 def statistics(k, sum_d, sum_dd, m):
     """Return mean and biased variance from the sums of d = x - k and of d * d."""
+    if sum_dd == np.inf and np.isfinite(sum_d):  # the squares of numbers above 1e154
+        return k + sum_d / m, np.inf
     var = (sum_dd - sum_d * sum_d / m) / m
     return k + sum_d / m, 0.0 if var < 0 else var
 
 
 @compiled
 def affine(mean, inv_std, gamma, beta, dtype):
-    """Return the numbers of y = (x - coarse) * scale + shift for one feature."""
+    """Return coarse, scale and shift of one feature, for y = (x - coarse) * scale + shift."""
     coarse, scale = dtype(mean), inv_std * gamma
     fine = mean - coarse if np.isfinite(mean) else 0.0
     return coarse, dtype(scale), dtype(beta - fine * scale)
@@ -85,10 +88,10 @@ def affine(mean, inv_std, gamma, beta, dtype):
 
 @compiled
 def gradient(mean, inv_std, gamma, sum_dy, sum_dy_c, m, dtype):
-    """Return the numbers of dx = scale * ((dy - shift) - (x - coarse) * slope) for one feature.
+    """Return the numbers for dx = scale * ((dy - shift) - (x - coarse) * slope) of one feature.
 
-    dx = gamma / s * (dy - mean(dy) - (x - mean) * mean(dy * (x - mean)) / s^2), where what coarse
-    lacks of the mean has gone into the shift.
+    This is dx = gamma / s * (dy - mean(dy) - (x - mean) * mean(dy * (x - mean)) / s^2). Coarse is the
+    mean rounded to the type of x; the shift makes up for the rounding.
     """
     coarse, slope = dtype(mean), sum_dy_c / m * inv_std * inv_std
     return coarse, dtype(sum_dy / m - (mean - coarse) * slope), dtype(slope), dtype(inv_std * gamma)
@@ -96,23 +99,10 @@ def gradient(mean, inv_std, gamma, sum_dy, sum_dy_c, m, dtype):
 
 @compiled
 def features(address, call, dtype, otherwise):
-    """Return the C values at an address in float64, or one that stands for each if there are none."""
+    """Return the C values at an address as float64; C times `otherwise` if there are none."""
     values = np.empty(call.c)
     if address == 0:
         values[:] = otherwise
     else:
         values[:] = array(address, call.c, dtype)
     return values
-
-
-@compiled
-def move(call, dtype):
-    """Move the running statistics towards those of the batch, the variance to the unbiased one."""
-    m = call.n * call.s
-    mean, var = array(call.mean, call.c, F64), array(call.var, call.c, F64)
-    running_mean = array(call.running_mean, call.c, dtype)
-    running_var = array(call.running_var, call.c, dtype)
-    old, new = 1 - call.momentum, call.momentum
-    for c in range(call.c):
-        running_mean[c] = old * running_mean[c] + new * mean[c]
-        running_var[c] = old * running_var[c] + new * (var[c] * (m / (m - 1)))

@@ -12,34 +12,23 @@ from typing import Any
 import numpy as np
 from numba import carray, cfunc, types
 
-from bnlab.kernels._call import (
-    AFFINE,
-    DMERGE,
-    DSUMS,
-    GRADIENT,
-    MERGE,
-    MOVE,
-    NORMALIZE,
-    SUMS,
-    Call,
-    move,
-)
+from bnlab.kernels._call import AFFINE, DMERGE, DSUMS, GRADIENT, MERGE, NORMALIZE, SUMS, Call
 from bnlab.kernels._images import images
 from bnlab.kernels._rows import blocks_of, rows
 
 RECORD = np.dtype(Call)
-# Threads meet between steps; the one in the middle, over C values, needs no more than one thread.
+# What each kernel does: first pass, C values, second pass. Threads wait for each other in between; the
+# middle one is too short to share.
 STEPS = {
     "forward": (SUMS, MERGE | AFFINE, NORMALIZE),
     "inference": (0, AFFINE, NORMALIZE),
     "backward": (DSUMS, DMERGE, GRADIENT),
-    "move": (0, MOVE, 0),
 }
-SMALL = 2**15  # one thread is done with so many values before a second one has started
+SMALL = 2**15  # fewer values than this are done before a second thread has started
 
 
 def run(kind: str, dtype: type, threads: int, **fields: float) -> None:
-    """Run one kernel on memory given by its addresses: the fields of :class:`Call`."""
+    """Run one kernel. The fields are those of :class:`Call`: addresses of memory, sizes and eps."""
     call, steps = Call(**fields), STEPS[kind]
     if call.c == 1 and call.s == 1:
         call.n, call.s = 1, call.n  # one feature: all its values are one run of memory
@@ -72,9 +61,7 @@ def entry(dtype: type) -> tuple[Any, int]:
     def run(pointer):
         _ = version  # numba's cache compares this file alone; this makes it compare them all
         call = carray(pointer, 1, RECORD)[0]
-        if call.steps & MOVE:
-            move(call, dtype)
-        elif call.s > 1:
+        if call.s > 1:
             images(call, pointer, dtype)
         else:
             rows(call, pointer, dtype)

@@ -1,4 +1,4 @@
-"""Images (N, C, S): a channel is a block, small enough for a cache, so memory is read once."""
+"""Kernels for images (N, C, S): one channel after the other, as one fits the cache and is read once."""
 
 from __future__ import annotations
 
@@ -65,7 +65,7 @@ def _moments(x, c):
 
 @compiled
 def images(call, pointer, dtype):
-    """Take channels until none is left, each from its sums to its last value."""
+    """Take a channel and do all steps for it, until none is left."""
     shape, n = (call.n, call.c, call.s), call.n
     x, out = array(call.x, shape, dtype), array(call.out, shape, dtype)
     mean, var = array(call.mean, call.c, F64), array(call.var, call.c, F64)

@@ -1,4 +1,4 @@
-"""Rows (N, C): sums over blocks of rows, one merge, and a second pass over the blocks."""
+"""Kernels for rows (N, C): sum up blocks of rows, merge the sums, and go through the blocks again."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ MOST_BLOCKS = 64
 
 @compiled
 def blocks_of(n, c):
-    """Return the number of blocks; the shape alone decides, so that threads cannot change a bit."""
+    """Return the number of blocks. It depends on the shape alone: any number of threads gives the same bits."""
     return max(1, min(MOST_BLOCKS, n * c // 2**15, n // 16))
 
 
@@ -70,7 +70,7 @@ def _gradient(x, dy, dx, coarse, shift, slope, scale):
 
 @compiled
 def _total(work):
-    """Add the sums of all blocks to those of the first, in their order."""
+    """Add the sums of all blocks to those of the first, block by block."""
     for b in range(1, len(work)):
         for j in range(2):
             for c in range(work.shape[2]):
@@ -92,7 +92,7 @@ def _first_pass(call, pointer, x, dy, work, k):
 
 @compiled
 def _merge(call, work, number, k, mean, var, dtype):
-    """Go from the sums of the blocks to the numbers of each feature that the second pass needs."""
+    """Turn the sums of the blocks into the few numbers of each feature that the second pass needs."""
     steps, m = call.steps, call.n
     if steps & (MERGE | DMERGE):
         _total(work)
@@ -131,7 +131,7 @@ def _second_pass(call, pointer, x, dy, out, number, blocks):
 
 @compiled
 def rows(call, pointer, dtype):
-    """Do the steps that are asked for; one thread does them all, several meet before each merge."""
+    """Do the steps that the call asks for: all of them if there is one thread, one of them if several."""
     shape, steps = (call.n, call.c), call.steps
     x, out = array(call.x, shape, dtype), array(call.out, shape, dtype)
     dy = array(call.dy, shape, dtype)

@@ -1,4 +1,4 @@
-"""Argument checks of batch_norm: torch's types and key phrases, with what to do about it."""
+"""Argument checks of batch_norm: errors of the type that torch raises, which also say how to mend it."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def check_arguments(
 ) -> None:
     """Raise what torch.nn.functional.batch_norm raises for the same arguments."""
     if _ordinary(input, (running_mean, running_var, weight, bias), training, momentum, eps):
-        return  # by far the most calls: a third of the time that it takes to find a reason
+        return  # nearly every call; the checks below take three times as long
     check_tensor("input", input)
     per_feature = {
         "running_mean": running_mean,
@@ -46,7 +46,10 @@ def _ordinary(
     momentum: float | Tensor,
     eps: float,
 ) -> bool:
-    """Tell that no argument is out of the ordinary; False says nothing yet."""
+    """Tell whether this is a call of the usual kind, in which nothing is wrong.
+
+    False does not mean that something is wrong: unusual arguments may be right as well.
+    """
     if not (type(x) is Tensor and type(momentum) is type(eps) is float and eps > 0 and x.is_cpu):
         return False
     dtype, values = x.dtype, x.numel()

@@ -7,6 +7,8 @@ computes is ours: the forward pass, the statistics, and the gradient.
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from torch import Tensor
 from torch.fx import Proxy
@@ -19,12 +21,12 @@ __all__ = ["BatchNorm1d", "BatchNorm2d", "BatchNorm3d"]
 
 
 class _Layer(_BatchNorm):
-    """Decide whose statistics are used, and which are moved."""
+    """Choose between the statistics of the batch and the running ones, and count the batches."""
 
     def forward(self, input: Tensor) -> Tensor:
         """Normalize `input` by the batch in training mode, by the running statistics otherwise."""
-        if isinstance(input, Proxy):  # torch.fx is tracing: stay one node, as the layers of torch
-            tracer = input.tracer
+        if isinstance(input, Proxy):  # torch.fx is tracing: stay one node, as torch's layers do
+            tracer: Any = input.tracer
             return tracer.create_proxy("call_module", tracer.path_of_module(self), (input,), {})
         mean, var, weight, bias = self.running_mean, self.running_var, self.weight, self.bias
         self._check_input(input, mean, weight, bias)
@@ -32,12 +34,12 @@ class _Layer(_BatchNorm):
         tracking = training and self.track_running_stats
         batch = training or (mean is None and var is None)
         if training and not tracking:
-            mean, var = None, None  # kept, if someone set them, but not moved
+            mean, var = None, None  # buffers that someone set are kept, and not moved
         momentum = self.momentum
         if momentum is None:
             momentum = self._weight_of_new_batch()
         y = batch_norm(input, mean, var, weight, bias, batch, momentum, self.eps)
-        # Last, so that a batch that was refused does not count.
+        # Counted last, so that a batch that raised an error does not count.
         if tracking and (count := self.num_batches_tracked) is not None:
             count.add_(1)
         return y
@@ -45,7 +47,8 @@ class _Layer(_BatchNorm):
     def _weight_of_new_batch(self) -> float | Tensor:
         if self.num_batches_tracked is None:
             return 0.0
-        # The n-th batch enters the average of all n with weight 1/n. As a tensor it can be compiled.
+        # The n-th batch has weight 1/n in the average of all n. A tensor, because a compiler cannot
+        # turn one into a number.
         return 1 / (self.num_batches_tracked + 1).double()
 
     def _check_input(
@@ -53,7 +56,7 @@ class _Layer(_BatchNorm):
     ) -> None:
         check_tensor("input", input)
         self._check_input_dim(input)
-        # Nothing else would notice: there is no tensor of C values to compare with.
+        # Without parameters and statistics, no later check has a number of features to compare with.
         nothing = weight is None and bias is None and mean is None
         if nothing and input.shape[1] != self.num_features:
             raise RuntimeError(
@@ -96,7 +99,7 @@ class BatchNorm1d(_Layer, torch.nn.BatchNorm1d):
         zeros).
     track_running_stats : bool
         True to keep the buffers ``running_mean``, ``running_var`` and ``num_batches_tracked``.
-    device, dtype
+    device, dtype : torch.device, torch.dtype
         Of parameters and buffers.
     bias : bool
         Keyword only, where torch has it: False leaves out :math:`\beta`.
@@ -134,8 +137,8 @@ class BatchNorm2d(_Layer, torch.nn.BatchNorm2d):
     ----------
     num_features : int
         Number of channels C.
-    eps, momentum, affine, track_running_stats, device, dtype, bias
-        As in :class:`BatchNorm1d`.
+    eps, momentum, affine, track_running_stats, device, dtype, bias : as in BatchNorm1d
+        Have the meaning that they have in :class:`BatchNorm1d`.
 
     Raises
     ------
@@ -164,8 +167,8 @@ class BatchNorm3d(_Layer, torch.nn.BatchNorm3d):
     ----------
     num_features : int
         Number of channels C.
-    eps, momentum, affine, track_running_stats, device, dtype, bias
-        As in :class:`BatchNorm1d`.
+    eps, momentum, affine, track_running_stats, device, dtype, bias : as in BatchNorm1d
+        Have the meaning that they have in :class:`BatchNorm1d`.
 
     Raises
     ------

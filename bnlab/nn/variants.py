@@ -29,8 +29,8 @@ class DetachedBatchNorm1d(torch.nn.BatchNorm1d):
     ----------
     num_features : int
         Number of features C of an input of shape (N, C) or (N, C, L).
-    eps, momentum, affine, track_running_stats, device, dtype
-        As in :class:`torch.nn.BatchNorm1d`; so are the buffers, the errors and evaluation mode.
+    eps, momentum, affine, track_running_stats, device, dtype, bias : as in torch.nn.BatchNorm1d
+        Have the same meaning; buffers, errors and evaluation mode are the same as well.
 
     Raises
     ------
@@ -50,7 +50,18 @@ class DetachedBatchNorm1d(torch.nn.BatchNorm1d):
     """
 
     def forward(self, input: torch.Tensor) -> torch.Tensor:
-        """Normalize `input` by its own batch statistics, held constant."""
+        """Normalize by the statistics of the batch, held constant.
+
+        Parameters
+        ----------
+        input : torch.Tensor
+            Floats of shape (N, C) or (N, C, L).
+
+        Returns
+        -------
+        torch.Tensor
+            ``y``, of the same shape.
+        """
         if not self.training and self.running_mean is not None:
             return super().forward(input)  # constants here are true constants: no bug to show
         with torch.no_grad():

@@ -1,8 +1,8 @@
 """Train by plain stochastic gradient descent, the same way every time: one model, or many at once."""
 
 from bnlab.training.ensemble import Ensemble, Evaluation, Member
-from bnlab.training.runs import train_ensemble
 from bnlab.training.sgd import (
+    History,
     accuracy,
     seed_everything,
     shuffled_batches,
@@ -14,6 +14,7 @@ from bnlab.training.sgd import (
 __all__ = [
     "Ensemble",
     "Evaluation",
+    "History",
     "Member",
     "accuracy",
     "seed_everything",
@@ -21,5 +22,4 @@ __all__ = [
     "shuffled_epochs",
     "tensors",
     "train",
-    "train_ensemble",
 ]

@@ -1,137 +1,86 @@
 r"""Layers of many networks at once, forward and backward side by side, derived by hand.
 
 Axis 0 is the member: activations are (S, m, units), weights (S, inputs, units), vectors (S, 1, units).
-A layer's `forward` keeps what its `backward` needs, in buffers made once; `backward` takes the gradient
-of the loss by the layer's output, moves the parameters one step and returns the gradient by its input.
+A layer's `forward` keeps what its `backward` needs, in buffers made once; `backward` takes the gradient of the loss
+with respect to the layer's output, moves the parameters one step and returns the gradient with respect to its input.
+`state` holds what a step changes, under the names that the layer's `state_dict` uses.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 import torch
 from torch import Tensor, nn
-
-from bnlab.training._products import add_product, laid_out, multiply
 
 aten = torch.ops.aten
 
 
-class Descent:
-    r"""The rule of :class:`torch.optim.SGD`, with a learning rate for each member.
-
-    .. math:: g \leftarrow g + \lambda p, \qquad v \leftarrow \mu v + g, \qquad p \leftarrow p - \eta v
-    """
-
-    def __init__(self, lr: Tensor, *, momentum: float, weight_decay: float):
-        self.minus_lr = -lr[:, None, None]
-        self.momentum, self.weight_decay = momentum, weight_decay
-        self.keep = 1 - weight_decay * lr[:, None, None]
-
-
 class Parameter:
-    """One parameter of every member, stacked, and its velocity if there is momentum."""
+    """One parameter of every member, stacked, and the learning rate of each: p <- p - lr * gradient."""
 
-    def __init__(self, values: list[Tensor], rule: Descent):
-        self.value, self.rule = laid_out(torch.stack(values)), rule
-        self.velocity = torch.zeros_like(self.value) if rule.momentum else None
+    def __init__(self, values: list[Tensor], lr: Tensor):
+        self.value, self.minus_lr = torch.stack(values).contiguous(), -lr[:, None, None]
 
     def step(self, gradient: Tensor) -> None:
         """Descend along a gradient of the parameter's shape."""
-        if self.velocity is None:
-            self._decay(self.value, self.rule.keep)
-            self.value.addcmul_(gradient, self.rule.minus_lr)
-        else:
-            self.velocity.mul_(self.rule.momentum).add_(gradient)
-            self._follow()
+        self.value.addcmul_(gradient, self.minus_lr)
 
     def step_product(self, x: Tensor, dz: Tensor) -> None:
-        """Descend along the product of x transposed and dz; dz is overwritten."""
-        if self.velocity is None:
-            self._decay(self.value, self.rule.keep)
-            add_product(self.value, x, dz.mul_(self.rule.minus_lr))
-        else:
-            add_product(self.velocity, x, dz, keep=self.rule.momentum)
-            self._follow()
-
-    def _follow(self) -> None:
-        if self.rule.weight_decay:
-            self.velocity.add_(self.value, alpha=self.rule.weight_decay)
-        self.value.addcmul_(self.velocity, self.rule.minus_lr)
-
-    def _decay(self, value: Tensor, keep: Tensor) -> None:
-        if self.rule.weight_decay:
-            value.mul_(keep)
+        """Descend along x^T dz, the gradient of a weight; dz is overwritten."""
+        self.value.baddbmm_(x.mT, dz.mul_(self.minus_lr))
 
 
 class Linear:
     """z = x W + b"""
 
-    def __init__(self, layers: list[nn.Linear], rule: Descent, *, first: bool):
-        self.weight = Parameter([layer.weight.detach().T for layer in layers], rule)
+    def __init__(self, layers: list[nn.Linear], lr: Tensor, batch_size: int, *, first: bool):
+        self.weight = Parameter([layer.weight.detach().T for layer in layers], lr)
         self.bias = None
         if layers[0].bias is not None:
-            self.bias = Parameter([layer.bias.detach()[None] for layer in layers], rule)
-        self.first = first
-
-    def allocate(self, batch_size: int) -> None:
+            self.bias = Parameter([layer.bias.detach()[None] for layer in layers], lr)
         members, inputs, units = self.weight.value.shape
-        self.z = self.weight.value.new_empty(members, batch_size, units)
-        self.dx = None if self.first else self.z.new_empty(members, batch_size, inputs)
+        self.z = lr.new_empty(members, batch_size, units)
+        self.dx = None if first else lr.new_empty(members, batch_size, inputs)
 
     def forward(self, x: Tensor) -> Tensor:
         self.x = x
-        bias = None if self.bias is None else self.bias.value
-        return multiply(x, self.weight.value, bias, out=self.z)
+        if self.bias is None:
+            return torch.bmm(x, self.weight.value, out=self.z)
+        return torch.baddbmm(self.bias.value, x, self.weight.value, out=self.z)
 
     def backward(self, dz: Tensor) -> Tensor | None:
-        if not self.first:
+        if self.dx is not None:
             torch.bmm(dz, self.weight.value.mT, out=self.dx)
         if self.bias is not None:
             self.bias.step(dz.sum(1, keepdim=True))
         self.weight.step_product(self.x, dz)
         return self.dx
 
-    def state(self) -> Iterator[tuple[str, Parameter | Tensor]]:
-        yield "weight", self.weight
-        if self.bias is not None:
-            yield "bias", self.bias
+    def state(self) -> dict[str, Tensor]:
+        weight = {"weight": self.weight.value}
+        return weight if self.bias is None else weight | {"bias": self.bias.value}
 
 
 class BatchNorm:
     """y = gamma * x_hat + beta, x_hat = (x - mu_B) / sqrt(var_B + eps)"""
 
-    def __init__(self, layers: list[nn.BatchNorm1d], rule: Descent):
-        layer = layers[0]
-        self.eps, self.momentum = layer.eps, layer.momentum
-        self.gamma = self.beta = self.running_mean = None
-        if layer.weight is not None:
-            self.gamma = Parameter([layer.weight.detach()[None] for layer in layers], rule)
-        if layer.bias is not None:
-            self.beta = Parameter([layer.bias.detach()[None] for layer in layers], rule)
-        if layer.running_mean is not None:
-            self.running_mean = torch.stack([layer.running_mean[None] for layer in layers])
-            self.running_var = torch.stack([layer.running_var[None] for layer in layers])
-            self.batches = torch.stack([layer.num_batches_tracked for layer in layers])
-
-    def allocate(self, batch_size: int) -> None:
-        self.m = batch_size
+    def __init__(self, layers: list[nn.BatchNorm1d], lr: Tensor, batch_size: int):
+        self.eps, self.momentum, self.m = layers[0].eps, layers[0].momentum, batch_size
+        self.gamma = Parameter([layer.weight.detach()[None] for layer in layers], lr)
+        self.beta = Parameter([layer.bias.detach()[None] for layer in layers], lr)
+        self.running_mean = torch.stack(
+            [layer.get_buffer("running_mean")[None] for layer in layers]
+        )
+        self.running_var = torch.stack([layer.get_buffer("running_var")[None] for layer in layers])
+        self.batches = torch.stack([layer.get_buffer("num_batches_tracked") for layer in layers])
+        self.y = lr.new_empty(len(layers), batch_size, layers[0].num_features)
 
     def forward(self, x: Tensor) -> Tensor:
-        if not hasattr(self, "y"):
-            self.y = torch.empty_like(x)
         mu = x.mean(1, keepdim=True)
         x_hat = x.sub_(mu)
         var = torch.mul(x_hat, x_hat, out=self.y).mean(1, keepdim=True)
         self.inv_std = (var + self.eps).rsqrt_()
         self.x_hat = x_hat.mul_(self.inv_std)
-        if self.running_mean is not None:
-            self._track(mu, var)
-        if self.gamma is None:
-            self.y.copy_(x_hat)
-            return self.y if self.beta is None else self.y.add_(self.beta.value)
-        if self.beta is None:
-            return torch.mul(x_hat, self.gamma.value, out=self.y)
+        self._track(mu, var)
         return torch.addcmul(self.beta.value, x_hat, self.gamma.value, out=self.y)
 
     def _track(self, mu: Tensor, var: Tensor) -> None:
@@ -145,24 +94,20 @@ class BatchNorm:
         # dx = gamma / s * (dy - mean(dy) - x_hat * mean(dy * x_hat)),  s = sqrt(var_B + eps)
         dbeta = dy.sum(1, keepdim=True)
         dgamma = torch.mul(dy, self.x_hat, out=self.y).sum(1, keepdim=True)
-        scale = self.inv_std if self.gamma is None else self.inv_std * self.gamma.value
-        dx = dy.addcmul_(self.x_hat, dgamma, value=-1 / self.m)
-        dx = dx.sub_(dbeta, alpha=1 / self.m).mul_(scale)
-        if self.gamma is not None:
-            self.gamma.step(dgamma)
-        if self.beta is not None:
-            self.beta.step(dbeta)
+        dx = dy.addcmul_(self.x_hat, dgamma, value=-1 / self.m).sub_(dbeta, alpha=1 / self.m)
+        dx = dx.mul_(self.inv_std * self.gamma.value)
+        self.gamma.step(dgamma)
+        self.beta.step(dbeta)
         return dx
 
-    def state(self) -> Iterator[tuple[str, Parameter | Tensor]]:
-        if self.gamma is not None:
-            yield "weight", self.gamma
-        if self.beta is not None:
-            yield "bias", self.beta
-        if self.running_mean is not None:
-            yield "running_mean", self.running_mean
-            yield "running_var", self.running_var
-            yield "num_batches_tracked", self.batches
+    def state(self) -> dict[str, Tensor]:
+        return {
+            "weight": self.gamma.value,
+            "bias": self.beta.value,
+            "running_mean": self.running_mean,
+            "running_var": self.running_var,
+            "num_batches_tracked": self.batches,
+        }
 
 
 class Activation:
@@ -171,9 +116,6 @@ class Activation:
     def __init__(self, layers: list[nn.Module]):
         self.g, self.dg = ACTIVATIONS[type(layers[0])]
 
-    def allocate(self, batch_size: int) -> None:
-        pass
-
     def forward(self, y: Tensor) -> Tensor:
         self.h = self.g(y)
         return self.h
@@ -181,8 +123,8 @@ class Activation:
     def backward(self, dh: Tensor) -> Tensor:
         return self.dg(dh, self.h)
 
-    def state(self) -> Iterator[tuple[str, Parameter | Tensor]]:
-        return iter(())
+    def state(self) -> dict[str, Tensor]:
+        return {}
 
 
 ACTIVATIONS = {

@@ -12,13 +12,11 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-from bnlab import probes
 from bnlab._validate import integer, number
 from bnlab.data import Dataset
 from bnlab.inference import recalibrate
 from bnlab.nn import BatchNorm1d
 from bnlab.training import _layers
-from bnlab.training._percentiles import PERCENTILES, Recorder
 from bnlab.training.sgd import shuffled_epochs, tensors
 
 _NORMS = (torch.nn.BatchNorm1d, BatchNorm1d)
@@ -66,12 +64,6 @@ class Ensemble:
         Pairs (lr, seed).
     batch_size : int
         Examples m of a mini-batch, from 1 to all (from 2 with normalization).
-    momentum, weight_decay : float
-        As in :class:`torch.optim.SGD`, at least 0.
-    watch : str, optional
-        Name of a layer, e.g. ``"act3"``: record percentiles of what each of its units receives.
-    watch_every : int
-        Record every so many steps, the first included.
     device : str or torch.device
         Where to compute. Nothing but the CPU is used unless asked for.
 
@@ -81,7 +73,7 @@ class Ensemble:
         If an argument has another type, or a network has a layer that is not supported.
     ValueError
         If a number is out of range, the networks differ in architecture, the data does not fit them,
-        `watch` names no layer, or the device is not there.
+        or the device is not there.
 
     Examples
     --------
@@ -105,69 +97,39 @@ class Ensemble:
         *,
         members: Sequence[Member],
         batch_size: int,
-        momentum: float = 0.0,
-        weight_decay: float = 0.0,
-        watch: str | None = None,
-        watch_every: int = 1,
         device: str | torch.device = "cpu",
     ):
         self.members = _checked_members(members)
-        self.momentum = number("momentum", momentum, low=0)
-        self.weight_decay = number("weight_decay", weight_decay, low=0)
         self.device = available(device)
-        models = _built(build, self.members)
-        _require_same_architecture(models)
+        models = _of_one_architecture(_built(build, self.members))
         dtype = next(models[0].parameters()).dtype
         self._x, self._y = (t.to(self.device) for t in tensors(data, dtype=dtype))
         self._data = f"{data.name}, {len(data)} examples"
         _require_fit(models[0], data)
         normalized = any(isinstance(layer, _NORMS) for layer in models[0])
         self.batch_size = integer("batch_size", batch_size, low=1 + normalized, high=len(data))
-        self.watch, self.watch_every = watch, integer("watch_every", watch_every, low=1)
         self._template = copy.deepcopy(models[0])
         self._layers = self._stack(models)
         self._loss_function = _layers.CrossEntropy()
-        width = 0 if watch is None else self._width(watch)
-        nothing = np.empty(
-            (len(models), 0, len(PERCENTILES), width), torch.empty(0, dtype=dtype).numpy().dtype
-        )
-        self._recorder = Recorder(self.watch_every, nothing)
         self._losses = [np.empty((len(models), 0))]
         self._begin(0)
 
     def _stack(self, models: list[nn.Sequential]) -> dict[str, Any]:
-        lr = [member.lr for member in self.members]
-        dtype = next(models[0].parameters()).dtype
-        rule = _layers.Descent(
-            torch.tensor(lr, dtype=dtype, device=self.device),
-            momentum=self.momentum,
-            weight_decay=self.weight_decay,
-        )
+        """Stack the layers of all members, by name."""
+        lr = self._x.new_tensor([member.lr for member in self.members])
         stacked: dict[str, Any] = {}
         for name, layer in models[0].named_children():
-            same = [model.get_submodule(name).to(self.device) for model in models]
+            same: list[Any] = [model.get_submodule(name).to(self.device) for model in models]
             if isinstance(layer, nn.Linear):
-                stacked[name] = _layers.Linear(same, rule, first=not stacked)
+                stacked[name] = _layers.Linear(same, lr, self.batch_size, first=not stacked)
             elif isinstance(layer, _NORMS):
-                stacked[name] = _layers.BatchNorm(same, rule)
+                stacked[name] = _layers.BatchNorm(same, lr, self.batch_size)
             else:
                 stacked[name] = _layers.Activation(same)
-            stacked[name].allocate(self.batch_size)
         return stacked
 
-    def _width(self, watch: str) -> int:
-        names = list(self._layers)
-        if watch not in names:
-            raise ValueError(
-                f"watch is {watch!r}; expected the name of a layer: {', '.join(names)}."
-            )
-        for name in reversed(names[: names.index(watch)]):
-            if isinstance(self._layers[name], _layers.Linear):
-                return self._layers[name].weight.value.shape[2]
-        return self._x.shape[1]
-
     def _begin(self, step: int) -> None:
-        """Go to the batches that follow the first `step` ones."""
+        """Set the number of steps taken, and continue with the mini-batches that come after them."""
         self.step = step
         n, size = len(self._x), self.batch_size
         per_epoch = n // size
@@ -180,22 +142,27 @@ class Ensemble:
     def _rows(
         self, epochs: Iterator[tuple[torch.Tensor, ...]], skip: int
     ) -> Iterator[torch.Tensor]:
+        """Yield the row numbers of each step, member after member, without the first `skip` steps."""
         for epoch in epochs:
             yield from torch.stack(epoch, dim=1).flatten(1).to(self.device)[skip:]
             skip = 0
 
     @torch.no_grad()
     def advance(self, steps: int) -> None:
-        """Take `steps` steps with every member."""
+        """Take `steps` steps with every member.
+
+        Parameters
+        ----------
+        steps : int
+            Number of steps, at least 0.
+        """
         integer("steps", steps, low=0)
         shape = len(self.members), self.batch_size
         losses = self._x.new_empty(steps, len(self.members))
         for t in range(steps):
             rows = next(self._batches)
             h = torch.index_select(self._x, 0, rows, out=self._input).view(*shape, -1)
-            for name, layer in self._layers.items():
-                if name == self.watch:
-                    self._recorder.add(self.step, h)
+            for layer in self._layers.values():
                 h = layer.forward(h)
             losses[t] = self._loss_function.forward(h, self._y.index_select(0, rows).view(shape))
             d = self._loss_function.backward()
@@ -210,32 +177,34 @@ class Ensemble:
         self._losses = [np.concatenate(self._losses, axis=1)]
         return self._losses[0]
 
-    @property
-    def percentiles(self) -> np.ndarray:
-        """15th, 50th and 85th percentile of each watched unit, shape (S, records, 3, units)."""
-        return self._recorder.all()
-
     def model(self, i: int) -> nn.Sequential:
-        """Return member `i` as a network of its own, in evaluation mode; it shares nothing."""
+        """Return a copy of one member, in evaluation mode.
+
+        Parameters
+        ----------
+        i : int
+            Number of the member, from 0.
+
+        Returns
+        -------
+        torch.nn.Sequential
+            A network as `build` makes them, on the ensemble's device.
+        """
         model = copy.deepcopy(self._template)
-        tensors = {
-            name: value[i].T if name.endswith("weight") and value.shape[1] > 1 else value[i]
-            for name, value in self._values()
-        }
+        own = {name: value[i] for name, value in self._values().items()}
         state = model.state_dict()
-        model.load_state_dict({k: tensors[k].reshape(v.shape) for k, v in state.items()})
+        for name, value in state.items():  # a linear layer of torch keeps its weight transposed
+            state[name] = (own[name].T if value.ndim == 2 else own[name]).reshape(value.shape)
+        model.load_state_dict(state)
         return model.to(self.device).eval()
 
-    def _values(self) -> Iterator[tuple[str, torch.Tensor]]:
-        """Yield all that a step changes, by name: parameters, their velocities, statistics."""
-        for prefix, layer in self._layers.items():
-            for name, value in layer.state():
-                if isinstance(value, _layers.Parameter):
-                    yield f"{prefix}.{name}", value.value
-                    if value.velocity is not None:
-                        yield f"{prefix}.{name}.velocity", value.velocity
-                else:
-                    yield f"{prefix}.{name}", value
+    def _values(self) -> dict[str, torch.Tensor]:
+        """Return all that a step changes, by name: parameters and running statistics."""
+        return {
+            f"{prefix}.{name}": value
+            for prefix, layer in self._layers.items()
+            for name, value in layer.state().items()
+        }
 
     def evaluate(self, data: Dataset, *, recalibrate_on: Iterable | None = None) -> Evaluation:
         """Score every member on `data` in evaluation mode; training goes on as if nothing had been.
@@ -243,47 +212,40 @@ class Ensemble:
         Parameters
         ----------
         data : bnlab.data.Dataset
+            What to classify.
         recalibrate_on : list of torch.Tensor, optional
             Training batches: normalize by their population statistics, as
             :func:`bnlab.inference.recalibrate` finds them, and not by the running ones.
+
+        Returns
+        -------
+        Evaluation
+            Accuracy and cross-entropy of each member.
         """
         x, y = (t.to(self.device) for t in tensors(data, dtype=self._x.dtype))
         accuracy, loss = np.empty((2, len(self.members)))
         for i in range(len(self.members)):
-            model = self._ready(i, recalibrate_on)
+            model = self.model(i)
+            if recalibrate_on is not None:
+                recalibrate(model, recalibrate_on)
             with torch.no_grad():
                 logits = torch.cat([model(part) for part in x.split(_ROWS)])
                 accuracy[i] = (logits.argmax(1) == y).double().mean()
                 loss[i] = functional.cross_entropy(logits, y)
         return Evaluation(accuracy, loss)
 
-    def observe(
-        self, data: Dataset, layer: str, *, recalibrate_on: Iterable | None = None
-    ) -> np.ndarray:
-        """Return what a layer receives in evaluation mode, shape (S, examples, units)."""
-        x = tensors(data, dtype=self._x.dtype)[0].to(self.device)
-        models = (self._ready(i, recalibrate_on) for i in range(len(self.members)))
-        return np.stack([probes.observe(model.cpu(), x.cpu(), [layer])[layer] for model in models])
-
-    def _ready(self, i: int, batches: Iterable | None) -> nn.Sequential:
-        model = self.model(i)
-        if batches is not None:
-            recalibrate(model, batches)
-        return model
-
     def state(self) -> dict[str, Any]:
-        """Return all that :meth:`from_state` needs to go on to the bit-identical result.
+        """Return all that :meth:`restore` needs to go on to the bit-identical result.
 
         Returns
         -------
         dict
             Arrays, numbers and strings by name, as ``numpy.savez`` takes them.
         """
-        return {name: value.cpu().numpy().copy() for name, value in self._values()} | {
+        return {name: value.cpu().numpy().copy() for name, value in self._values().items()} | {
             **self._settings(),
             "step": self.step,
             "loss": self.loss,
-            "percentiles": self.percentiles,
         }
 
     def _settings(self) -> dict[str, Any]:
@@ -291,65 +253,31 @@ class Ensemble:
             "lr": np.array([member.lr for member in self.members]),
             "seed": np.array([member.seed for member in self.members]),
             "batch_size": self.batch_size,
-            "momentum": self.momentum,
-            "weight_decay": self.weight_decay,
-            "watch": self.watch or "",
-            "watch_every": self.watch_every,
             "data": self._data,
         }
 
-    @classmethod
-    def from_state(
-        cls,
-        state: Mapping[str, Any],
-        build: Callable[[int], nn.Module],
-        data: Dataset,
-        *,
-        device: str | torch.device = "cpu",
-    ) -> Ensemble:
-        """Return the ensemble that `state` was taken from, ready to go on.
+    def restore(self, state: Mapping[str, Any]) -> None:
+        """Go to where `state` was taken.
 
         Parameters
         ----------
         state : mapping
-            What :meth:`state` returned, or ``numpy.load`` of it.
-        build, data
-            As they were when the run began.
-        device : str or torch.device
+            What :meth:`state` returned, or ``numpy.load`` of it, from an ensemble with the same arguments.
 
         Raises
         ------
-        ValueError
-            If something is missing in `state`, or it belongs to other networks or other data.
+        TypeError, ValueError
+            If it is no mapping, something is missing in it, or it belongs to other networks or other data.
         """
-        settings = ("lr", "seed", "batch_size", "momentum", "weight_decay", "watch", "watch_every")
-        _require(state, *settings)
-        pairs = zip(np.atleast_1d(state["lr"]), np.atleast_1d(state["seed"]), strict=True)
-        ensemble = cls(
-            build,
-            data,
-            members=[Member(float(lr), int(seed)) for lr, seed in pairs],
-            batch_size=int(state["batch_size"]),
-            momentum=float(state["momentum"]),
-            weight_decay=float(state["weight_decay"]),
-            watch=str(state["watch"]) or None,
-            watch_every=int(state["watch_every"]),
-            device=device,
-        )
-        ensemble.restore(state)
-        return ensemble
-
-    def restore(self, state: Mapping[str, Any]) -> None:
-        """Go to where `state` was taken; it must come from an ensemble with the same arguments."""
         settings = self._settings()
-        _require(state, *settings, "step", "loss", "percentiles")
+        _require(state, *settings, "step", "loss")
         for name, value in settings.items():
             if not np.array_equal(state[name], value):
                 raise ValueError(
                     f"the state was taken from a run with {name} {state[name]}; here it is {value}. "
                     "Pass the arguments the run began with, or begin anew without a state."
                 )
-        targets = dict(self._values())
+        targets = self._values()
         _require(state, *targets)
         for name, target in targets.items():
             value = torch.tensor(np.asarray(state[name]))
@@ -361,7 +289,6 @@ class Ensemble:
                 )
             target.copy_(value)
         self._losses = [np.array(state["loss"])]
-        self._recorder = Recorder(self.watch_every, np.array(state["percentiles"]))
         self._begin(int(state["step"]))
 
 
@@ -421,9 +348,9 @@ def _checked_members(members: Sequence[Member]) -> tuple[Member, ...]:
     )
 
 
-def _require_same_architecture(models: list[nn.Module]) -> None:
-    for model in models:
-        _require_supported(model)
+def _of_one_architecture(built: list[nn.Module]) -> list[nn.Sequential]:
+    """Return the networks if their weights can be stacked, else raise."""
+    models = [_supported(model) for model in built]
     first = repr(models[0])
     for i, model in enumerate(models):
         dtypes = {p.dtype for p in model.parameters()}
@@ -438,9 +365,11 @@ def _require_same_architecture(models: list[nn.Module]) -> None:
                 "architecture and dtype, so that their weights can be stacked. Let build(seed) "
                 "change nothing but the weights."
             )
+    return models
 
 
-def _require_supported(model: nn.Module) -> None:
+def _supported(model: nn.Module) -> nn.Sequential:
+    """Return the network if :mod:`bnlab.training._layers` has each of its layers, else raise."""
     if not isinstance(model, nn.Sequential):
         raise TypeError(
             f"build returned a {type(model).__name__}; expected a torch.nn.Sequential such as "
@@ -454,8 +383,17 @@ def _require_supported(model: nn.Module) -> None:
                 "BatchNorm1d of torch.nn or bnlab.nn, Sigmoid, Tanh, ReLU and Identity. Train "
                 "other models one at a time: bnlab.training.train."
             )
+        if isinstance(layer, _NORMS) and any(
+            value is None for value in (layer.weight, layer.bias, layer.running_mean)
+        ):
+            raise TypeError(
+                f"layer {name!r} is {layer}; an ensemble supports normalization with a weight, a bias and "
+                "running statistics only, as BatchNorm1d(units) has them. Leave its switches alone, or train "
+                "one network at a time: bnlab.training.train."
+            )
     if not isinstance(next(iter(model), None), nn.Linear):
         raise TypeError(f"the network is {model}; expected one that begins with a Linear layer.")
+    return model
 
 
 def _require_fit(model: nn.Sequential, data: Dataset) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -12,9 +13,29 @@ from torch.nn import functional
 
 from bnlab._validate import integer, number
 from bnlab.data import Dataset
-from bnlab.training.history import History
 
-__all__ = ["accuracy", "seed_everything", "train"]
+__all__ = ["History", "accuracy", "seed_everything", "train"]
+
+
+@dataclass(frozen=True)
+class History:
+    """One training run: what happened, and the settings that made it.
+
+    Attributes
+    ----------
+    loss : numpy.ndarray
+        Mini-batch loss before each step, shape (steps,).
+    lr : float
+        The learning rate.
+    steps, batch_size, seed : int
+        Number of steps, examples of a mini-batch, seed of the shuffling.
+    """
+
+    loss: np.ndarray
+    lr: float
+    steps: int
+    batch_size: int
+    seed: int
 
 
 def seed_everything(seed: int) -> None:
@@ -122,6 +143,23 @@ def train(
 def accuracy(model: nn.Module, data: Dataset) -> float:
     """Return the share of examples a model classifies right in evaluation mode; its mode is kept.
 
+    Parameters
+    ----------
+    model : torch.nn.Module
+        Maps (N, features) to logits (N, classes).
+    data : bnlab.data.Dataset
+        What to classify.
+
+    Returns
+    -------
+    float
+        From 0 to 1.
+
+    Raises
+    ------
+    TypeError
+        If an argument is not of the kind above.
+
     Examples
     --------
     >>> from bnlab.data import mnist_5k
@@ -142,7 +180,32 @@ def accuracy(model: nn.Module, data: Dataset) -> float:
 def tensors(
     data: Dataset, *, dtype: torch.dtype = torch.float32
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """Return features in the given floating dtype and classes as int64."""
+    """Return features in the given floating dtype and classes as int64.
+
+    Parameters
+    ----------
+    data : bnlab.data.Dataset
+        Features and classes.
+    dtype : torch.dtype
+        That of the features.
+
+    Returns
+    -------
+    x, y : torch.Tensor
+        Copies, of shape (N, features) and (N,).
+
+    Raises
+    ------
+    TypeError
+        If `data` is no Dataset.
+
+    Examples
+    --------
+    >>> from bnlab.data import wine
+    >>> x, y = tensors(wine())
+    >>> x.dtype, y.dtype
+    (torch.float32, torch.int64)
+    """
     if not isinstance(data, Dataset):
         raise TypeError(
             f"data is a {type(data).__name__}; expected a bnlab.data.Dataset, which names what it "
@@ -160,6 +223,20 @@ def _dtype(model: nn.Module) -> torch.dtype:
 def shuffled_batches(n: int, *, batch_size: int, seed: int) -> Iterator[torch.Tensor]:
     """Yield the row numbers of one batch after another, without end.
 
+    Parameters
+    ----------
+    n : int
+        Number of rows.
+    batch_size : int
+        Rows of a batch; what is left over at the end of an epoch is dropped.
+    seed : int
+        Seed of the shuffling.
+
+    Yields
+    ------
+    torch.Tensor
+        Row numbers of shape (batch_size,).
+
     Examples
     --------
     >>> batches = shuffled_batches(4, batch_size=2, seed=0)
@@ -171,7 +248,23 @@ def shuffled_batches(n: int, *, batch_size: int, seed: int) -> Iterator[torch.Te
 
 
 def shuffled_epochs(n: int, *, batch_size: int, seed: int) -> Iterator[torch.Tensor]:
-    """Yield the row numbers of one epoch after another, (batches, batch_size), without end."""
+    """Yield the row numbers of one epoch after another, without end.
+
+    Parameters
+    ----------
+    n, batch_size, seed : int
+        As for :func:`shuffled_batches`.
+
+    Yields
+    ------
+    torch.Tensor
+        Row numbers of shape (batches, batch_size).
+
+    Examples
+    --------
+    >>> next(shuffled_epochs(7, batch_size=2, seed=0)).shape
+    torch.Size([3, 2])
+    """
     generator = torch.Generator().manual_seed(seed)
     while True:
         order = torch.randperm(n, generator=generator)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -102,7 +103,9 @@ def fill_chapter_map(app, doctree, docname) -> None:
             text = nodes.paragraph("", "", title, nodes.Text(f". {question.astext()}"))
             number = int(name[:2])
             if number != expected:  # after a gap: a chapter that is not written yet
-                chapters = nodes.enumerated_list(enumtype="arabic", prefix="", suffix=".", start=number)
+                chapters = nodes.enumerated_list(
+                    enumtype="arabic", prefix="", suffix=".", start=number
+                )
                 place += chapters
             chapters += nodes.list_item("", text)
             expected = number + 1
@@ -186,6 +189,8 @@ def join_streams(outputs: list[dict]) -> list[dict]:
 
 def setup(app) -> dict:
     """Register with Sphinx."""
+    # Notebooks inherit it: their last digits would depend on whether numba is installed.
+    os.environ["BNLAB_KERNELS"] = "0"
     render.coalesce_streams = join_streams
     app.add_config_value("comments_config", {}, "")  # Jupyter Book sets it for an extension we omit
     app.config.templates_path.insert(0, str(HERE / "templates"))

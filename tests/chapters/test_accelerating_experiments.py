@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from _book import book_result
 from torch import nn
 
 from bnlab import data
@@ -13,11 +14,9 @@ from bnlab.chapters.accelerating import experiments as accelerating
 from bnlab.chapters.accelerating import rates as accelerating_rates
 from bnlab.chapters.accelerating import recipes
 from bnlab.chapters.accelerating.results import RecipeRuns
-from bnlab.experiments import load
 from bnlab.stats import t_interval
 
 ROOT = Path(__file__).resolve().parents[2]
-STORED = ROOT / "book" / "results"
 DIGITS = accelerating.EXPERIMENT.defaults | {"data": "mnist-5k", "steps": 36}
 
 
@@ -227,67 +226,47 @@ CURVES = {
 def test_best_and_final_accuracy_are_told_apart():
     curves = {arm: [[0.0, *curve, 0.5] for curve in found] for arm, found in CURVES.items()}
     runs = made(curves)
-    assert accelerating.best(runs, "plain").tolist() == [0.75, 0.5]
+    assert runs.best("plain").tolist() == [0.75, 0.5]
     mean = [np.mean([*curve, 0.5]) for curve in CURVES["plain"]]
-    np.testing.assert_allclose(accelerating.final(runs, "plain"), mean)
-    final = {"of": accelerating.final}
+    np.testing.assert_allclose(runs.final("plain"), mean)
+    final = {"of": "final"}
     changed = [np.mean([*curve, 0.5]) for curve in CURVES["plain + no LRN"]]
-    np.testing.assert_allclose(
-        accelerating.effect(runs, "plain", "no LRN", **final), np.subtract(changed, mean)
-    )
+    np.testing.assert_allclose(runs.effect("plain", "no LRN", **final), np.subtract(changed, mean))
     bn = [
         np.mean([*new, 0.5]) - np.mean([*old, 0.5])
         for new, old in zip(CURVES["BN + no LRN"], CURVES["BN"], strict=True)
     ]
-    np.testing.assert_allclose(
-        accelerating.interaction(runs, "no LRN", **final), bn - np.subtract(changed, mean)
-    )
+    np.testing.assert_allclose(runs.interaction("no LRN", **final), bn - np.subtract(changed, mean))
 
 
 def test_steps_to_the_best_of_the_same_seed_and_short_of_it():
     runs = made(CURVES)
-    assert accelerating.steps_to_best(runs, "plain").tolist() == [20, 20]
-    assert accelerating.steps_to_best(runs, "BN").tolist() == [20, 30]
-    assert accelerating.steps_to_best(runs, "plain + no LRN").tolist() == [np.inf, 10]
-    assert accelerating.steps_to_best(runs, "plain + no LRN", short=0.25).tolist() == [10, 10]
-    assert accelerating.steps_to_best(runs, "plain", target="BN + no LRN").tolist() == [np.inf, 20]
+    assert runs.steps_to_best("plain").tolist() == [20, 20]
+    assert runs.steps_to_best("BN").tolist() == [20, 30]
+    assert runs.steps_to_best("plain + no LRN").tolist() == [np.inf, 10]
+    assert runs.steps_to_best("plain + no LRN", short=0.25).tolist() == [10, 10]
+    assert runs.steps_to_best("plain", target="BN + no LRN").tolist() == [np.inf, 20]
 
 
 # ---- what is stored -------------------------------------------------------------------------------
 
-FILES = {  # the fewest seeds
-    "accelerating": 8,
-    "accelerating_few": 8,
-    "accelerating_digits": 1,
-    "accelerating_rates": 4,
-}
 
-
-@pytest.mark.parametrize("name", FILES)
-class TestStored:
-    def test_says_where_it_comes_from(self, name):
-        result, origin = load(STORED / f"{name}.npz")
-        assert "changes" not in origin.commit
-        assert origin.machine
-        assert result.seeds == tuple(origin.seeds)
-        assert len(result.seeds) >= FILES[name]
-
-    def test_refuses_an_edited_file(self, name, tmp_path):
-        with np.load(STORED / f"{name}.npz") as file:
-            arrays = dict(file)
-        arrays["accuracy"] = arrays["accuracy"] + 0.001
-        np.savez_compressed(tmp_path / "edited.npz", **arrays)
-        with pytest.raises(ValueError, match="does not match its own checksum"):
-            load(tmp_path / "edited.npz")
-
-
-def stored(name):
-    return load(STORED / f"{name}.npz")
+@pytest.mark.parametrize(
+    ("name", "fewest"),
+    [
+        ("accelerating", 8),
+        ("accelerating_few", 8),
+        ("accelerating_digits", 1),
+        ("accelerating_rates", 4),
+    ],
+)
+def test_the_stored_results_are_of_several_seeds(name, fewest):
+    assert len(book_result(name)[0].seeds) >= fewest
 
 
 @pytest.mark.parametrize("name", ["accelerating", "accelerating_few", "accelerating_digits"])
 def test_the_stored_runs_are_those_that_their_configuration_says(name):
-    runs, origin = stored(name)
+    runs, origin = book_result(name)
     assert runs.arms == tuple(origin.config["arms"])
     assert runs.at.tolist() == recipes.checkpoints(runs.steps).tolist()
     assert runs.steps * runs.batch_size >= 20 * origin.config["trained"]  # passes
@@ -295,7 +274,7 @@ def test_the_stored_runs_are_those_that_their_configuration_says(name):
 
 @pytest.mark.parametrize("arm", ["plain", "BN", "BN + no Dropout"])
 def test_the_stored_digits_begin_as_a_run_begins_today(arm):
-    runs, origin = stored("accelerating_digits")
+    runs, origin = book_result("accelerating_digits")
     assert accelerating.same_start(runs, origin.config, arm, points=1) < 0.02
 
 
@@ -307,29 +286,29 @@ def test_the_stored_runs_on_clothes_begin_as_a_run_begins_today(name):
         pytest.skip(
             "Fashion-MNIST is not on this machine; `bnlab data fetch fashion-mnist` gets it"
         )
-    runs, origin = stored(name)
+    runs, origin = book_result(name)
     assert accelerating.same_start(runs, origin.config, "BN", points=1) < 0.02
 
 
 def test_another_run_would_be_noticed():
-    runs, origin = load(STORED / "accelerating_digits.npz")
+    runs, origin = book_result("accelerating_digits")
     other = origin.config | {"lr": 2 * origin.config["lr"]}
     assert accelerating.same_start(runs, other, "BN", points=1) > 0.02
 
 
 def test_the_baselines_rate_is_the_best_of_the_stored_sweep():
-    sweep, origin = load(STORED / "accelerating_rates.npz")
+    sweep, origin = book_result("accelerating_rates")
     mean = sweep.accuracy[sweep.arms.index("plain")].mean(axis=0)
     assert sweep.lr[mean.argmax()] == accelerating.EXPERIMENT.defaults["lr"]
     assert 0 < mean.argmax() < len(mean) - 1
     shared = set(origin.config) & set(accelerating.EXPERIMENT.defaults) - {"seeds", "arms"}
     defaults = accelerating.EXPERIMENT.defaults
     assert {k: origin.config[k] for k in shared} == {k: defaults[k] for k in shared}
-    assert not set(origin.seeds) & set(stored("accelerating")[0].seeds)
+    assert not set(origin.seeds) & set(book_result("accelerating")[0].seeds)
 
 
 def test_without_lrn_the_plain_network_needs_a_smaller_rate_rather_than_lrn():
-    sweep, _ = load(STORED / "accelerating_rates.npz")
+    sweep, _ = book_result("accelerating_rates")
     plain, changed = (
         sweep.accuracy[sweep.arms.index(arm)].mean(axis=0) for arm in ("plain", "plain + no LRN")
     )
@@ -340,7 +319,7 @@ def test_without_lrn_the_plain_network_needs_a_smaller_rate_rather_than_lrn():
 
 
 def test_with_the_list_and_bn_the_best_rate_is_higher_and_the_range_wider():
-    sweep, _ = load(STORED / "accelerating_rates.npz")
+    sweep, _ = book_result("accelerating_rates")
     best = dict(zip(sweep.arms, sweep.accuracy.mean(axis=1), strict=True))
     plain, bn, both = best["plain"], best["BN"], best["BN + all, rate x 1"]
     assert sweep.lr[both.argmax()] >= 4 * sweep.lr[plain.argmax()]
@@ -358,43 +337,43 @@ def points(samples, *, among=1):
 
 def fewer(runs, before, after, short=0.0):
     """Return how many times fewer steps, seed by seed; NaN where one of the two does not arrive."""
-    a, b = (accelerating.steps_to_best(runs, arm, short=short) for arm in (before, after))
+    a, b = (runs.steps_to_best(arm, short=short) for arm in (before, after))
     return np.where(np.isfinite(a + b), a / b, np.nan)
 
 
 def test_bn_alone_is_the_smaller_part_of_the_factor():
-    runs, _ = stored("accelerating")
+    runs, _ = book_result("accelerating")
     bn, both = (fewer(runs, "plain", arm) for arm in ("BN", "BN + all"))
     assert t_interval(bn, geometric=True).low > 1
     assert t_interval(both / bn**2, geometric=True).mean > 1  # the rest is more than BN
     assert t_interval(both, geometric=True).low > 2
-    assert points(accelerating.best(runs, "BN") - accelerating.best(runs, "plain")).low > 0
-    thirty = accelerating.steps_to_best(runs, "BN + all, rate x 30")
+    assert points(runs.best("BN") - runs.best("plain")).low > 0
+    thirty = runs.steps_to_best("BN + all, rate x 30")
     assert np.isfinite(thirty).sum() < len(thirty) / 2
 
 
 def test_the_list_needs_bn_for_its_higher_rate_and_else_does_the_same_without():
-    runs, _ = stored("accelerating")
-    slow = points(accelerating.interaction(runs, "all, rate x 1"))
+    runs, _ = book_result("accelerating")
+    slow = points(runs.interaction("all, rate x 1"))
     assert -1 < slow.low < 0 < slow.high < 1
-    assert points(accelerating.effect(runs, "plain", "all, rate x 1")).low > 0
-    assert points(accelerating.effect(runs, "BN", "all, rate x 1"), among=27).low > 0
-    assert points(accelerating.interaction(runs, "all")).low > 1
-    assert points(accelerating.effect(runs, "plain", "all")).high < 0
-    assert points(accelerating.effect(runs, "BN", "all"), among=27).low > 0
+    assert points(runs.effect("plain", "all, rate x 1")).low > 0
+    assert points(runs.effect("BN", "all, rate x 1"), among=27).low > 0
+    assert points(runs.interaction("all")).low > 1
+    assert points(runs.effect("plain", "all")).high < 0
+    assert points(runs.effect("BN", "all"), among=27).low > 0
 
 
 @pytest.mark.parametrize("change", ["rate x 5", "decay x 6"])
 def test_bn_takes_most_of_the_cost_of_a_higher_rate_and_of_a_faster_decay(change):
-    runs, _ = stored("accelerating")
-    assert points(accelerating.effect(runs, "plain", change), among=27).high < -1
-    assert points(accelerating.interaction(runs, change), among=27).low > 0
-    cost = points(accelerating.effect(runs, "BN", change))
+    runs, _ = book_result("accelerating")
+    assert points(runs.effect("plain", change), among=27).high < -1
+    assert points(runs.interaction(change), among=27).low > 0
+    cost = points(runs.effect("BN", change))
     assert -1 < cost.low < cost.high < 0  # stands, and does not gain
 
 
 def test_a_faster_decay_reaches_no_target_sooner_that_we_could_tell():
-    runs, _ = stored("accelerating")
+    runs, _ = book_result("accelerating")
     for short in (0.04, 0.02):
         found = t_interval(fewer(runs, "BN", "BN + decay x 6", short), geometric=True)
         assert found.low < 1 < found.high
@@ -404,65 +383,59 @@ def test_a_faster_decay_reaches_no_target_sooner_that_we_could_tell():
 
 
 def test_without_dropout_both_nets_are_better_and_bn_by_less_at_the_end():
-    runs, _ = stored("accelerating")
-    end = {"of": accelerating.final}
+    runs, _ = book_result("accelerating")
+    end = {"of": "final"}
     for net in ("plain", "BN"):
-        assert points(accelerating.effect(runs, net, "no Dropout"), among=27).low > 0
-        assert points(accelerating.effect(runs, net, "no Dropout", **end)).low > 0
-    assert points(accelerating.interaction(runs, "no Dropout", **end)).high < 0
+        assert points(runs.effect(net, "no Dropout"), among=27).low > 0
+        assert points(runs.effect(net, "no Dropout", **end)).low > 0
+    assert points(runs.interaction("no Dropout", **end)).high < 0
 
 
 @pytest.mark.parametrize(("change", "bound"), [("no LRN", 0.6), ("shuffled", 0.5), ("L2 / 5", 0.5)])
 def test_with_bn_three_changes_do_nothing_that_we_can_measure(change, bound):
-    runs, _ = stored("accelerating")
-    found = points(accelerating.effect(runs, "BN", change))
+    runs, _ = book_result("accelerating")
+    found = points(runs.effect("BN", change))
     assert -bound < found.low < 0 < found.high < bound
 
 
 def test_where_images_are_learned_by_heart_dropout_pays_and_bn_does_not_replace_it():
-    runs, _ = stored("accelerating")
-    few, _ = stored("accelerating_few")
+    runs, _ = book_result("accelerating")
+    few, _ = book_result("accelerating_few")
     loss = {arm: few.loss[few.arms.index(arm), :, -1] for arm in few.arms}
-    end = {"of": accelerating.final}
+    end = {"of": "final"}
     for net in ("plain", "BN"):
         assert loss[f"{net} + no Dropout"].max() < 0.1 < 0.15 < loss[net].min()
-        assert points(accelerating.effect(few, net, "no Dropout", **end)).high < 0
-    assert points(accelerating.effect(few, "plain", "no Dropout")).high < 0.5  # gains nothing
-    assert points(accelerating.effect(few, "BN", "no Dropout")).high < 0
+        assert points(few.effect(net, "no Dropout", **end)).high < 0
+    assert points(few.effect("plain", "no Dropout")).high < 0.5  # gains nothing
+    assert points(few.effect("BN", "no Dropout")).high < 0
     for found in (runs, few):
-        assert accelerating.interaction(found, "no Dropout").mean() < 0
-    assert points(accelerating.interaction(few, "no Dropout", **end)).low < 0
+        assert found.interaction("no Dropout").mean() < 0
+    assert points(few.interaction("no Dropout", **end)).low < 0
 
 
 def test_where_images_are_learned_by_heart_only_the_plain_net_needs_its_l2():
-    few, _ = stored("accelerating_few")
-    end = {"of": accelerating.final}
-    assert points(accelerating.effect(few, "plain", "L2 / 5", **end)).high < 0
-    with_bn = points(accelerating.effect(few, "BN", "L2 / 5", **end))
+    few, _ = book_result("accelerating_few")
+    end = {"of": "final"}
+    assert points(few.effect("plain", "L2 / 5", **end)).high < 0
+    with_bn = points(few.effect("BN", "L2 / 5", **end))
     assert with_bn.low < 0 < with_bn.high
-    assert points(accelerating.interaction(few, "L2 / 5", **end)).low > 0
+    assert points(few.interaction("L2 / 5", **end)).low > 0
 
 
 @pytest.mark.parametrize("net", ["plain", "BN"])
 def test_the_list_that_helps_with_many_images_harms_with_few(net):
-    runs, _ = stored("accelerating")
-    few, _ = stored("accelerating_few")
-    assert points(accelerating.effect(runs, net, "all, rate x 1")).low > 0
-    assert points(accelerating.effect(few, net, "all, rate x 1")).high < 0
+    runs, _ = book_result("accelerating")
+    few, _ = book_result("accelerating_few")
+    assert points(runs.effect(net, "all, rate x 1")).low > 0
+    assert points(few.effect(net, "all, rate x 1")).high < 0
 
 
 def test_sigmoids_learn_with_bn_and_hardly_without():
-    runs, _ = stored("accelerating")
-    assert (accelerating.best(runs, "plain + sigmoid") < 0.5).all()
-    relu, sigmoid = (accelerating.best(runs, "BN + all" + end) for end in ("", ", sigmoid"))
+    runs, _ = book_result("accelerating")
+    assert (runs.best("plain + sigmoid") < 0.5).all()
+    relu, sigmoid = (runs.best("BN + all" + end) for end in ("", ", sigmoid"))
     assert points(sigmoid - relu).low > -0.5
     assert t_interval(fewer(runs, "plain", "BN + all, sigmoid"), geometric=True).low > 1
-
-
-def test_the_live_figure_holds_the_stored_runs():
-    runs, _ = load(STORED / "accelerating.npz")
-    written = ROOT / "book" / "assets" / "live" / "data" / "recipe-race.js"
-    assert written.read_text(encoding="utf-8") == accelerating.live_data(runs)
 
 
 def test_the_papers_table_is_the_papers():

@@ -9,15 +9,6 @@ import pytest
 from bnlab.chapters.accelerating import plots
 from bnlab.chapters.accelerating.results import DepthRates, PaperTable, RecipeRates, RecipeRuns
 
-mpl.use("agg")
-
-
-@pytest.fixture(autouse=True)
-def close():
-    yield
-    mpl.pyplot.close("all")
-
-
 AT = np.array([10, 20, 40])
 CURVES = {
     "plain": [[0.5, 0.6, 0.7], [0.5, 0.7, 0.74]],

@@ -1,18 +1,15 @@
 """Chapter 10, depth: the networks, the runs, the choice of the rate, and what is stored."""
 
 import dataclasses
-from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from _book import book_result
 
 from bnlab import training
 from bnlab.chapters.accelerating import sigmoid_depth
 from bnlab.chapters.accelerating.sigmoid_depth import EXPERIMENT
-from bnlab.experiments import load
-
-STORED = Path(__file__).resolve().parents[2] / "book" / "results"
 
 
 def merged(**changes):
@@ -97,9 +94,9 @@ def test_the_rate_is_chosen_on_held_out_digits_at_that_look_and_the_test_digits_
     validation = np.array([[[[[0.9, 0.1], [0.2, 0.8]], [[0.5, 0.3], [0.6, 0.2]]]]])
     accuracy = np.array([[[[[0.1, 0.2], [0.3, 0.4]], [[0.5, 0.6], [0.7, 0.8]]]]])
     result = dataclasses.replace(result, validation=validation, accuracy=accuracy)
-    found, lr = sigmoid_depth.at_best_rate(result)
+    found, lr = result.at_best_rate()
     assert (found.tolist(), lr.tolist()) == ([[[0.4, 0.8]]], [[1.0]])
-    found, lr = sigmoid_depth.at_best_rate(result, look=0)
+    found, lr = result.at_best_rate(0)
     assert (found.tolist(), lr.tolist()) == ([[[0.1, 0.5]]], [[0.3]])
 
 
@@ -110,28 +107,15 @@ FILES = {"accelerating_depth": "sigmoid"}
 
 @pytest.mark.parametrize("name", FILES)
 class TestStored:
-    def test_says_where_it_comes_from(self, name):
-        result, origin = load(STORED / f"{name}.npz")
-        assert "changes" not in origin.commit
-        assert origin.machine
-        assert result.activation == FILES[name]
-        assert result.seeds == tuple(origin.seeds)
-
-    @pytest.mark.parametrize("field", ["accuracy", "validation"])
-    def test_refuses_an_edited_file(self, name, field, tmp_path):
-        with np.load(STORED / f"{name}.npz") as file:
-            arrays = dict(file)
-        arrays[field] = arrays[field] + np.float32(0.001)
-        np.savez_compressed(tmp_path / "edited.npz", **arrays)
-        with pytest.raises(ValueError, match="does not match its own checksum"):
-            load(tmp_path / "edited.npz")
+    def test_is_of_its_activation(self, name):
+        assert book_result(name)[0].activation == FILES[name]
 
     @pytest.mark.parametrize("net", sigmoid_depth.NETS)
     def test_begins_as_a_run_begins_today(self, name, net):
-        result, _ = load(STORED / f"{name}.npz")
+        result, _ = book_result(name)
         assert sigmoid_depth.repeat(result, net, 3) < 0.01  # rounding, not another batch size
 
     def test_another_run_would_be_noticed(self, name):
-        result, _ = load(STORED / f"{name}.npz")
+        result, _ = book_result(name)
         swapped = dataclasses.replace(result, accuracy=result.accuracy[:, ::-1])
         assert sigmoid_depth.repeat(swapped, "plain", 1) > 0.02

@@ -1,19 +1,15 @@
 """The measurements of Chapter 8: what the prose claims, on fewer seeds and steps."""
 
-from pathlib import Path
-
 import numpy as np
 import pytest
 import torch
+from _book import book_result
 from torch import nn
 
 from bnlab import models, training
 from bnlab.chapters.convolutional_batchnorm import experiments as experiments
 from bnlab.chapters.convolutional_batchnorm.small_nets import mobile_net, residual_net
-from bnlab.experiments import load
 from bnlab.stats import t_interval
-
-STORED = Path(__file__).parents[2] / "book" / "results"
 
 
 class TestShift:
@@ -166,7 +162,7 @@ def test_networks_leave_the_random_state_alone_and_have_statistics(build):
 
 
 def test_stored_shifted_digits_say_what_the_chapter_says():
-    result, _ = load(STORED / "conv_shifted_digits.npz")
+    result, _ = book_result("conv_shifted_digits")
     best = [result.accuracy[:, j, :, 0].mean(axis=0).argmax() for j in range(3)]
     none, per_map, per_activation = (result.accuracy[:, j, best[j]] for j in range(3))
     assert (t_interval(per_map - per_activation).low > 0).all()
@@ -176,7 +172,7 @@ def test_stored_shifted_digits_say_what_the_chapter_says():
 
 
 def test_stored_twins_say_what_the_chapter_says():
-    kinks, smooth = (load(STORED / f"conv_{name}_twins.npz")[0] for name in ("library", "smooth"))
+    kinks, smooth = (book_result(f"conv_{name}_twins")[0] for name in ("library", "smooth"))
     assert (kinks.kinks, smooth.kinks) == (True, False)
     for result in (kinks, smooth):
         assert result.loss_gap[:, :, 0].max() < 1e-9  # float64: one curve
@@ -192,7 +188,7 @@ def _largest_jump(result):
 
 
 def test_stored_folding_says_what_the_chapter_says():
-    result, _ = load(STORED / "conv_folded_nets.npz")
+    result, _ = book_result("conv_folded_nets")
     assert result.folded.tolist() == [2, 10, 13]
     assert result.left.tolist() == [0, 3, 0]
     assert (result.error < 1e-5).all()

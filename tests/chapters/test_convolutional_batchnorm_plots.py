@@ -12,15 +12,6 @@ from bnlab.chapters.convolutional_batchnorm.results import (
     ShiftedDigits,
 )
 
-mpl.use("agg")
-
-
-@pytest.fixture(autouse=True)
-def close():
-    yield
-    mpl.pyplot.close("all")
-
-
 SHIFTED = ShiftedDigits(
     normalizations=("none", "per map"),
     seeds=(0, 1),

@@ -13,12 +13,6 @@ rng = np.random.default_rng(0)
 LAYERS = ("linear2", "act1", "act2", "act3")
 
 
-@pytest.fixture(autouse=True)
-def _close():
-    yield
-    plt.close("all")
-
-
 def game(standard):
     return CupGame(standard, *rng.uniform(0.1, 1, size=(5, 3, 4)))
 

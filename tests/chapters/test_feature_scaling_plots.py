@@ -1,6 +1,5 @@
 """The figures of Chapter 1 draw what small results made by hand say."""
 
-import matplotlib as mpl
 import matplotlib.pyplot as plt
 import numpy as np
 import pytest
@@ -19,15 +18,6 @@ from bnlab.chapters.feature_scaling.results import (
 from bnlab.stats import t_interval
 
 SCALINGS = ("none", "min-max [0, 1]", "standardize")
-
-
-@pytest.fixture(autouse=True)
-def no_display_and_no_leak():
-    mpl.use("agg")
-    before = dict(mpl.rcParams)
-    yield
-    plt.close("all")
-    assert dict(mpl.rcParams) == before
 
 
 def labels(ax):

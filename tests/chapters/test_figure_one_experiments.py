@@ -1,13 +1,12 @@
 """Chapter 9: the runs, what is measured on them, and the stored results."""
 
-import json
-import re
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from _book import RESULTS, book_result
 
 from bnlab import data, inference, training
 from bnlab.chapters.figure_one import experiments as figure_one
@@ -19,7 +18,6 @@ from bnlab.experiments import load, save
 from bnlab.stats import t_interval
 
 ROOT = Path(__file__).parents[2]
-STORED = ROOT / "book" / "results"
 
 
 def configured(experiment=figure_one.EXPERIMENT, **changes):
@@ -269,35 +267,6 @@ def test_example_images_are_one_of_each_digit():
     assert set(np.unique(rows.images[1:])) == {0.0, 1.0}
 
 
-def decoded(text, shape):
-    letters = {letter: i for i, letter in enumerate(figure_one_measures.LETTERS)}
-    return np.array([letters[c] for c in text]).reshape(shape)
-
-
-def test_the_live_data_hold_every_percentile_and_bar(short):
-    text = figure_one_measures.live_data(short)
-    content = json.loads(re.search(r"= (\{.*\});", text, flags=re.S).group(1))
-    assert content["steps"] == short.watched.tolist()
-    for arm, setting in (("without", 0), ("with", 2)):
-        found = content["arms"][arm]
-        assert found["rate"] == short.rates[setting]
-        high, low = np.moveaxis(decoded(found["percentiles"], (3, 3, 100, 2)), -1, 0)
-        np.testing.assert_allclose(
-            (64 * high + low - 2048) / 100, short.percentiles[setting, 0], atol=0.0051
-        )
-        bars = decoded(found["bars"], (3, 100, 40))
-        counts = short.histogram[setting]
-        np.testing.assert_allclose(
-            bars / 63, counts / counts.max(axis=-1, keepdims=True), atol=0.5 / 63 + 1e-9
-        )
-
-
-def test_live_data_refuse_what_does_not_fit():
-    q = np.full((2, 1, 4, 3, 1), 30.0)
-    with pytest.raises(ValueError, match="percentile"):
-        figure_one_measures.live_data(made(percentiles=q))
-
-
 # ---- the stored results ----------------------------------------------------------------------------
 
 SETS = ("deformed", "digits", "fashion", "gray", "mnist")
@@ -307,49 +276,45 @@ SEARCHES = [f"figure_one_rates_{name}" for name in ("deformed", "digits", "fashi
 SIGMAS = {f"figure_one_sigma_{sigma}": sigma for sigma in (0.01, 0.03, 0.3)}
 
 
-def stored(name):
-    return load(STORED / f"{name}.npz")
-
-
 def test_every_result_of_the_chapter_is_stored_and_no_other():
-    found = {path.stem for path in STORED.glob("figure_one_*.npz")}
+    found = {path.stem for path in RESULTS.glob("figure_one_*.npz")}
     assert found == {*RUNS, LOW_RATE, *SEARCHES, *SIGMAS}
 
 
 @pytest.mark.parametrize("name", RUNS)
 def test_a_stored_run_is_of_full_length_and_of_all_its_seeds(name):
-    result, origin = stored(name)
+    result, origin = book_result(name)
     assert origin.config["steps"] == result.steps[-1]
     assert result.steps[-1] == (20_000 if "gray" in name else 50_000)
     assert origin.config["batch_size"] == 60
     assert origin.config["held_out"] == 0
     assert result.seeds == origin.seeds == tuple(range(8))
     assert np.isfinite(result.accuracy).all()
-    assert (STORED / f"{name}.npz").stat().st_size < 700_000
+    assert (RESULTS / f"{name}.npz").stat().st_size < 700_000
 
 
 @pytest.mark.parametrize("name", SEARCHES)
 def test_the_rates_are_those_that_the_search_found_best(name):
-    search, origin = stored(name)
+    search, origin = book_result(name)
     assert origin.config["held_out"] == search.held_out > 0
     best = search.best()
     assert figure_one.RATES[search.data, search.copies] == best
-    run, _ = stored(name.replace("_rates", ""))
+    run, _ = book_result(name.replace("_rates", ""))
     assert {arm: run.rates[run.setting(arm)] for arm in figure_one.ARMS} == best
     for rate in best.values():
         assert search.rates[0] < rate < search.rates[-1], "a best rate at the edge of the search"
 
 
 def test_gray_images_are_trained_on_with_the_rates_of_binary_ones():
-    gray, binary = (stored(f"figure_one_{n}")[0] for n in ("gray", "fashion"))
+    gray, binary = (book_result(f"figure_one_{n}")[0] for n in ("gray", "fashion"))
     assert (gray.pixels, gray.data) == ("gray", binary.data)
     for arm in figure_one.ARMS:
         assert gray.rates[gray.setting(arm)] == binary.rates[binary.setting(arm)]
 
 
 def test_the_runs_at_a_low_rate_differ_from_the_others_in_nothing_else():
-    result, origin = stored(LOW_RATE)
-    other, _ = stored("figure_one_mnist")
+    result, origin = book_result(LOW_RATE)
+    other, _ = book_result("figure_one_mnist")
     assert result.rates == (0.1, 0.1)
     assert origin.config["steps"] == result.steps[-1] == 50_000
     for field in ("data", "pixels", "copies", "sigma", "batch_size", "seeds", "arms"):
@@ -358,8 +323,8 @@ def test_the_runs_at_a_low_rate_differ_from_the_others_in_nothing_else():
 
 @pytest.mark.parametrize("name", SIGMAS)
 def test_a_search_with_another_start_differs_in_nothing_else_and_is_no_edge(name):
-    search, origin = stored(name)
-    other, main = stored("figure_one_rates_mnist")
+    search, origin = book_result(name)
+    other, main = book_result("figure_one_rates_mnist")
     assert origin.config == main.config | {"sigma": SIGMAS[name], "steps": 20_000}
     shorter = figure_one_measures.begun(other, 20_000)
     np.testing.assert_array_equal(search.steps, shorter.steps)
@@ -369,7 +334,7 @@ def test_a_search_with_another_start_differs_in_nothing_else_and_is_no_edge(name
 
 @pytest.mark.parametrize("name", [*RUNS, LOW_RATE])
 def test_a_stored_run_is_repeated_by_its_first_steps(name):
-    result, _ = stored(name)
+    result, _ = book_result(name)
     try:
         data.load(result.data)
     except FileNotFoundError as error:
@@ -397,24 +362,15 @@ def test_at_rate_30_training_on_few_digits_is_chaotic(monkeypatch, rate, least, 
 
 
 def test_a_stored_search_is_repeated_by_its_first_steps_and_an_edit_is_noticed():
-    search, origin = stored("figure_one_rates_digits")
+    search, origin = book_result("figure_one_rates_digits")
     (experiment,) = (e for e in EXPERIMENTS if e.name == "figure-one-rates-digits")
     assert experiment.check(search, origin)["accuracy"] <= experiment.tolerance
     search.accuracy[1, 0, 0, 1] += 0.02
     assert experiment.check(search, origin)["accuracy"] > experiment.tolerance
 
 
-def test_an_edited_number_is_noticed_by_the_checksum_and_an_honest_looking_one_by_repeating(
-    tmp_path,
-):
-    source = STORED / "figure_one_digits.npz"
-    with np.load(source) as file:
-        arrays = {name: file[name] for name in file.files}
-    arrays["accuracy"][0, 0, -1] += 0.01
-    np.savez_compressed(tmp_path / "edited.npz", **arrays)
-    with pytest.raises(ValueError, match="does not match its own checksum"):
-        load(tmp_path / "edited.npz")
-    result, origin = load(source)
+def test_a_number_edited_under_a_right_checksum_is_noticed_by_repeating(tmp_path):
+    result, origin = book_result("figure_one_digits")
     result.loss[0, 0, 2] *= 1.05
     signed = save(result, tmp_path / "signed.npz", provenance=origin)
     again, _ = load(signed)
@@ -422,17 +378,12 @@ def test_an_edited_number_is_noticed_by_the_checksum_and_an_honest_looking_one_b
     assert figure_one_measures.repeats(again, steps=100, rates=calm)["loss"] > TOLERANCE
 
 
-def test_the_live_figure_shows_the_stored_result():
-    script = (ROOT / "book" / "assets" / "live" / "data" / "figure-one.js").read_text("utf-8")
-    assert script == figure_one_measures.live_data(stored("figure_one_mnist")[0])
-
-
 # ---- what the chapter says -------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("name", SETS)
 def test_the_normalized_network_is_faster_at_first_on_every_set(name):
-    result, _ = stored(f"figure_one_{name}")
+    result, _ = book_result(f"figure_one_{name}")
     level = 0.5
     slow, fast = (
         figure_one_measures.steps_to(result, level, setting=result.setting(arm))
@@ -444,7 +395,7 @@ def test_the_normalized_network_is_faster_at_first_on_every_set(name):
 
 
 def end_gap(name):
-    result, _ = stored(f"figure_one_{name}")
+    result, _ = book_result(f"figure_one_{name}")
     last = figure_one_measures.at_the_end(result, result.accuracy)
     return t_interval(last[result.setting("with")] - last[result.setting("without")])
 
@@ -458,7 +409,7 @@ def test_it_ends_higher_on_digits_and_not_on_clothes():
 
 def test_the_order_at_the_end_is_that_at_the_rates_that_are_best_for_the_end():
     for name in SEARCHES:
-        search, _ = stored(name)
+        search, _ = book_result(name)
         late = figure_one_measures.at_the_end(search, search.accuracy).mean(axis=-1).max(axis=-1)
         assert (late[1] > late[0]) == ("fashion" not in name)
 
@@ -466,14 +417,16 @@ def test_the_order_at_the_end_is_that_at_the_rates_that_are_best_for_the_end():
 def test_deformed_copies_close_most_of_the_gap_to_the_full_set():
     few, more, full = (
         figure_one_measures.at_the_end(run, run.accuracy)[:2].mean(axis=1)
-        for run in (stored(f"figure_one_{name}")[0] for name in ("digits", "deformed", "mnist"))
+        for run in (
+            book_result(f"figure_one_{name}")[0] for name in ("digits", "deformed", "mnist")
+        )
     )
     assert ((more - few) / (full - few) > 0.7).all()
     assert (full > more).all()
 
 
 def test_on_few_digits_the_best_rate_of_all_steps_is_slow_at_first():
-    result, _ = stored("figure_one_digits")
+    result, _ = book_result("figure_one_digits")
     first, late = (
         t_interval(
             figure_one_measures.steps_to(result, level, setting=0)
@@ -486,7 +439,7 @@ def test_on_few_digits_the_best_rate_of_all_steps_is_slow_at_first():
 
 
 def test_on_few_digits_a_third_of_that_rate_is_fast_at_first_and_no_better_at_the_end():
-    result, _ = stored("figure_one_digits")
+    result, _ = book_result("figure_one_digits")
     plain, calm = result.setting("without"), result.setting("with", 10.0)
     for level in (0.5, 0.8):
         slow, fast = (figure_one_measures.steps_to(result, level, setting=k) for k in (plain, calm))
@@ -497,13 +450,13 @@ def test_on_few_digits_a_third_of_that_rate_is_fast_at_first_and_no_better_at_th
 
 @pytest.mark.parametrize("name", ["digits", "deformed", "mnist"])
 def test_both_arms_learn_digits_by_heart(name):
-    result, _ = stored(f"figure_one_{name}")
+    result, _ = book_result(f"figure_one_{name}")
     assert (result.train_accuracy[:, :, -1] > 0.995).all()
 
 
 def test_only_with_normalization_the_high_rates_train():
     for name in SEARCHES:
-        search, _ = stored(name)
+        search, _ = book_result(name)
         without, with_ = search.score().mean(axis=-1)
         ten, thirty = (search.rates.index(rate) for rate in (10, 30))
         assert with_[ten] - without[ten] > 0.1
@@ -512,15 +465,15 @@ def test_only_with_normalization_the_high_rates_train():
 
 
 def test_on_mnist_both_arms_are_best_at_one_rate_and_the_normalized_one_hardly_cares():
-    search, _ = stored("figure_one_rates_mnist")
+    search, _ = book_result("figure_one_rates_mnist")
     best = search.best()
     assert best["with"] == best["without"]
     assert np.ptp(search.score().mean(axis=-1)[1, :5]) < 0.01
 
 
 def test_only_the_plain_network_starts_late_with_small_weights():
-    searches = {0.1: figure_one_measures.begun(stored("figure_one_rates_mnist")[0], 20_000)}
-    searches |= {sigma: stored(name)[0] for name, sigma in SIGMAS.items()}
+    searches = {0.1: figure_one_measures.begun(book_result("figure_one_rates_mnist")[0], 20_000)}
+    searches |= {sigma: book_result(name)[0] for name, sigma in SIGMAS.items()}
     start, score = {}, {}
     for sigma, search in searches.items():
         for k, (arm, rate) in enumerate(search.best().items()):
@@ -534,8 +487,8 @@ def test_only_the_plain_network_starts_late_with_small_weights():
 
 
 def test_a_low_rate_multiplies_the_lead():
-    low, _ = stored(LOW_RATE)
-    best, _ = stored("figure_one_mnist")
+    low, _ = book_result(LOW_RATE)
+    best, _ = book_result("figure_one_mnist")
     for step, factor in ((1000, 10), (50_000, 2)):
         leads = [
             figure_one_measures.gap(run)[:, list(run.steps).index(step)].mean()
@@ -546,7 +499,7 @@ def test_a_low_rate_multiplies_the_lead():
 
 def test_inputs_of_the_sigmoids_are_more_stable_with_normalization():
     for name, factors in (("mnist", (1.5, 1.1)), ("fashion", (3, 1.5))):
-        result, _ = stored(f"figure_one_{name}")
+        result, _ = book_result(f"figure_one_{name}")
         rows = [result.setting(arm) for arm in figure_one.ARMS]
         for first, factor in zip((0, 1000), factors, strict=True):
             without, with_ = figure_one_measures.stability(result, first=first).wander[rows]
@@ -566,7 +519,7 @@ def test_later_the_width_changes_more_with_normalization():
 
 
 def test_the_highest_level_is_reached_sooner_without_normalization_on_fashion_mnist():
-    result, _ = stored("figure_one_fashion")
+    result, _ = book_result("figure_one_fashion")
     plain, normalized = (
         figure_one_measures.steps_to(result, 0.82, setting=result.setting(arm))
         for arm in figure_one.ARMS
@@ -575,7 +528,7 @@ def test_the_highest_level_is_reached_sooner_without_normalization_on_fashion_mn
 
 
 def test_exact_statistics_gain_tenths_of_a_point_late_in_training():
-    result, _ = stored("figure_one_fashion")
+    result, _ = book_result("figure_one_fashion")
     row = result.setting("with")
     running = result.accuracy[row][:, np.isin(result.steps, result.recalibrated_steps)]
     late = result.recalibrated_steps >= 9000
@@ -587,7 +540,7 @@ def test_exact_statistics_gain_tenths_of_a_point_late_in_training():
 
 def moved_farther(name, what, first):
     """Return how many times as far the middle moved without normalization as with it."""
-    result, _ = stored(f"figure_one_{name}")
+    result, _ = book_result(f"figure_one_{name}")
     rows = [result.setting(arm) for arm in figure_one.ARMS]
     found = getattr(figure_one_measures.stability(result, first=first), what)[rows]
     without, with_ = np.median(found, axis=-1)
@@ -602,7 +555,7 @@ def test_at_its_higher_own_rate_the_normalized_network_moves_farther():
 
 
 def test_in_gray_exact_statistics_decide_who_ends_ahead():
-    result, _ = stored("figure_one_gray")
+    result, _ = book_result("figure_one_gray")
     without, with_ = (result.setting(arm) for arm in figure_one.ARMS)
     late = result.recalibrated_steps >= 0.8 * result.steps[-1]
     looks = np.isin(result.steps, result.recalibrated_steps[late])

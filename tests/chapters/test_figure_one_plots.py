@@ -2,14 +2,11 @@
 
 from dataclasses import replace
 
-import matplotlib as mpl
 import numpy as np
 import pytest
 
 from bnlab.chapters.figure_one import plots
 from bnlab.chapters.figure_one.results import FigureOne, ImageRows, RateSearch, Stability
-
-mpl.use("agg")
 
 STEPS = np.array([0, 50, 100])
 RNG = np.random.default_rng(0)
@@ -26,12 +23,6 @@ SEARCH = RateSearch(
     data="d", pixels="binary", copies=0, held_out=10, arms=("without", "with"),
     rates=(0.1, 1.0, 10.0), seeds=(0, 1), steps=STEPS, accuracy=np.tile(SCORE[..., None], 3),
 )  # fmt: skip
-
-
-@pytest.fixture(autouse=True)
-def close():
-    yield
-    mpl.pyplot.close("all")
 
 
 def test_rate_search_joins_the_means_and_circles_the_best():

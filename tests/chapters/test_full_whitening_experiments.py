@@ -1,16 +1,12 @@
 """Chapter 4's experiments: closed forms, limits that theory knows, and the stored measurement."""
 
-from pathlib import Path
-
 import numpy as np
 import pytest
+from _book import book_result
 
 from bnlab import whitening
 from bnlab.chapters.full_whitening import experiments as full_whitening
 from bnlab.chapters.full_whitening.results import WhiteningCost
-from bnlab.experiments import load
-
-STORED = Path(__file__).parents[2] / "book" / "results" / "full_whitening_cost.npz"
 
 
 def test_clouds_are_what_their_names_say():
@@ -121,44 +117,28 @@ class TestCost:
         seconds = np.array([[1.0], [2.0], [5.0]]) * d**2.5
         cost = WhiteningCost(d, 7 * d, seconds, 3 * seconds**0.5, ("both",) * 4)
         for of, p in (("full", 2.5), ("per_feature", 1.25)):
-            fit = full_whitening.cost_exponent(cost, sweep="both", of=of)
+            fit = cost.exponent(sweep="both", of=of)
             np.testing.assert_allclose([fit.mean, fit.low, fit.high], p)
 
     def test_only_the_largest_points_count(self):
         d = np.array([1, 2, 4, 8, 16])
         seconds = np.tile([99.0, 99.0, 4.0, 8.0, 16.0], (2, 1))
         cost = WhiteningCost(np.full(5, 3), d, seconds, seconds, ("rows",) * 5)
-        assert float(full_whitening.cost_exponent(cost, sweep="rows", of="full").mean) == (
-            pytest.approx(1)
-        )
-
-    def test_store_keeps_where_it_comes_from(self, tmp_path):
-        sweeps = {"rows": ((8, 2),)}
-        path = full_whitening.store_cost(tmp_path / "cost.npz", repeats=2, seed=3, sweeps=sweeps)
-        cost, origin = load(path)
-        assert origin.seeds == (3,)
-        assert origin.config["repeats"] == 2
-        assert cost.full.shape == (2, 1)
+        assert float(cost.exponent(sweep="rows", of="full").mean) == (pytest.approx(1))
 
     def test_the_stored_measurement_is_of_todays_sweeps(self):
-        cost, origin = load(STORED)
+        cost, origin = book_result("full_whitening_cost")
         points = [(n, d) for sweep in full_whitening.SWEEPS.values() for n, d in sweep]
         np.testing.assert_array_equal(np.array([cost.rows, cost.features]).T, points)
         assert len(cost.full) == origin.config["repeats"] >= 9
-        assert "changes" not in origin.commit
-        assert origin.machine
-        assert origin.duration > 0
 
     def test_the_stored_measurement_says_what_the_chapter_says(self):
-        cost, _ = load(STORED)
+        cost, _ = book_result("full_whitening_cost")
         ratio = np.median(cost.full / cost.per_feature, axis=0)
         assert (ratio > 1).all(), "full whitening is slower at every size"
         assert (ratio < cost.features).all(), "but by less than the factor d"
         for sweep in ("features", "both"):
-            full, each = (
-                full_whitening.cost_exponent(cost, sweep=sweep, of=of)
-                for of in ("full", "per_feature")
-            )
+            full, each = (cost.exponent(sweep=sweep, of=of) for of in ("full", "per_feature"))
             assert full.low > each.high, "it grows faster with d"
 
 

@@ -1,9 +1,5 @@
 """Chapter 4's figures, each drawn from a result made by hand."""
 
-import matplotlib as mpl
-
-mpl.use("agg")
-
 import matplotlib.pyplot as plt
 import numpy as np
 import pytest
@@ -19,12 +15,6 @@ from bnlab.chapters.full_whitening.results import (
     Spectrum,
     WhiteningCost,
 )
-
-
-@pytest.fixture(autouse=True)
-def close_figures():
-    yield
-    plt.close("all")
 
 
 def drawn(ax):

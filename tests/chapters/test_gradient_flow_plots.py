@@ -1,22 +1,13 @@
 """Figures of gradient flow show the numbers they are given."""
 
 import matplotlib as mpl
-import numpy as np
-import pytest
-
-mpl.use("agg")
 import matplotlib.pyplot as plt
+import numpy as np
 
 from bnlab import graph
 from bnlab.chapters.covariate_shift.results import DepthProfile
 from bnlab.chapters.gradient_flow import plots
 from bnlab.chapters.gradient_flow.results import ExplosionRates, NeuronRun, RateSweep
-
-
-@pytest.fixture(autouse=True)
-def closed():
-    yield
-    plt.close("all")
 
 
 def words(ax):

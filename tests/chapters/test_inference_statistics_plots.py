@@ -15,15 +15,6 @@ from bnlab.chapters.inference_statistics.results import (
     StatisticsRace,
 )
 
-mpl.use("agg")
-
-
-@pytest.fixture(autouse=True)
-def close():
-    yield
-    mpl.pyplot.close("all")
-
-
 MOMENTS = BatchMoments(
     source="bell",
     kurtosis=0.0,

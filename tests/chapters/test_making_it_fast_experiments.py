@@ -1,18 +1,16 @@
 """What chapter 14 says without a clock: forms agree, traffic is counted, errors are as small as claimed."""
 
-from pathlib import Path
-
 import numpy as np
 import pytest
+from _book import RESULTS
+from _speed_tables import handmade, many
 
+from bnlab import reference
+from bnlab.chapters.making_it_fast import _traffic, blocked, one_pass
 from bnlab.chapters.making_it_fast import experiments as making_it_fast
-from bnlab.chapters.making_it_fast import one_pass
-from bnlab.chapters.making_it_fast import _traffic
 from bnlab.chapters.making_it_fast.experiments import AIMS, FORMS
-from bnlab.chapters.making_it_fast.results import EnsembleSpeed, SpeedTable
 from bnlab.experiments import load
 
-STORED = Path(__file__).parents[2] / "book" / "results"
 U = 1.2e-7
 
 
@@ -27,6 +25,92 @@ def test_all_forms_agree(shape):
     for answer in found[:-1]:
         for a, b in zip(answer, found[-1], strict=True):
             np.testing.assert_allclose(a, b, atol=1e-5 * np.abs(b).max())
+
+
+# Less than a block; rows; images in slices of features and in pieces of one
+SHAPES = [
+    (64, 5),
+    (3, 5, 4, 6),
+    (70_001, 3),
+    (300, 1000),
+    (3, 5, 40_001),
+    (70, 16, 9, 9),
+    (2, 70_000),
+]
+
+
+class TestBlocks:
+    @pytest.mark.parametrize("shape", SHAPES, ids=str)
+    @pytest.mark.parametrize(("dtype", "u"), [(np.float32, U), (np.float64, 1e-14)])
+    def test_they_equal_the_reference(self, shape, dtype, u):
+        x, gamma, beta, dy = (a.astype(dtype) for a in making_it_fast.batch(shape))
+        kept = x.copy(), dy.copy()
+        y, saved = blocked.forward(x, gamma, beta)
+        found = (y, saved[0], *blocked.backward(dy, saved))
+        y, cache = reference.batch_norm_forward(x, gamma, beta)
+        expected = (y, cache.x_hat, *reference.batch_norm_backward(dy, cache))
+        axes = (0, *range(2, x.ndim))
+        terms = [np.abs(a).sum(axes).max() for a in (dy * cache.x_hat, dy)]  # of the two sums
+        sizes = [np.abs(a).max() for a in expected[:3]] + terms
+        for a, b, size in zip(found, expected, sizes, strict=True):
+            assert a.dtype == dtype
+            np.testing.assert_allclose(a, b, rtol=0, atol=8 * u * size)
+        np.testing.assert_array_equal((x, dy), kept)
+
+    @pytest.mark.parametrize("shape", SHAPES, ids=str)
+    def test_arrays_of_the_caller_receive_the_same_numbers(self, shape):
+        x, gamma, beta, dy = making_it_fast.batch(shape)
+        y, x_hat, dx = np.empty((3, *shape), np.float32)
+        into, saved = blocked.forward(x, gamma, beta, out=(y, x_hat))
+        gradients = blocked.backward(dy, saved, out=dx)
+        assert (into is y, saved[0] is x_hat, gradients[0] is dx) == (True, True, True)
+        expected, saved = blocked.forward(x, gamma, beta)
+        np.testing.assert_array_equal(y, expected)
+        for a, b in zip(gradients, blocked.backward(dy, saved), strict=True):
+            np.testing.assert_array_equal(a, b)
+
+    @pytest.mark.parametrize("shape", [(300_000, 3), (4, 3, 30_000)], ids=str)
+    @pytest.mark.parametrize("kind", ["random", "sorted", "two values"])
+    @pytest.mark.parametrize("mean", [0, 1e6])
+    def test_they_are_accurate(self, shape, kind, mean):
+        x = np.random.default_rng(0).standard_normal(shape)
+        if kind == "sorted":  # sums grow larger on the way than in random order
+            x.sort(axis=0)
+        if kind == "two values":  # all squares round alike, so that errors add up in one direction
+            x = np.where(x > 0, 0.7, -0.7)
+        x = (mean + x).astype(np.float32)
+        one = np.ones(shape[1], np.float32)
+        exact = reference.batch_norm_forward(x.astype(np.float64), one, 0 * one)[1]
+        _, (x_hat, inv_std) = blocked.forward(x, one, 0 * one)
+        assert np.abs(x_hat - exact.x_hat).max() <= 8 * U * np.abs(exact.x_hat).max()
+        np.testing.assert_allclose(inv_std, exact.inv_std, rtol=4 * U)
+
+    def test_a_large_mean_of_the_gradient_costs_no_digits(self):
+        x, gamma, beta, dy = making_it_fast.batch((1000, 20))
+        dy += 1e4
+        dx, *_ = blocked.backward(dy, blocked.forward(x, gamma, beta)[1])
+        _, cache = reference.batch_norm_forward(*(a.astype(float) for a in (x, gamma, beta)))
+        exact, *_ = reference.batch_norm_backward(dy.astype(float), cache)
+        np.testing.assert_allclose(dx, exact, rtol=0, atol=8 * U * np.abs(exact).max())
+
+    def test_an_output_that_overflows_is_refused(self):
+        x, gamma, beta, _ = making_it_fast.batch((64, 5))
+        with np.errstate(all="ignore"), pytest.raises(ValueError, match="a result is NaN or Inf"):
+            blocked.forward(x, 3e38 * gamma, beta)
+
+    @pytest.mark.parametrize("bad", [np.nan, np.inf, 1e30])
+    def test_what_is_not_finite_is_refused(self, bad):
+        x, gamma, beta, dy = making_it_fast.batch((300, 1000))
+        _, saved = blocked.forward(x, gamma, beta)
+        x[299, 999] = dy[299, 999] = bad
+        with np.errstate(all="ignore"), pytest.raises(ValueError, match="a result is NaN or Inf"):
+            blocked.forward(x, gamma, beta)
+        if not np.isfinite(bad):
+            with (
+                np.errstate(all="ignore"),
+                pytest.raises(ValueError, match="a result is NaN or Inf"),
+            ):
+                blocked.backward(dy, saved)
 
 
 def counted(form, **config):
@@ -90,7 +174,7 @@ class TestErrors:
     def worst(self, method):
         return self.result.x_hat[self.result.methods.index(method)].max(axis=1)
 
-    @pytest.mark.parametrize("method", ["bnlab.reference", "bnlab.nn"])
+    @pytest.mark.parametrize("method", ["NumPy in blocks", "bnlab.nn"])
     def test_ours_keep_all_digits(self, method):
         assert (self.worst(method) <= 8 * U).all()
         variance = self.result.variance[self.result.methods.index(method)]
@@ -109,63 +193,21 @@ class TestErrors:
     def test_welford_is_no_worse_than_two_passes_by_an_order(self):
         assert (self.worst("Welford") < 10 * self.worst("two passes") + 1e-6).all()
 
-    def test_the_stored_sweep_is_the_same_by_orders_of_magnitude(self):
-        stored, _ = load(STORED / one_pass.STORED)
-        assert stored.methods == self.result.methods
-        chosen = np.isin(stored.means, self.result.means)
-        gap = np.log10(stored.x_hat[:, chosen, :2] / self.result.x_hat)
-        assert np.abs(gap).max() < 2
-
     def test_a_sweep_repeats(self):
         again = one_pass.error_sweep(means=(1e3,), seeds=(1,))
         np.testing.assert_array_equal(again.x_hat[:, 0, 0], self.result.x_hat[:, 1, 1])
 
 
-def handmade(ratio=1.0):
-    """Return a table in which every contestant takes `ratio` times the baseline's millisecond."""
-    names = (
-        "torch native",
-        "bnlab.reference",
-        "bnlab.nn",
-        "bnlab.nn, compiled",
-        "bnlab.nn, kernels",
-    )
-    shapes, size = ((60, 100), (1000, 250), (2, 3, 4, 5)), (2, 2, 3, 5)
-    values = np.full(size, ratio)
-    values[..., 0] = 1
-    return SpeedTable(
-        contestants=names, baseline=names[0], passes=("forward", "forward + backward"),
-        shapes=shapes, threads=(1, 2), rounds=3, milliseconds=values, ratio=values.copy(), low=values,
-        high=values, bandwidth=np.full((2, 3), 5e9), peak=np.full(2, 1e11),
-        growth_contestants=names[:1], growth_rows=np.array([1, 2, 4]), growth_features=np.array([1, 2, 4]),
-        growth_fixed=(1, 1), rows_milliseconds=np.ones((1, 3)), features_milliseconds=np.ones((1, 3)),
-        folding_pairs=("pair",), folding_ratio=np.ones((2, 1, 3)),
-    )  # fmt: skip
-
-
-def many(cost=0.4, share=0.6, watching=0.01, machine=4.0):
-    """Return the speed of an ensemble of 2 and of 8, every quartile at its median."""
-    three = np.ones((2, 3))
-    return EnsembleSpeed(
-        arms=("without BN", "with BN"), rounds=3, flops=26_000_000, eager_microseconds=np.array([500.0, 600.0]),
-        members=np.array([2, 8]), cost=np.stack([0.9 * three, cost * three], axis=1),
-        vmap_members=np.array([8]), vmap_cost=np.full((2, 1, 3), 0.95), chosen=8, product_rate=1e11,
-        share=share * three, watching=np.full(2, watching), processes=2, machine=machine * three,
-    )  # fmt: skip
-
-
 def test_aims_for_many_networks_follow_from_the_numbers():
     assert "not reached" not in making_it_fast.ensemble_aims(many())
-    bad = ({"cost": 0.46}, {"share": 0.49}, {"watching": 0.06}, {"machine": 3.4})
+    bad = ({"cost": 0.46}, {"share": 0.49}, {"machine": 3.4})
     for k, one in enumerate(bad, start=1):
         lines = making_it_fast.ensemble_aims(many(**one)).splitlines()
-        assert [line.count("not reached") for line in lines] == [2 * (i == k) for i in range(5)]
+        assert [line.count("not reached") for line in lines] == [2 * (i == k) for i in range(4)]
 
 
 def test_the_stored_speed_of_many_networks_is_whole():
-    speed, origin = load(STORED / making_it_fast.STORED_ENSEMBLE)
-    assert origin.machine
-    assert "changes" not in origin.commit
+    speed, _ = load(RESULTS / making_it_fast.STORED_ENSEMBLE)
     assert speed.members.tolist() == [1, 2, 4, 8, 16, 32]
     assert speed.rounds >= 9
     for found in (speed.cost, speed.vmap_cost, speed.share, speed.machine):
@@ -180,7 +222,7 @@ def test_aims_follow_from_the_numbers():
     assert "not reached" not in text
     assert making_it_fast.aims_table(handmade(10.0))[1] == 0
     text, reached = making_it_fast.aims_table(handmade(1.0))
-    assert reached == 4  # reference elsewhere, eager, compiled elsewhere, kernels everywhere
+    assert reached == 4  # blocks elsewhere, eager, compiled elsewhere, kernels everywhere
     assert text.count("not reached") == 2 * 3
 
 
@@ -190,9 +232,9 @@ def test_one_slow_shape_misses_an_aim():
     assert making_it_fast.aims_table(table)[1] == len(AIMS) - 1
 
 
-def test_floor_ratio_is_five_copies_worth():
+def test_the_floor_is_five_copies_worth():
     # 250,000 values: 5 MB at 5 GB/s is a millisecond
-    assert making_it_fast.floor_ratio(handmade(2.0), "bnlab.nn", threads=1)[1] == pytest.approx(0.5)
+    assert handmade(2.0).floor_share("bnlab.nn", threads=1)[1] == pytest.approx(0.5)
 
 
 def test_ratio_table_leaves_out_what_did_not_run():
@@ -203,12 +245,11 @@ def test_ratio_table_leaves_out_what_did_not_run():
 
 
 def test_the_stored_benchmark_is_whole():
-    table, origin = load(STORED / making_it_fast.STORED)
+    table, _ = load(RESULTS / making_it_fast.STORED)
     assert (60, 100) in table.shapes
     assert (65536, 256) in table.shapes
     assert table.threads == (1, 2)
-    assert origin.machine
-    for name in ("NumPy textbook", "bnlab.reference", "bnlab.nn", "bnlab.nn, kernels"):
+    for name in ("NumPy textbook", "NumPy in blocks", "bnlab.nn", "bnlab.nn, kernels"):
         ratio = table.of(table.ratio, name, "forward + backward", 1)
         low = table.of(table.low, name, "forward + backward", 1)
         assert np.isfinite(ratio).all()

@@ -15,12 +15,6 @@ from bnlab.chapters.minibatch_batchnorm.results import (
 )
 
 
-@pytest.fixture(autouse=True)
-def closed():
-    yield
-    plt.close("all")
-
-
 def run(fresh):
     loss = np.array([[1.0, 0.64, 0.4096], [2.0, 1.28, 0.8192]])
     gamma = np.array([[1.0, 1.2, 1.3, 1.4], [1.0, 1.1, 1.2, 1.3]])

@@ -1,21 +1,11 @@
 """Chapter 3's figures, each drawn from a result made by hand."""
 
-import matplotlib as mpl
-
-mpl.use("agg")
-
 import matplotlib.pyplot as plt
 import numpy as np
 import pytest
 
 from bnlab.chapters.naive_failure import plots
 from bnlab.chapters.naive_failure.results import DetachedOnDigits, NaiveRun, RoundingSweep, Stall
-
-
-@pytest.fixture(autouse=True)
-def close_figures():
-    yield
-    plt.close("all")
 
 
 def run(lr=0.1, b=(0, 1, 2), a=(1, 2, 3), loss=(4, 4, 4)):

@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
-from bnlab.chapters._verdict import Verdict, call, correct, not_yet, numbers
+from bnlab.chapters._verdict import Verdict, call, correct, judge, not_yet, numbers
 
 __all__ = ["change_interaction", "shard_shuffle", "speedup_share", "steps_to_target"]
 
@@ -42,7 +42,7 @@ def steps_to_target(function: Callable[[np.ndarray, np.ndarray, float], float]) 
     answer = call(function, accuracy, at, 0.9)
     if isinstance(answer, Verdict):
         return answer
-    if not np.isscalar(answer) or not np.isposinf(float(answer)):
+    if np.ndim(answer) or answer != np.inf:
         return not_yet(
             f"this curve never reaches the target, and you return {answer}. Return np.inf."
         )
@@ -52,50 +52,45 @@ def steps_to_target(function: Callable[[np.ndarray, np.ndarray, float], float]) 
 def speedup_share(function: Callable[[float, float, float], float]) -> Verdict:
     """Check ``function(before, between, after)``: which share of a speed-up, as factors, came first."""
     before, between, after = 64.0, 32.0, 2.0
-    answer = numbers(function, before, between, after, shape=())
-    if isinstance(answer, Verdict):
-        return answer
-    expected = np.log(before / between) / np.log(before / after)
-    if np.isclose(answer, expected):
-        return correct("factors multiply, so their logarithms add up to the whole.")
-    if np.isclose(answer, 1 - expected):
-        return not_yet("that is the share of the second step, from `between` to `after`.")
-    if np.isclose(answer, (before - between) / (before - after)):
-        return not_yet("that is the share of the steps saved. Factors multiply: use logarithms.")
-    if np.isclose(answer, (before / between) / (before / after)):
-        return not_yet("factors multiply, they do not add up. Take the logarithm of each.")
-    return not_yet(
-        f"from 64 over 32 to 2 is a factor of 2 and then of 16, or 2^1 and 2^4. You return {answer:.4g}, "
-        f"expected {expected:.4g}."
-    )
+    right = np.log(before / between) / np.log(before / after)
+    return judge(
+        numbers(function, before, between, after, shape=()),
+        right,
+        correct("factors multiply, so their logarithms add up to the whole."),
+        [
+            (1 - right, "that is the share of the second step, from `between` to `after`."),
+            ((before - between) / (before - after),
+             "that is the share of the steps saved. Factors multiply: use logarithms."),
+            ((before / between) / (before / after),
+             "factors multiply, they do not add up. Take the logarithm of each."),
+        ],
+        "From 64 over 32 to 2 is a factor of 2 and then of 16, or 2^1 and 2^4.",
+    )  # fmt: skip
 
 
 def change_interaction(function: Callable[..., np.ndarray]) -> Verdict:
     """Check ``function(plain, plain_changed, bn, bn_changed)``: the interaction, seed by seed."""
     rng = np.random.default_rng(0)
-    plain, plain_changed, bn, bn_changed = rng.uniform(0.7, 0.9, size=(4, 5)).round(3)
-    expected = (bn_changed - bn) - (plain_changed - plain)
-    answer = call(function, plain, plain_changed, bn, bn_changed)
-    if isinstance(answer, Verdict):
-        return answer
-    if np.ndim(answer) == 0 and np.isclose(answer, expected.mean()):
+    given = plain, plain_changed, bn, bn_changed = rng.uniform(0.7, 0.9, size=(4, 5)).round(3)
+    right = (bn_changed - bn) - (plain_changed - plain)
+    answer = call(function, *given)
+    if not isinstance(answer, Verdict) and np.ndim(answer) == 0 and answer == right.mean():
         return not_yet(
             "the mean is right. Return one number a seed: an interval needs all of them."
         )
-    answer = numbers(function, plain, plain_changed, bn, bn_changed, shape=(5,))
-    if isinstance(answer, Verdict):
-        return answer
-    for values, verdict in (
-        (expected, correct("what the change does with BN, beyond what it does without.")),
-        (-expected, not_yet("the sign is the wrong way round: with BN less without.")),
-        (bn_changed - bn, not_yet("that is the effect with BN. Subtract the effect without.")),
-        (plain_changed - plain, not_yet("that is the effect without BN, half of the answer.")),
-        (bn_changed - plain_changed, not_yet("that is the effect of BN in the changed recipe.")),
-        (bn_changed - plain, not_yet("that is the effect of both together.")),
-    ):
-        if np.allclose(answer, values):
-            return verdict
-    return not_yet("subtract the effect of the change without BN from its effect with BN.")
+    return judge(
+        numbers(function, *given, shape=(5,)),
+        right,
+        correct("what the change does with BN, beyond what it does without."),
+        [
+            (-right, "the sign is the wrong way round: with BN less without."),
+            (bn_changed - bn, "that is the effect with BN. Subtract the effect without."),
+            (plain_changed - plain, "that is the effect without BN, half of the answer."),
+            (bn_changed - plain_changed, "that is the effect of BN in the changed recipe."),
+            (bn_changed - plain, "that is the effect of both together."),
+        ],
+        "Subtract the effect of the change without BN from its effect with BN.",
+    )  # fmt: skip
 
 
 def shard_shuffle(

@@ -28,6 +28,7 @@ NAMES = {"plain": "without BN", "BN": "with BN"}
 MARKERS = {"plain": "o", "BN": "s"}
 
 
+@PaperTable.figure
 def paper_table(table: PaperTable, *, ax: Axes | None = None) -> Axes:
     """Draw the steps of each row of the paper's table, and the factor from one row to the next.
 
@@ -90,6 +91,7 @@ def distortions(images: Mapping[float, np.ndarray], *, ax: Sequence[Axes] | None
     return ax
 
 
+@RecipeRates.figure
 def recipe_rates(
     sweep: RecipeRates,
     *,
@@ -116,7 +118,7 @@ def recipe_rates(
         for arm, label in arms.items():
             row = sweep.arms.index(arm)
             accuracy, finite = sweep.accuracy[row], sweep.finite[row]
-            net, mean = arm.split(" ")[0], accuracy.mean(axis=0)
+            net, mean = arm.split(" ")[0], sweep.mean_accuracy[row]
             color, changed = COLORS[net], arm != net
             ax.plot(
                 sweep.lr,
@@ -270,15 +272,14 @@ def _effect_pair(
     at_end: bool = False,
 ) -> None:
     """Draw one change without and with normalization; beyond the limit, an arrow and the mean."""
-    found = runs.final if at_end else runs.best
     for shift, net in ((0.16, "plain"), (-0.16, "BN")):
-        base, there = (found(arm) for arm in (net, f"{net} + {change}"))
-        interval = t_interval(100 * (there - base))
-        mean, low, high = (float(v) for v in (interval.mean, interval.low, interval.high))
+        interval = t_interval(100 * runs.effect(net, change, of="final" if at_end else "best"))
+        mean = float(interval.mean)
         y, color = shift - row, COLORS[net]
         if limit is None or abs(mean) <= limit:
-            reach = [[mean - low], [high - mean]]
-            ax.errorbar(mean, y, xerr=reach, fmt=MARKERS[net], capsize=3, color=color)
+            ax.errorbar(
+                mean, y, xerr=interval.bars[:, None], fmt=MARKERS[net], capsize=3, color=color
+            )
             continue
         left = mean < 0
         edge, inside = (0.97 * np.sign(mean) * limit, 0.9 * np.sign(mean) * limit)
@@ -303,6 +304,7 @@ def _net_handles() -> list[Line2D]:
     ]
 
 
+@DepthRates.figure
 def sigmoid_depth(result: DepthRates, *, ax: Axes | None = None) -> Axes:
     """Draw accuracy against depth, each net and depth at its best learning rate, with the range of the seeds.
 

@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import numpy as np
 
-from bnlab.chapters._verdict import Verdict, correct, not_yet, numbers, pair
+from bnlab.chapters._verdict import Verdict, correct, judge, not_yet, numbers, pair
 from bnlab.reference import batch_norm_backward, batch_norm_forward
 
 __all__ = [
@@ -29,43 +29,36 @@ def normalize_maps(function: Callable[..., np.ndarray]) -> Verdict:
     rng = np.random.default_rng(0)
     x = rng.normal(size=(4, 3, 5, 3)) + np.arange(3)[:, None, None]  # C equals W: both broadcast
     gamma, beta, eps = np.array([1.5, -0.5, 2.0]), np.array([0.3, 1.0, -2.0]), 0.1
-    answer = numbers(function, x, gamma, beta, eps, shape=x.shape)
-    if isinstance(answer, Verdict):
-        return answer
-    right = batch_norm_forward(x, gamma, beta, eps=eps)[0]
-    if np.allclose(answer, right):
-        return correct("one mean, one variance, one gamma and one beta a map.")
-    per_map = (gamma[:, None, None], beta[:, None, None])
-    if np.allclose(answer, _normalized(x, (0, 2, 3), gamma, beta, eps)):
-        return not_yet(
-            "gamma and beta lie along the width. They need the shape (C, 1, 1) to meet axis 1."
-        )
-    if np.allclose(answer, x - x.mean(axis=0)) or np.allclose(
-        answer, _normalized(x, 0, *per_map, eps)
-    ):
-        return not_yet(
-            "each position has a mean of its own. A map has one mean, over examples and positions."
-        )
-    for axes, hint in (
-        ((2, 3), "each image has a mean of its own. That is instance normalization: add axis 0."),
-        ((1, 2, 3), "each image has one mean for all its maps. That is layer normalization."),
-        (None, "all maps share one mean. Leave out axis 1: each map keeps its own."),
-        ((0, 1), "each position shares a mean over the maps. Leave out axis 1, add axes 2 and 3."),
-    ):
-        if np.allclose(answer, _normalized(x, axes, *per_map, eps)):
-            return not_yet(hint)
-    x_hat = (answer - per_map[1]) / per_map[0]
-    std = x.std(axis=(0, 2, 3), keepdims=True)
-    centered = x - x.mean(axis=(0, 2, 3), keepdims=True)
-    if np.allclose(x_hat, centered / (std + eps)):
-        return not_yet("eps belongs inside the root: sqrt(var + eps).")
+    per_map = gamma[:, None, None], beta[:, None, None]
+    mean, var = x.mean(axis=(0, 2, 3), keepdims=True), x.var(axis=(0, 2, 3), keepdims=True)
     m = x.size / 3
-    if np.allclose(x_hat, centered / np.sqrt(std**2 * m / (m - 1) + eps)):
-        return not_yet("divide the sum of squares by m', not by m' - 1, in training.")
-    return not_yet(
-        f"the first value is {answer.flat[0]:.4g}, expected {right.flat[0]:.4g}. Average over axes "
-        f"0, 2 and 3, with keepdims=True."
+    position = (
+        "each position has a mean of its own. A map has one mean, over examples and positions."
     )
+    return judge(
+        numbers(function, x, gamma, beta, eps, shape=x.shape),
+        batch_norm_forward(x, gamma, beta, eps=eps)[0],
+        correct("one mean, one variance, one gamma and one beta a map."),
+        [
+            (_normalized(x, (0, 2, 3), gamma, beta, eps),
+             "gamma and beta lie along the width. They need the shape (C, 1, 1) to meet axis 1."),
+            (x - x.mean(axis=0), position),
+            (_normalized(x, 0, *per_map, eps), position),
+            (_normalized(x, (2, 3), *per_map, eps),
+             "each image has a mean of its own. That is instance normalization: add axis 0."),
+            (_normalized(x, (1, 2, 3), *per_map, eps),
+             "each image has one mean for all its maps. That is layer normalization."),
+            (_normalized(x, None, *per_map, eps),
+             "all maps share one mean. Leave out axis 1: each map keeps its own."),
+            (_normalized(x, (0, 1), *per_map, eps),
+             "each position shares a mean over the maps. Leave out axis 1, add axes 2 and 3."),
+            (per_map[0] * (x - mean) / (np.sqrt(var) + eps) + per_map[1],
+             "eps belongs inside the root: sqrt(var + eps)."),
+            (per_map[0] * (x - mean) / np.sqrt(var * m / (m - 1) + eps) + per_map[1],
+             "divide the sum of squares by m', not by m' - 1, in training."),
+        ],
+        "Average over axes 0, 2 and 3, with keepdims=True.",
+    )  # fmt: skip
 
 
 def map_counts(function: Callable[[int, int, int, int], tuple[int, int]]) -> Verdict:
@@ -74,26 +67,30 @@ def map_counts(function: Callable[[int, int, int, int], tuple[int, int]]) -> Ver
     answer = numbers(function, n, c, h, w, shape=(2,))
     if isinstance(answer, Verdict):
         return answer
-    right = (n * h * w, 2 * c)
-    if tuple(answer) == right:
-        return correct("m' = m p q values share a mean, and each map learns gamma and beta.")
-    if tuple(answer) == right[::-1]:
+    sharing, learned = answer
+    if (sharing, learned) == (2 * c, n * h * w):
         return not_yet("both numbers are right, in the wrong order. Return m' first.")
-    if answer[0] != right[0]:
-        hints = {
-            n: "that is one mean a position. All positions of a map share one.",
-            h * w: "that is one mean an image. All images of the batch share one.",
-            n * c * h * w: "that is one mean for all maps. Each map has its own.",
-        }
-        return not_yet(
-            hints.get(int(answer[0]), f"{n} images of {h} x {w} positions share a mean.")
-        )
-    hints = {
-        c: "gamma and beta are two numbers a map.",
-        2 * c * h * w: "that is a pair for each position. A map has one pair.",
-        4 * c: "the running mean and variance are kept, not learned.",
-    }
-    return not_yet(hints.get(int(answer[1]), f"{c} maps learn a gamma and a beta each."))
+    return judge(
+        sharing,
+        n * h * w,
+        correct("of the first number."),
+        [
+            (n, "that is one mean a position. All positions of a map share one."),
+            (h * w, "that is one mean an image. All images of the batch share one."),
+            (n * c * h * w, "that is one mean for all maps. Each map has its own."),
+        ],
+        f"{n} images of {h} x {w} positions share a mean.",
+    ) and judge(
+        learned,
+        2 * c,
+        correct("m' = m p q values share a mean, and each map learns gamma and beta."),
+        [
+            (c, "gamma and beta are two numbers a map."),
+            (2 * c * h * w, "that is a pair for each position. A map has one pair."),
+            (4 * c, "the running mean and variance are kept, not learned."),
+        ],
+        f"{c} maps learn a gamma and a beta each.",
+    )
 
 
 def maps_backward(function: Callable[..., np.ndarray]) -> Verdict:
@@ -101,27 +98,25 @@ def maps_backward(function: Callable[..., np.ndarray]) -> Verdict:
     rng = np.random.default_rng(1)
     x, dy = rng.normal(size=(2, 4, 3, 5, 2))
     gamma, eps = np.array([1.5, -0.5, 2.0]), 0.1
-    answer = numbers(function, dy, x, gamma, eps, shape=x.shape)
-    if isinstance(answer, Verdict):
-        return answer
     right = batch_norm_backward(dy, batch_norm_forward(x, gamma, np.zeros(3), eps=eps)[1])[0]
-    if np.allclose(answer, right):
-        return correct("the formulas of Chapter 6, with sums over examples and positions.")
-    if np.allclose(answer, right / gamma[:, None, None]):
-        return not_yet("gamma is missing.")
     scale = gamma[:, None, None] / np.sqrt(x.var(axis=(0, 2, 3), keepdims=True) + eps)
-    if np.allclose(answer, dy * scale):
-        return not_yet("that is evaluation mode. Here the mean and the variance depend on x.")
-    if np.allclose(answer, scale * (dy - dy.mean(axis=(0, 2, 3), keepdims=True))):
-        return not_yet("the part through the variance is missing: the one along x_hat.")
-    if np.allclose(answer, _backward(dy, x, gamma, eps, axes=0)):
-        return not_yet("the means run over the examples alone. Positions belong to the batch too.")
-    if np.allclose(answer, _backward(dy, x, gamma, eps, axes=(0, 2, 3), count=len(x))):
-        return not_yet("a sum over a map has N H W terms: divide by that, not by N.")
-    return not_yet(
-        f"the first value is {answer.flat[0]:.4g}, expected {right.flat[0]:.4g}. Take the one-line "
-        f"form, with means over axes 0, 2 and 3."
-    )
+    return judge(
+        numbers(function, dy, x, gamma, eps, shape=x.shape),
+        right,
+        correct("the formulas of Chapter 6, with sums over examples and positions."),
+        [
+            (right / gamma[:, None, None], "gamma is missing."),
+            (scale * dy,
+             "that is evaluation mode. Here the mean and the variance depend on x."),
+            (scale * (dy - dy.mean(axis=(0, 2, 3), keepdims=True)),
+             "the part through the variance is missing: the one along x_hat."),
+            (_backward(dy, x, gamma, eps, axes=0),
+             "the means run over the examples alone. Positions belong to the batch too."),
+            (_backward(dy, x, gamma, eps, axes=(0, 2, 3), count=len(x)),
+             "a sum over a map has N H W terms: divide by that, not by N."),
+        ],
+        "Take the one-line form, with means over axes 0, 2 and 3.",
+    )  # fmt: skip
 
 
 def effective_values(function: Callable[[np.ndarray], float]) -> Verdict:
@@ -132,30 +127,23 @@ def effective_values(function: Callable[[np.ndarray], float]) -> Verdict:
     """
     rng = np.random.default_rng(2)
     x = rng.normal(size=(6, 4, 3)) + rng.normal(size=(6, 1, 1))
-    answer = numbers(function, x, shape=())
-    if isinstance(answer, Verdict):
-        return answer
     rho = x.mean(axis=(1, 2)).var() / x.var()
-    if np.isclose(answer, len(x) / rho):
-        return correct("the mean of the batch scatters as that of so many independent values.")
-    for wrong, hint in (
-        (x.size, "that counts all values as independent. Neighbors resemble each other."),
-        (len(x), "that counts images. Within an image there is something to average, too."),
-        (1 / rho, "that is what one image is worth. The batch has N of them."),
-        (len(x) * rho, "the more alike the values of an image, the fewer count: divide by rho."),
-        (rho, "that is rho. Return N / rho."),
-        (x.size / rho, "N / rho: rho already knows how many positions were averaged."),
-        (
-            len(x) * x.var() / x.mean(axis=0).var(),
-            "average over the positions of each image, not over the images at each position.",
-        ),
-    ):
-        if np.isclose(answer, wrong):
-            return not_yet(hint)
-    return not_yet(
-        f"you return {answer:.4g}, expected {len(x) / rho:.4g}. rho is x.mean(axis=(1, 2)).var() over "
-        f"x.var()."
-    )
+    return judge(
+        numbers(function, x, shape=()),
+        len(x) / rho,
+        correct("the mean of the batch scatters as that of so many independent values."),
+        [
+            (x.size, "that counts all values as independent. Neighbors resemble each other."),
+            (len(x), "that counts images. Within an image there is something to average, too."),
+            (1 / rho, "that is what one image is worth. The batch has N of them."),
+            (len(x) * rho, "the more alike the values of an image, the fewer count: divide by rho."),
+            (rho, "that is rho. Return N / rho."),
+            (x.size / rho, "N / rho: rho already knows how many positions were averaged."),
+            (len(x) * x.var() / x.mean(axis=0).var(),
+             "average over the positions of each image, not over the images at each position."),
+        ],
+        "rho is x.mean(axis=(1, 2)).var() over x.var().",
+    )  # fmt: skip
 
 
 def fold_convolution(function: Callable[..., tuple[np.ndarray, np.ndarray]]) -> Verdict:
@@ -166,38 +154,39 @@ def fold_convolution(function: Callable[..., tuple[np.ndarray, np.ndarray]]) -> 
     var, eps = np.array([0.5, 2.0, 0.01]), 0.1
     answer = pair(
         function, W, b, gamma, beta, mean, var, eps,
-        shapes=(W.shape, b.shape), what="the folded kernels and the folded bias",
+        shapes=(W.shape, b.shape), names=("the folded kernels", "the folded bias"),
     )  # fmt: skip
     if isinstance(answer, Verdict):
         return answer
     kernels, bias = answer
     s = gamma / np.sqrt(var + eps)
-    for wrong, hint in (
-        (W * s, "the scale lies along the width of the kernels. Give it the shape (out, 1, 1, 1)."),
-        (
-            W * s[:, None, None],
-            "the scale belongs to the maps that come out, axis 0, not to those that go in.",
-        ),
-        (W / np.sqrt(var + eps)[:, None, None, None], "gamma is missing from the kernels."),
-        (
-            W * (gamma / (np.sqrt(var) + eps))[:, None, None, None],
-            "eps belongs inside the root: sqrt(var + eps).",
-        ),
-    ):
-        if np.allclose(kernels, wrong):
-            return not_yet(hint)
-    if not np.allclose(kernels, W * s[:, None, None, None]):
-        return not_yet("the kernels are off. Scale each map that comes out by its gamma / std.")
-    for wrong, hint in (
-        (b * s + beta, "the mean is missing from the bias."),
-        (b - mean * s + beta, "the old bias passes through the normalization too: scale it."),
-        ((b - mean) * s, "beta is missing from the bias."),
-    ):
-        if np.allclose(bias, wrong):
-            return not_yet(f"the kernels are right; {hint}")
-    if np.allclose(bias, (b - mean) * s + beta):
-        return correct("one convolution gives the maps of two layers.")
-    return not_yet("the kernels are right, the bias is not. Put an image of zeros through both.")
+    verdict = judge(
+        kernels,
+        W * s[:, None, None, None],
+        correct("so far."),
+        [
+            (W * s, "the scale lies along the width of the kernels. Give it the shape (out, 1, 1, 1)."),
+            (W * s[:, None, None],
+             "the scale belongs to the maps that come out, axis 0, not to those that go in."),
+            (W / np.sqrt(var + eps)[:, None, None, None], "gamma is missing from the kernels."),
+            (W * (gamma / (np.sqrt(var) + eps))[:, None, None, None],
+             "eps belongs inside the root: sqrt(var + eps)."),
+        ],
+        "Scale each map that comes out by its gamma / std.",
+        given="the kernels",
+    )  # fmt: skip
+    return verdict and judge(
+        bias,
+        s * (b - mean) + beta,
+        correct("one convolution gives the maps of two layers."),
+        [
+            (b * s + beta, "the mean is missing."),
+            (b - mean * s + beta, "the old one passes through the normalization too: scale it."),
+            ((b - mean) * s, "beta is missing."),
+        ],
+        "Put an image of zeros through both.",
+        given="the kernels are right; the bias",
+    )  # fmt: skip
 
 
 def _normalized(x: np.ndarray, axes, gamma, beta, eps: float) -> np.ndarray:

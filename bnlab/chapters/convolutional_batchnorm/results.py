@@ -32,6 +32,16 @@ class ShiftedDigits(Result):
     shifts: np.ndarray  # (shifts,): pixels
     accuracy: np.ndarray  # (seeds, normalizations, rates, shifts): mean over four directions
 
+    @property
+    def best(self) -> np.ndarray:
+        """The number of each normalization's best rate on digits in their places, (normalizations,)."""
+        return self.accuracy[..., 0].mean(axis=0).argmax(axis=1)
+
+    @property
+    def best_accuracy(self) -> np.ndarray:
+        """The accuracy of each normalization at its best rate, (seeds, normalizations, shifts)."""
+        return np.stack([self.accuracy[:, j, k] for j, k in enumerate(self.best)], axis=1)
+
 
 @dataclass(frozen=True)
 class EffectiveBatch(Result):
@@ -44,6 +54,11 @@ class EffectiveBatch(Result):
     pattern: np.ndarray  # (seeds, layers): share between positions, the same in all images
     theory: np.ndarray  # (seeds, layers): N over that share, geometric mean over the maps
     measured: np.ndarray  # (seeds, layers): variance of a value over variance of the batch mean
+
+    @property
+    def values(self) -> np.ndarray:
+        """How many values share a mean, m' = N p q, (layers,)."""
+        return self.images * self.positions
 
 
 @dataclass(frozen=True)
@@ -72,3 +87,8 @@ class FoldedNets(Result):
     numbers: np.ndarray  # (networks, 2): parameters and buffers, before and after
     error: np.ndarray  # (networks,): largest, relative to the largest output
     seconds: np.ndarray  # (repeats, networks, sizes, 2): of a call, before and after
+
+    @property
+    def time_ratio(self) -> np.ndarray:
+        """Time of a call after folding over before, (repeats, networks, sizes)."""
+        return self.seconds[..., 1] / self.seconds[..., 0]

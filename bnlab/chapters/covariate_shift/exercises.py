@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import numpy as np
 
-from bnlab.chapters._verdict import Verdict, correct, not_yet, numbers
+from bnlab.chapters._verdict import Verdict, correct, judge, not_yet, numbers
 
 __all__ = [
     "importance_weights",
@@ -32,7 +32,7 @@ def standard_format(function: Callable[[np.ndarray], np.ndarray]) -> Verdict:
     mean, std = answer.mean(axis=0), answer.std(axis=0)
     if not np.allclose(mean, 0, atol=1e-9):
         return not_yet(
-            f"the columns' means are {_list(mean)}, expected 0. Subtract each column's own mean: axis 0 "
+            f"the columns' means are {mean.round(3).tolist()}, expected 0. Subtract each column's own mean: axis 0 "
             "runs over the messages."
         )
     if not np.allclose(std, 1, rtol=1e-3):
@@ -53,20 +53,20 @@ def importance_weights(function: Callable[..., np.ndarray]) -> Verdict:
     answer = numbers(function, x, 0.5, 0.5, 0.0, 0.3, shape=x.shape)
     if isinstance(answer, Verdict):
         return answer
-    expected = _density(x, 0.0, 0.3) / _density(x, 0.5, 0.5)
-    if np.allclose(answer, expected):
-        return correct("the weights are the ratio of the new density to the training density.")
-    if np.allclose(answer, 1 / expected):
-        return not_yet("that is the ratio upside down. The new density goes on top.")
-    if answer[0] != 0 and np.allclose(answer / answer[0], expected / expected[0]):
-        return not_yet(
-            f"the weights are off by the constant factor {answer[0] / expected[0]:.3g}. A line fitted "
-            "with them is the same, but a ratio of densities needs each one's 1/std."
-        )
-    return not_yet(
-        f"at x = 0 the weight is {answer[1]:.3g}, expected {expected[1]:.3g}. A normal density is "
-        "exp(-((x - mean) / std)**2 / 2) / (std * sqrt(2 * pi))."
-    )
+    right = _density(x, 0.0, 0.3) / _density(x, 0.5, 0.5)
+    factor = answer[0] / right[0] or np.nan
+    return judge(
+        answer,
+        right,
+        correct("the weights are the ratio of the new density to the training density."),
+        [
+            (1 / right, "that is the ratio upside down. The new density goes on top."),
+            (factor * right,
+             f"the weights are off by the constant factor {factor:.3g}. A line fitted with them is the "
+             "same, but a ratio of densities needs each one's 1/std."),
+        ],
+        "A normal density is exp(-((x - mean) / std)**2 / 2) / (std * sqrt(2 * pi)).",
+    )  # fmt: skip
 
 
 def relative_wasserstein(function: Callable[[np.ndarray, np.ndarray], float]) -> Verdict:
@@ -77,82 +77,77 @@ def relative_wasserstein(function: Callable[[np.ndarray, np.ndarray], float]) ->
     if isinstance(answer, Verdict):
         return answer
     gap = np.abs(np.sort(after) - np.sort(before)).mean()
-    if np.allclose(answer, gap / before.std()):
-        wider = before.mean() + 3 * (before - before.mean())
-        spread = numbers(function, before, wider, shape=())
-        if isinstance(spread, Verdict) or spread < 0.1:
-            return not_yet("a distribution that widens about its mean gives 0. Compare all values.")
-        return correct("it compares sorted values and divides by the old standard deviation.")
-    if np.allclose(answer, gap):
-        return not_yet(f"{float(answer):.3g} is the distance itself. Divide by the std before.")
-    if np.allclose(answer, np.abs(after - before).mean() / before.std()):
-        return not_yet(
-            "you compared example with example. Sort both first: only distributions count."
-        )
-    if np.allclose(answer, gap / after.std()):
-        return not_yet("you divided by the std after. Divide by the one before.")
-    return not_yet(f"the answer is {float(answer):.3g}, expected {gap / before.std():.3g}.")
+    verdict = judge(
+        answer,
+        gap / before.std(),
+        correct("it compares sorted values and divides by the old standard deviation."),
+        [
+            (gap, "that is the distance itself. Divide by the std before."),
+            (np.abs(after - before).mean() / before.std(),
+             "you compared example with example. Sort both first: only distributions count."),
+            (gap / after.std(), "you divided by the std after. Divide by the one before."),
+        ],
+    )  # fmt: skip
+    wider = before.mean() + 3 * (before - before.mean())
+    spread = numbers(function, before, wider, shape=())
+    if verdict and (isinstance(spread, Verdict) or spread < 0.1):
+        return not_yet("a distribution that widens about its mean gives 0. Compare all values.")
+    return verdict
 
 
 def saturated_share(function: Callable[[np.ndarray, float], float]) -> Verdict:
     """Check ``function(z, fraction)``: the share with sigmoid slope below fraction times 1/4."""
-    z = np.array([-9.0, -5.0, -3.0, -1.0, 0.0, 0.5, 2.5, 4.0])
+    z = np.array([-9.0, -5.0, -3.0, -1.0, 0.0, 0.5, 1.5, 4.0])
     answer = numbers(function, z, 0.1, shape=())
     if isinstance(answer, Verdict):
         return answer
     s = 1 / (1 + np.exp(-z))
     slope = s * (1 - s)
-    expected = np.mean(slope < 0.025)
-    if np.allclose(answer, expected):
-        other = numbers(function, z, 0.9, shape=())
-        if isinstance(other, Verdict) or not np.allclose(other, np.mean(slope < 0.225)):
-            return not_yet("right for fraction=0.1, wrong for 0.9. Use the argument `fraction`.")
-        return correct("both tails count, against a fraction of the steepest slope, 1/4.")
-    named = {
-        np.sum(slope < 0.025): "that is a number of inputs. Divide by how many there are.",
-        1 - expected: "that is the share that is not saturated.",
-        np.mean(slope < 0.1): "you compared the slope with `fraction`; its steepest value is 1/4, "
-        "so compare with fraction / 4.",
-        np.mean(s < 0.025): "you compared the sigmoid, not its slope s * (1 - s).",
-        np.mean(
-            (slope < 0.025) & (z > 0)
-        ): "the left tail is missing: a sigmoid is flat on both sides.",
-    }
-    for value, message in named.items():
-        if np.allclose(answer, value):
-            return not_yet(message)
-    return not_yet(f"the share is {float(answer):.3g}, expected {expected:.3g}.")
+    right = np.mean(slope < 0.025)
+    verdict = judge(
+        answer,
+        right,
+        correct("both tails count, against a fraction of the steepest slope, 1/4."),
+        [
+            (np.sum(slope < 0.025), "that is a number of inputs. Divide by how many there are."),
+            (1 - right, "that is the share that is not saturated."),
+            (np.mean(slope < 0.1),
+             "you compared the slope with `fraction`; its steepest value is 1/4, so compare with "
+             "fraction / 4."),
+            (np.mean(s < 0.025), "you compared the sigmoid, not its slope s * (1 - s)."),
+            (np.mean((slope < 0.025) & (z > 0)),
+             "the left tail is missing: a sigmoid is flat on both sides."),
+        ],
+    )  # fmt: skip
+    other = numbers(function, z, 0.9, shape=())
+    if verdict and (isinstance(other, Verdict) or not np.isclose(other, np.mean(slope < 0.225))):
+        return not_yet("right for fraction=0.1, wrong for 0.9. Use the argument `fraction`.")
+    return verdict
 
 
 def size_at_depth(function: Callable[..., float]) -> Verdict:
     """Check ``function(layer, width, weight_std, activation)``: predicted RMS of a layer's z."""
     for activation, halve in (("linear", 1.0), ("relu", 0.5)):
         for layer in (1, 4):
-            answer = numbers(function, layer, 100, 0.05, activation, shape=())
-            if isinstance(answer, Verdict):
-                return answer
             factor = 100 * 0.05**2
             square = factor * (factor * halve) ** (layer - 1)
-            where = f"layer {layer} of a {activation} network"
-            if np.allclose(answer, np.sqrt(square)):
-                continue
-            if np.allclose(answer, square):
-                return not_yet(f"{where}: that is the mean square. Take the root.")
-            if activation == "relu" and np.allclose(answer, np.sqrt(factor**layer)):
-                return not_yet(f"{where}: a ReLU passes half of the mean square on.")
-            if activation == "relu" and np.allclose(answer, np.sqrt((factor / 2) ** layer)):
-                return not_yet(f"{where}: the inputs of layer 1 went through no ReLU, so the first "
-                               "step is not halved.")  # fmt: skip
-            return not_yet(
-                f"{where}: {float(answer):.4g}, expected {np.sqrt(square):.4g}. Each layer multiplies the "
-                "mean square by width * weight_std**2, starting from 1."
-            )
-    return correct("each layer multiplies the mean square by n sigma^2, halved after a ReLU.")
+            verdict = judge(
+                numbers(function, layer, 100, 0.05, activation, shape=()),
+                np.sqrt(square),
+                correct("each layer multiplies the mean square by n sigma^2, halved after a ReLU."),
+                [
+                    (square, "that is the mean square. Take the root."),
+                    (np.sqrt(factor**layer), "a ReLU passes half of the mean square on."),
+                    (np.sqrt((factor / 2) ** layer),
+                     "the inputs of layer 1 went through no ReLU, so the first step is not halved."),
+                ],
+                "Each layer multiplies the mean square by width * weight_std**2, starting from 1.",
+                given=f"layer {layer} of a {activation} network",
+            )  # fmt: skip
+            if not verdict:
+                return verdict
+    return verdict
 
 
 def _density(x: np.ndarray, mean: float, std: float) -> np.ndarray:
     return np.exp(-(((x - mean) / std) ** 2) / 2) / (std * np.sqrt(2 * np.pi))
-
-
-def _list(values: np.ndarray) -> str:
-    return ", ".join(f"{v:.3g}" for v in values)

@@ -36,6 +36,7 @@ LISTENERS = {
 }
 
 
+@ShiftedFit.figure
 def shifted_fit(result: ShiftedFit, *, ax: Axes | None = None) -> Axes:
     """Draw the points of the first seed, the truth, and the lines fitted to them."""
     with style.axes(ax) as ax:
@@ -54,6 +55,7 @@ def shifted_fit(result: ShiftedFit, *, ax: Axes | None = None) -> Axes:
     return ax
 
 
+@CupGame.figure_of_several
 def cup_correlation(games: Sequence[CupGame], *, ax: Axes | None = None) -> Axes:
     """Draw the share of the message that survives against the number of cups, with 95% intervals."""
     with style.axes(ax) as ax:
@@ -66,6 +68,7 @@ def cup_correlation(games: Sequence[CupGame], *, ax: Axes | None = None) -> Axes
     return ax
 
 
+@CupGame.figure_of_several
 def cup_error(games: Sequence[CupGame], *, ax: Axes | None = None) -> Axes:
     """Draw the old decoder's error after the players changed; geometric means with 95% intervals."""
     with style.axes(ax) as ax:
@@ -81,6 +84,7 @@ def cup_error(games: Sequence[CupGame], *, ax: Axes | None = None) -> Axes:
     return ax
 
 
+@DriftRun.figure_of_several
 def activation_percentiles(
     runs: Sequence[DriftRun], *, of: str = "unit", ax: np.ndarray | None = None
 ) -> np.ndarray:
@@ -100,6 +104,7 @@ def activation_percentiles(
     return ax
 
 
+@DriftRun.figure_of_several
 def drift_since_start(
     runs: Sequence[DriftRun],
     *,
@@ -120,6 +125,7 @@ def drift_since_start(
     return ax
 
 
+@DriftRun.figure_of_several
 def one_step_drift(
     runs: Sequence[DriftRun], *, time: int = 0, ax: np.ndarray | None = None
 ) -> np.ndarray:
@@ -133,10 +139,9 @@ def one_step_drift(
                 (run.one_step_all, "s", 0.1, "all layers"),
             ):
                 mid = t_interval(values[:, at])
-                bars = np.stack([mid.mean - mid.low, mid.high - mid.mean])
                 filled = _color(run) if marker == "s" else "white"
                 panel.errorbar(
-                    x + side, mid.mean, bars, fmt=marker, ms=7, color=_color(run), mfc=filled, label=label
+                    x + side, mid.mean, mid.bars, fmt=marker, ms=7, color=_color(run), mfc=filled, label=label
                 )  # fmt: skip
             panel.set(title=run.label, yscale="log")
             panel.margins(x=0.12)
@@ -147,6 +152,7 @@ def one_step_drift(
     return ax
 
 
+@DepthProfile.figure_of_several
 def depth_profile(
     profiles: Sequence[DepthProfile], *, quantity: str = "spread", ax: Axes | None = None
 ) -> Axes:
@@ -166,14 +172,14 @@ def depth_profile(
             label = profile.activation + (", normalized" if profile.normalized else "")
             label += f", std {profile.weight_std:.3g}"
             ax.plot(layers, getattr(profile, f"{quantity}_theory"), color=color)
-            bars = np.stack([mid.mean - mid.low, mid.high - mid.mean])
-            ax.errorbar(layers, mid.mean, bars, fmt=marker, ms=5, color=color, label=label)
+            ax.errorbar(layers, mid.mean, mid.bars, fmt=marker, ms=5, color=color, label=label)
         ax.set(xlabel="layer", ylabel=names[quantity], yscale="log")
         ax.xaxis.set_major_locator(MaxNLocator(integer=True))
         ax.legend()
     return ax
 
 
+@DriftRun.figure_of_several
 def saturated_share(
     runs: Sequence[DriftRun], *, layer: str = "act1", ax: Axes | None = None
 ) -> Axes:

@@ -45,6 +45,16 @@ class LearningRates(Result):
     lr: np.ndarray  # (rates,)
     loss: np.ndarray  # (seeds, rates): mean over the last steps
 
+    @property
+    def mean_loss(self) -> np.ndarray:
+        """The mean over the seeds, (rates,)."""
+        return self.loss.mean(axis=0)
+
+    @property
+    def best(self) -> float:
+        """The rate with the lowest mean loss."""
+        return float(self.lr[self.mean_loss.argmin()])
+
 
 @dataclass(frozen=True)
 class DriftRun(Result):
@@ -76,6 +86,11 @@ class DriftRun(Result):
     one_step_first: np.ndarray  # the same when layer 1 alone takes the step
     one_step_times: np.ndarray
     scatter: np.ndarray  # (seeds, layers): distance of two batches, in std, before the first step
+
+    @property
+    def final_loss(self) -> np.ndarray:
+        """The loss at the end, a mean over the last 50 steps, (seeds,)."""
+        return self.loss[:, -50:].mean(axis=1)
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import numpy as np
 
-from bnlab.chapters._verdict import Verdict, as_numbers, call, correct, not_yet, numbers
+from bnlab.chapters._verdict import Verdict, correct, judge, not_yet, numbers, pair
 
 __all__ = [
     "best_step",
@@ -38,59 +38,46 @@ def standardize_columns(function: Callable[[np.ndarray], np.ndarray]) -> Verdict
     Not yet: you divided by the standard deviation but did not subtract the mean.
     """
     x, mean, std = TABLE, TABLE.mean(axis=0), TABLE.std(axis=0)
-    answer = numbers(function, x, shape=x.shape)
-    named = [
-        (x / std, "you divided by the standard deviation but did not subtract the mean."),
-        (x - mean, "you subtracted the mean but did not divide by the standard deviation."),
-        (
-            (x - mean) / x.std(axis=0, ddof=1),
-            "you divided by the sample std (ddof=1). Use ddof=0.",
-        ),
-        ((x - mean) / std**2, "you divided by the variance. Take its square root."),
-        (x - mean / std, "x - mean / std divides first. Put parentheses around x - mean."),
-        (
-            (x - x.mean()) / x.std(),
-            "you used one mean and one spread for the whole table. Use axis=0.",
-        ),
-        (
-            _by_rows(x),
-            "you standardized each row. Rows are examples; columns are features: use axis=0.",
-        ),
-    ]
-    return _judge(
-        answer, (x - mean) / std, named, "each column has mean 0 and standard deviation 1."
-    )
+    return judge(
+        numbers(function, x, shape=x.shape),
+        (x - mean) / std,
+        correct("each column has mean 0 and standard deviation 1."),
+        [
+            (x / std, "you divided by the standard deviation but did not subtract the mean."),
+            (x - mean, "you subtracted the mean but did not divide by the standard deviation."),
+            ((x - mean) / x.std(axis=0, ddof=1), "you divided by the sample std (ddof=1). Use ddof=0."),
+            ((x - mean) / std**2, "you divided by the variance. Take its square root."),
+            (x - mean / std, "x - mean / std divides first. Put parentheses around x - mean."),
+            ((x - x.mean()) / x.std(),
+             "you used one mean and one spread for the whole table. Use axis=0."),
+            (_by_rows(x),
+             "you standardized each row. Rows are examples; columns are features: use axis=0."),
+        ],
+    )  # fmt: skip
 
 
 def scale_to_interval(function: Callable[[np.ndarray, float, float], np.ndarray]) -> Verdict:
     """Check ``function(x, low, high)``: each column of x moved linearly onto [low, high]."""
     x, low, high = TABLE, -1.0, 3.0
     share = (x - x.min(axis=0)) / np.ptp(x, axis=0)
-    answer = numbers(function, x, low, high, shape=x.shape)
-    named = [
-        (share, "the columns go from 0 to 1. Stretch them by high - low, then shift them by low."),
-        (low + high * share, "you stretched by high. The interval is high - low wide."),
-        (
-            (high - low) * share,
-            "you stretched but did not shift: the smallest value must become low.",
-        ),
-        (2 * share - 1, "that is right for [-1, 1] only. Use the arguments low and high."),
-        (high - (high - low) * share, "the order is reversed: the smallest value must become low."),
-        (
-            low + (high - low) * x / x.max(axis=0),
-            "you divided by the maximum. Divide by the range, after subtracting.",
-        ),
-        (
-            low + (high - low) * (x - x.min()) / np.ptp(x),
-            "you used one range for the whole table. Use axis=0.",
-        ),
-    ]
-    return _judge(
-        answer,
+    return judge(
+        numbers(function, x, low, high, shape=x.shape),
         low + (high - low) * share,
-        named,
-        "each column runs from low to high, in the old order.",
-    )
+        correct("each column runs from low to high, in the old order."),
+        [
+            (share, "the columns go from 0 to 1. Stretch them by high - low, then shift them by low."),
+            (low + high * share, "you stretched by high. The interval is high - low wide."),
+            ((high - low) * share,
+             "you stretched but did not shift: the smallest value must become low."),
+            (2 * share - 1, "that is right for [-1, 1] only. Use the arguments low and high."),
+            (high - (high - low) * share,
+             "the order is reversed: the smallest value must become low."),
+            (low + (high - low) * x / x.max(axis=0),
+             "you divided by the maximum. Divide by the range, after subtracting."),
+            (low + (high - low) * (x - x.min()) / np.ptp(x),
+             "you used one range for the whole table. Use axis=0."),
+        ],
+    )  # fmt: skip
 
 
 def undo_standardize(
@@ -99,67 +86,53 @@ def undo_standardize(
     """Check ``function(z, mean, std)``: standardized rows back in their own units."""
     mean, std = TABLE.mean(axis=0), TABLE.std(axis=0)
     z = (NEW - mean) / std
-    answer = numbers(function, z, mean, std, shape=z.shape)
-    named = [
-        (
-            (z + mean) * std,
-            "the order is wrong: the last step, the division, must be undone first.",
-        ),
-        ((z - mean) / std, "that standardizes a second time. Undo it: multiply, then add."),
-        (z * std, "you undid the division but not the subtraction."),
-        (z + mean, "you undid the subtraction but not the division."),
-        (z / std + mean, "dividing is undone by multiplying."),
-        (z * std - mean, "subtracting is undone by adding."),
-        (
-            z * z.std(axis=0) + z.mean(axis=0),
-            "you used the statistics of z. Use the arguments mean and std.",
-        ),
-    ]
-    return _judge(answer, NEW, named, "the rows are back in their own units.")
+    return judge(
+        numbers(function, z, mean, std, shape=z.shape),
+        NEW,
+        correct("the rows are back in their own units."),
+        [
+            ((z + mean) * std,
+             "the order is wrong: the last step, the division, must be undone first."),
+            ((z - mean) / std, "that standardizes a second time. Undo it: multiply, then add."),
+            (z * std, "you undid the division but not the subtraction."),
+            (z + mean, "you undid the subtraction but not the division."),
+            (z / std + mean, "dividing is undone by multiplying."),
+            (z * std - mean, "subtracting is undone by adding."),
+            (z * z.std(axis=0) + z.mean(axis=0),
+             "you used the statistics of z. Use the arguments mean and std."),
+        ],
+    )  # fmt: skip
 
 
 def scale_like_training(function: Callable[[np.ndarray, np.ndarray], tuple]) -> Verdict:
     """Check ``function(train, test) -> (train_scaled, test_scaled)``: both by the training mean and std."""
-    answer = call(function, TABLE, NEW)
+    answer = pair(
+        function, TABLE, NEW,
+        shapes=(TABLE.shape, NEW.shape), names=("train_scaled", "test_scaled"),
+    )  # fmt: skip
     if isinstance(answer, Verdict):
         return answer
-    if not (isinstance(answer, tuple | list) and len(answer) == 2):
-        return not_yet(
-            f"the answer is a {type(answer).__name__}, expected two arrays: "
-            "return train_scaled, test_scaled."
-        )
-    parts = [as_numbers(part, shape=x.shape) for part, x in zip(answer, (TABLE, NEW), strict=True)]
-    for name, part in zip(("train_scaled", "test_scaled"), parts, strict=True):
-        if isinstance(part, Verdict):
-            return not_yet(f"{name}: {part.message}")
     both = np.concatenate([TABLE, NEW])
-    own = (NEW - NEW.mean(axis=0)) / NEW.std(axis=0)
 
     def by(fitted: np.ndarray, ddof: int = 0) -> np.ndarray:
         return (both - fitted.mean(axis=0)) / fitted.std(axis=0, ddof=ddof)
 
-    right = by(TABLE)
-    kept = right[: len(TABLE)]
-    named = [
-        (
-            np.concatenate([kept, own]),
-            "you scaled the test rows by their own mean and std. Use those of training.",
-        ),
-        (
-            np.concatenate([kept, NEW]),
-            "you did not scale the test rows. They need the same transform.",
-        ),
-        (by(both), "you fitted on all rows: the test rows leaked. Fit on the training rows."),
-        (by(NEW), "you fitted on the test rows. Fit on the training rows."),
-        (_by_rows(both), "you standardized each row. Use axis=0."),
-        (by(TABLE, ddof=1), "you used the sample std (ddof=1). Use ddof=0."),
-    ]
-    return _judge(
-        np.concatenate(parts),
+    right, n = by(TABLE), len(TABLE)
+    return judge(
+        np.concatenate(answer),
         right,
-        named,
-        "both sides are scaled by the training rows' mean and std.",
-    )
+        correct("both sides are scaled by the training rows' mean and std."),
+        [
+            (np.concatenate([right[:n], by(NEW)[n:]]),
+             "you scaled the test rows by their own mean and std. Use those of training."),
+            (np.concatenate([right[:n], NEW]),
+             "you did not scale the test rows. They need the same transform."),
+            (by(both), "you fitted on all rows: the test rows leaked. Fit on the training rows."),
+            (by(NEW), "you fitted on the test rows. Fit on the training rows."),
+            (_by_rows(both), "you standardized each row. Use axis=0."),
+            (by(TABLE, ddof=1), "you used the sample std (ddof=1). Use ddof=0."),
+        ],
+    )  # fmt: skip
 
 
 def zca_whiten(function: Callable[[np.ndarray], np.ndarray]) -> Verdict:
@@ -169,46 +142,34 @@ def zca_whiten(function: Callable[[np.ndarray], np.ndarray]) -> Verdict:
     variances, v = np.linalg.eigh(centered.T @ centered / len(x))
     right = centered @ (v / np.sqrt(variances)) @ v.T
     answer = numbers(function, x, shape=x.shape)
-    if isinstance(answer, Verdict) or np.allclose(answer, right):
-        return (
-            answer
-            if isinstance(answer, Verdict)
-            else correct("the covariance is the identity, and each axis is still its feature.")
-        )
-    named = [
-        (
-            centered / centered.std(axis=0),
-            "that standardizes: the features are still correlated. Use the covariance.",
-        ),
-        (
-            centered @ v,
-            "you turned to the principal axes but did not divide by the std along them.",
-        ),
-        (
-            centered @ (v / variances) @ v.T,
-            "you divided by the variances. Divide by their square roots.",
-        ),
-        (
-            centered @ (v * np.sqrt(variances)) @ v.T,
-            "you multiplied by the root of the covariance. Divide by it.",
-        ),
-        (x @ (v / np.sqrt(variances)) @ v.T, "you did not subtract the mean before multiplying."),
-        (
-            right * np.sqrt(1 - 1 / len(x)),
-            "your covariance divides by N - 1 (np.cov does by default). Divide by N.",
-        ),
-    ]
-    for wrong, message in named:
-        if np.allclose(answer, wrong):
-            return not_yet(message)
+    if isinstance(answer, Verdict):
+        return answer
     covariance = answer.T @ answer / len(x)
-    if np.allclose(answer.mean(axis=0), 0) and np.allclose(covariance, np.eye(3)):
+    verdict = judge(
+        answer,
+        right,
+        correct("the covariance is the identity, and each axis is still its feature."),
+        [
+            (centered / centered.std(axis=0),
+             "that standardizes: the features are still correlated. Use the covariance."),
+            (centered @ v, "you turned to the principal axes but did not divide by the std along them."),
+            (centered @ (v / variances) @ v.T,
+             "you divided by the variances. Divide by their square roots."),
+            (centered @ (v * np.sqrt(variances)) @ v.T,
+             "you multiplied by the root of the covariance. Divide by it."),
+            (x @ (v / np.sqrt(variances)) @ v.T,
+             "you did not subtract the mean before multiplying."),
+            (right * np.sqrt(1 - 1 / len(x)),
+             "your covariance divides by N - 1 (np.cov does by default). Divide by N."),
+        ],
+        f"Its covariance is off the identity by up to {np.abs(covariance - np.eye(3)).max():.3g}.",
+    )  # fmt: skip
+    if not verdict and np.allclose(answer.mean(axis=0), 0) and np.allclose(covariance, np.eye(3)):
         return not_yet(
             "this is a whitening, but not ZCA: the axes are turned. Turn back with the transposed "
             "eigenvectors."
         )
-    worst = np.abs(covariance - np.eye(3)).max()
-    return not_yet(f"the covariance of the answer is off the identity by up to {worst:.3g}.")
+    return verdict
 
 
 def best_step(function: Callable[[np.ndarray], float]) -> Verdict:
@@ -216,56 +177,33 @@ def best_step(function: Callable[[np.ndarray], float]) -> Verdict:
     for eigenvalues in ((4.0, 1.0, 0.5), (0.3, 0.2, 0.1)):
         rotation = np.linalg.qr(np.arange(9.0).reshape(3, 3) ** 2 + np.eye(3))[0]
         hessian = (rotation * eigenvalues) @ rotation.T
-        answer = numbers(function, hessian, shape=())
-        if isinstance(answer, Verdict):
-            return answer
-        largest, smallest = max(eigenvalues), min(eigenvalues)
-        if np.allclose(answer, 2 / (smallest + largest)):
-            continue
-        named = {
-            1
-            / largest: "1 / L is safe, but its rate is 1 - 1/kappa. A step about twice as long has a better one.",
-            2
-            / largest: "2 / L is where descent stops converging: the stiffest direction swings forever.",
-            1 / (smallest + largest): "that is half the best step.",
-            2
-            / np.trace(
-                hessian
-            ): "the trace adds all eigenvalues. Only the smallest and the largest count.",
-            2
-            / (
-                hessian.diagonal().min() + hessian.diagonal().max()
-            ): "the diagonal holds no eigenvalues. Use eigvalsh.",
-            2
-            / (
-                largest - smallest
-            ): "the sign is wrong: add the smallest and the largest eigenvalue.",
-            1 / smallest: "1 / mu is far too long for the stiffest direction: descent diverges.",
-        }
-        for wrong, message in named.items():
-            if np.allclose(answer, wrong):
-                return not_yet(message)
-        return not_yet(
-            f"for eigenvalues {eigenvalues} the step is {float(answer):.4g}. Make the two worst factors equal: "
-            "|1 - step * mu| = |1 - step * L|."
-        )
-    return correct("the softest and the stiffest direction shrink at the same rate.")
+        largest, smallest, diagonal = max(eigenvalues), min(eigenvalues), hessian.diagonal()
+        verdict = judge(
+            numbers(function, hessian, shape=()),
+            2 / (smallest + largest),
+            correct("the softest and the stiffest direction shrink at the same rate."),
+            [
+                (1 / largest,
+                 "1 / L is safe, but its rate is 1 - 1/kappa. A step about twice as long has a better one."),
+                (2 / largest,
+                 "2 / L is where descent stops converging: the stiffest direction swings forever."),
+                (1 / (smallest + largest), "that is half the best step."),
+                (2 / np.trace(hessian),
+                 "the trace adds all eigenvalues. Only the smallest and the largest count."),
+                (2 / (diagonal.min() + diagonal.max()),
+                 "the diagonal holds no eigenvalues. Use eigvalsh."),
+                (2 / (largest - smallest),
+                 "the sign is wrong: add the smallest and the largest eigenvalue."),
+                (1 / smallest,
+                 "1 / mu is far too long for the stiffest direction: descent diverges."),
+            ],
+            "Make the two worst factors equal: |1 - step * mu| = |1 - step * L|.",
+            given=f"for eigenvalues {eigenvalues}",
+        )  # fmt: skip
+        if not verdict:
+            return verdict
+    return verdict
 
 
 def _by_rows(x: np.ndarray) -> np.ndarray:
     return (x - x.mean(axis=1, keepdims=True)) / x.std(axis=1, keepdims=True)
-
-
-def _judge(answer: np.ndarray | Verdict, right: np.ndarray, named: list, praise: str) -> Verdict:
-    """Compare with the right answer, then with each known mistake, then say where it differs."""
-    if isinstance(answer, Verdict):
-        return answer
-    if np.allclose(answer, right):
-        return correct(praise)
-    for wrong, message in named:
-        if np.allclose(answer, wrong):
-            return not_yet(message)
-    row, column = (int(i) for i in np.argwhere(~np.isclose(answer, right))[0])
-    return not_yet(
-        f"entry [{row}, {column}] is {answer[row, column]:.4g}, expected {right[row, column]:.4g}."
-    )

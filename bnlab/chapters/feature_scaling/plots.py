@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import numpy as np
-from matplotlib.patches import Ellipse
 
 from bnlab.chapters import style
 from bnlab.chapters.feature_scaling.results import (
@@ -39,6 +38,7 @@ LOOKS = {  # of each scaling, in every figure of the chapter
 }
 
 
+@DistanceShares.figure
 def distance_shares(result: DistanceShares, *, ax=None):
     """Draw one bar of length 1 a scaling, cut by feature; small shares keep a label."""
     with style.axes(ax, size=(6.4, 3.0)) as ax:
@@ -63,6 +63,7 @@ def distance_shares(result: DistanceShares, *, ax=None):
     return ax
 
 
+@NearestNeighbors.figure
 def nearest_neighbors(result: NearestNeighbors, *, ax=None):
     """Draw the table as given and join one row to the row that each scaling calls nearest."""
     with style.axes(ax, size=(6.4, 3.2)) as ax:
@@ -101,6 +102,7 @@ def nearest_neighbors(result: NearestNeighbors, *, ax=None):
     return ax
 
 
+@NeighborAccuracy.figure
 def neighbor_accuracy(*results: NeighborAccuracy, ax=None):
     """Draw mean accuracy and its 95% t-interval over seeds, a group of bars a data set."""
     with style.axes(ax) as ax:
@@ -110,13 +112,11 @@ def neighbor_accuracy(*results: NeighborAccuracy, ax=None):
             chosen = [(i, r) for i, r in enumerate(results) if name in r.scalings]
             at = [i + (j - (len(names) - 1) / 2) * width for i, _ in chosen]
             found = [t_interval(r.accuracy[:, r.scalings.index(name)]) for _, r in chosen]
-            means = [interval.mean for interval in found]
-            error = [interval.high - interval.mean for interval in found]
             ax.bar(
                 at,
-                means,
+                [interval.mean for interval in found],
                 width * 0.9,
-                yerr=error,
+                yerr=np.stack([interval.bars for interval in found], axis=1),
                 color=LOOKS[name][0],
                 ecolor="0.25",
                 capsize=3,
@@ -147,6 +147,7 @@ def one_feature_scaled(**columns: np.ndarray):
     return panels
 
 
+@OutlierEffect.figure
 def outlier_effect(result: OutlierEffect, *, ax=None):
     """Draw the same values fitted without and with the typo, a pair of rows a scaling."""
     with style.axes(ax, size=(6.4, 3.7)) as ax:
@@ -167,6 +168,7 @@ def outlier_effect(result: OutlierEffect, *, ax=None):
     return ax
 
 
+@DescentRates.figure
 def steps_and_condition(result: DescentRates, *, ax=None):
     """Draw steps to the tolerance against the condition number, measured and promised."""
     with style.axes(ax) as ax:
@@ -198,6 +200,7 @@ def steps_and_condition(result: DescentRates, *, ax=None):
     return ax
 
 
+@TableDescent.figure
 def table_descent(result: TableDescent, *, ax=None):
     """Draw the excess loss against steps, one line a scaling."""
     with style.axes(ax) as ax:
@@ -211,6 +214,7 @@ def table_descent(result: TableDescent, *, ax=None):
     return ax
 
 
+@RoundingError.figure
 def rounding_error(result: RoundingError, *, ax=None):
     """Draw the median error of two float32 methods against the condition number, with u and u kappa squared."""
     with style.axes(ax) as ax:
@@ -226,10 +230,9 @@ def rounding_error(result: RoundingError, *, ax=None):
                 result.condition[keep], low[keep], high[keep], color=color, alpha=0.2, linewidth=0
             )
             ax.plot(result.condition[keep], middle[keep], marker=marker, color=color, label=name)
-        theory = result.unit_roundoff * result.condition**2
         ax.plot(
             result.condition,
-            theory,
+            result.normal_theory,
             color=style.THEORY,
             linestyle="--",
             linewidth=1.2,
@@ -237,7 +240,7 @@ def rounding_error(result: RoundingError, *, ax=None):
         )
         ax.plot(
             result.condition,
-            np.sqrt(theory * result.unit_roundoff),
+            result.orthogonal_theory,
             color=style.THEORY,
             linestyle=":",
             linewidth=1.2,
@@ -253,6 +256,7 @@ def rounding_error(result: RoundingError, *, ax=None):
     return ax
 
 
+@WhiteningSteps.figure
 def whitening_steps(result: WhiteningSteps):
     """Draw each version with its covariance ellipse (two standard deviations); returns the 2 by 2 Axes."""
     with style.axes(rows=2, columns=2, size=(6.4, 6.8)) as panels:
@@ -260,12 +264,7 @@ def whitening_steps(result: WhiteningSteps):
             panels.flat, result.names, result.points, result.covariance, strict=True
         ):
             ax.scatter(*points.T, s=10, alpha=0.5, color=style.NORMALIZED, linewidth=0)
-            variances, directions = np.linalg.eigh(covariance)
-            angle = np.degrees(np.arctan2(directions[1, 1], directions[0, 1]))
-            size = 4 * np.sqrt(variances[::-1])
-            ax.add_patch(
-                Ellipse((0, 0), *size, angle=angle, fill=False, color=style.PLAIN, linewidth=2)
-            )
+            ax.add_patch(style.ellipse((0, 0), covariance, color=style.PLAIN))
             ax.set(title=name, xlim=(-4, 4), ylim=(-4, 4), aspect="equal")
         for ax in (panels[0, 0], panels[0, 1]):
             ax.set(xlabel=result.features[0], ylabel=result.features[1])

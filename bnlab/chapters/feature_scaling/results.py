@@ -127,6 +127,16 @@ class RoundingError(Result):
     normal: np.ndarray  # (seeds, K), relative error by the normal equations
     orthogonal: np.ndarray  # (seeds, K), by orthogonalization
 
+    @property
+    def normal_theory(self) -> np.ndarray:
+        r"""The size :math:`u \kappa^2` that theory gives the error by the normal equations, (K,)."""
+        return self.unit_roundoff * self.condition**2
+
+    @property
+    def orthogonal_theory(self) -> np.ndarray:
+        r"""The size :math:`u \kappa` that theory gives the error by orthogonalization, (K,)."""
+        return self.unit_roundoff * self.condition
+
 
 @dataclass(frozen=True)
 class TableRounding(Result):

@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import numpy as np
 
-from bnlab.chapters._verdict import Verdict, correct, not_yet, numbers
+from bnlab.chapters._verdict import Verdict, correct, judge, not_yet, numbers
 from bnlab.gradcheck import directional_error
 
 __all__ = [
@@ -61,31 +61,34 @@ def whitening_gradient(function: Callable[[np.ndarray, np.ndarray], np.ndarray])
     if isinstance(answer, Verdict):
         return answer
     z, w = _whiten(x)
-    wrong = {
-        "that holds the mean and the covariance constant: every x also moves both.": g @ w,
-        "the mean is done. The covariance also depends on every x.": (g - g.mean(axis=0)) @ w,
-        "that takes the symmetric part of A with equal weights, which is right only if all "
-        "eigenvalues are equal.": _assembled(z, w, g, lambda a: (a + a.T) / 2),
-        "that subtracts A itself. Sigma is symmetric, and so its gradient must be: weigh A and "
-        "its transpose.": _assembled(z, w, g, lambda a: a),
-    }
-    for hint, mistake in wrong.items():
-        if np.allclose(answer, mistake):
+    for wrong, hint in (
+        (g @ w, "that holds the mean and the covariance constant: every x also moves both."),
+        ((g - g.mean(axis=0)) @ w, "the mean is done. The covariance also depends on every x."),
+        (_assembled(z, w, g, lambda a: (a + a.T) / 2),
+         "that takes the symmetric part of A with equal weights, which is right only if all "
+         "eigenvalues are equal."),
+        (_assembled(z, w, g, lambda a: a),
+         "that subtracts A itself. Sigma is symmetric, and so its gradient must be: weigh A and "
+         "its transpose."),
+    ):  # fmt: skip
+        if np.allclose(answer, wrong):
             return not_yet(hint)
     if not np.allclose(answer.sum(axis=0), 0, atol=1e-8):
         return not_yet(
             f"your gradient sums to {answer.sum(axis=0).round(3).tolist()} over the rows; expected 0, "
             f"because shifting every row moves no output."
         )
-    for case in (x, np.concatenate([np.eye(3), -np.eye(3)])):  # the second: equal eigenvalues
+    for where, case in (
+        ("", x),
+        ("on a batch with equal eigenvalues ", np.concatenate([np.eye(3), -np.eye(3)])),
+    ):
         try:
             (error,) = directional_error(
                 lambda x: _whiten(x)[0], lambda g, x: (np.asarray(function(x, g), float),), case
             )
-        except (TypeError, ValueError) as failure:
+        except Exception as failure:  # a mistake of any kind is an answer and not a crash
             return not_yet(f"on a batch of shape {case.shape}: {failure}")
         if not error < 1e-5:
-            where = "on a batch with equal eigenvalues " if case is not x else ""
             return not_yet(
                 f"{where}finite differences disagree: the relative error is {error:.2g}. Turn z and g "
                 f"to the eigenvectors first, weigh A there, and turn back at the end."
@@ -96,22 +99,22 @@ def whitening_gradient(function: Callable[[np.ndarray, np.ndarray], np.ndarray])
 def directions_left(function: Callable[[int, int], int]) -> Verdict:
     """Check ``function(m, d)``: how many directions of a gradient pass through a full whitening."""
     for m, d in ((9, 5), (5, 4), (60, 10), (7, 1)):
-        answer = numbers(function, m, d, shape=())
-        if isinstance(answer, Verdict):
-            return answer
-        expected = m * d - d - d * (d + 1) // 2
-        if answer == expected:
-            continue
-        given = f"for m = {m} and d = {d} you return {answer:g}"
-        hints = {
-            m * d: "nothing is lost there. Which moves of x leave z as it is?",
-            m * d - 2 * d: "that is right if each feature is normalized on its own.",
-            m * d - d - d * d: "a covariance has fewer free entries than d * d: it is symmetric.",
-            m * d - d * (d + 1) // 2: "the mean and the variances are both fixed: d more are lost.",
-            d + d * (d + 1) // 2: "those are the directions lost. How many are left?",
-        }
-        return not_yet(f"{given}: {hints.get(int(answer), f'expected {expected}.')}")
-    return correct("m d values, less d for the mean and d (d + 1) / 2 for the covariance.")
+        verdict = judge(
+            numbers(function, m, d, shape=()),
+            m * d - d - d * (d + 1) // 2,
+            correct("m d values, less d for the mean and d (d + 1) / 2 for the covariance."),
+            [
+                (m * d, "nothing is lost there. Which moves of x leave z as it is?"),
+                (m * d - 2 * d, "that is right if each feature is normalized on its own."),
+                (m * d - d - d * d, "a covariance has fewer free entries than d * d: it is symmetric."),
+                (m * d - d * (d + 1) // 2, "the mean and the variances are both fixed: d more are lost."),
+                (d + d * (d + 1) // 2, "those are the directions lost. How many are left?"),
+            ],
+            given=f"for m = {m} and d = {d}",
+        )  # fmt: skip
+        if not verdict:
+            return verdict
+    return verdict
 
 
 def smallest_batch(function: Callable[[int, float], int]) -> Verdict:
@@ -123,54 +126,51 @@ def smallest_batch(function: Callable[[int, float], int]) -> Verdict:
     Examples
     --------
     >>> smallest_batch(lambda d, kappa: d + 1)
-    Not yet: d + 1 rows make the covariance invertible, but then its smallest eigenvalue is close to 0.
+    Not yet: for d = 64 and kappa = 4: d + 1 rows make the covariance invertible, but leave an eigenvalue close to 0.
     """
+    rounded = "rows are whole, and the ratio must not exceed kappa. Round up."
     for d, kappa in ((64, 4.0), (100, 1.5), (10, 9.0)):
-        answer = numbers(function, d, kappa, shape=())
-        if isinstance(answer, Verdict):
-            return answer
-        root = np.sqrt(kappa)
-        q = (root - 1) / (root + 1)
+        q = (np.sqrt(kappa) - 1) / (np.sqrt(kappa) + 1)
         exact = d / q**2
         expected = int(np.ceil(exact - 1e-9))
-        if answer == expected:
-            continue
-        given = f"for d = {d} and kappa = {kappa:g} you return {answer:g}, expected {expected}"
-        if answer == d + 1:
-            return not_yet(
-                "d + 1 rows make the covariance invertible, but then its smallest eigenvalue is "
-                "close to 0."
-            )
-        if np.isclose(answer, np.ceil(d / q)):
-            return not_yet(f"{given}: the square root of d / m is what you solved for; square it.")
-        if np.isclose(answer, np.ceil(d * ((kappa + 1) / (kappa - 1)) ** 2)):
-            return not_yet(f"{given}: the edges are squares, so take the square root of kappa.")
-        if np.isclose(answer, exact) or answer == expected - 1:
-            return not_yet(
-                f"{given}: rows are whole, and the ratio must not exceed kappa. Round up."
-            )
-        return not_yet(f"{given}. Solve (1 + q) / (1 - q) = sqrt(kappa) for q = sqrt(d / m).")
-    return correct("m = d ((sqrt(kappa) + 1) / (sqrt(kappa) - 1))**2, rounded up.")
+        verdict = judge(
+            numbers(function, d, kappa, shape=()),
+            expected,
+            correct("m = d ((sqrt(kappa) + 1) / (sqrt(kappa) - 1))**2, rounded up."),
+            [
+                (d + 1, "d + 1 rows make the covariance invertible, but leave an eigenvalue close to 0."),
+                (np.ceil(d / q), "the square root of d / m is what you solved for; square it."),
+                (np.ceil(d * ((kappa + 1) / (kappa - 1)) ** 2),
+                 "the edges are squares, so take the square root of kappa."),
+                (exact, rounded),
+                (expected - 1, rounded),
+            ],
+            "Solve (1 + q) / (1 - q) = sqrt(kappa) for q = sqrt(d / m).",
+            given=f"for d = {d} and kappa = {kappa:g}",
+        )  # fmt: skip
+        if not verdict:
+            return verdict
+    return verdict
 
 
 def whitened_distance(function: Callable[[int], float]) -> Verdict:
     """Check ``function(m)``: the distance of any two rows of a whitened batch with m = d + 1."""
     for m in (5, 3, 60):
-        answer = numbers(function, m, shape=())
-        if isinstance(answer, Verdict):
-            return answer
-        expected = np.sqrt(2 * m)
-        if np.isclose(answer, expected):
-            continue
-        given = f"for m = {m} you return {answer:.4g}, expected {expected:.4g}"
-        if np.isclose(answer, 2 * m):
-            return not_yet(f"{given}: that is the square of the distance.")
-        if np.isclose(answer, np.sqrt(2)):
-            return not_yet(f"{given}: the columns of z have the length sqrt(m), not 1.")
-        if np.isclose(answer, np.sqrt(m - 1)):
-            return not_yet(f"{given}: that is the length of each row.")
-        return not_yet(f"{given}. z z^T is m times the identity, less 1 in every entry: why?")
-    return correct("sqrt(2 m) for every pair: all that told the rows apart is gone.")
+        verdict = judge(
+            numbers(function, m, shape=()),
+            np.sqrt(2 * m),
+            correct("sqrt(2 m) for every pair: all that told the rows apart is gone."),
+            [
+                (2 * m, "that is the square of the distance."),
+                (np.sqrt(2), "the columns of z have the length sqrt(m), not 1."),
+                (np.sqrt(m - 1), "that is the length of each row."),
+            ],
+            "z z^T is m times the identity, less 1 in every entry: why?",
+            given=f"for m = {m}",
+        )
+        if not verdict:
+            return verdict
+    return verdict
 
 
 def _whiten(x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

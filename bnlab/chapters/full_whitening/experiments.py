@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
-from pathlib import Path
 
 import numpy as np
 import torch
@@ -21,14 +20,11 @@ from bnlab.chapters.full_whitening.results import (
     Spectrum,
     WhiteningCost,
 )
-from bnlab.experiments.store import run_and_save
-from bnlab.stats import Interval, t_interval
 
 __all__ = [
     "activation_correlation",
     "batch_need",
     "clouds",
-    "cost_exponent",
     "eigenvalue_crossing",
     "eigenvalue_gap",
     "gradient_by_eigh",
@@ -38,7 +34,6 @@ __all__ = [
     "multiplications",
     "naive_whitening",
     "spectrum",
-    "store_cost",
 ]
 
 
@@ -239,50 +234,6 @@ def measure_cost(*, repeats: int = 15, seed: int = 0, sweeps=SWEEPS) -> Whitenin
     return WhiteningCost(features, rows, full[1:], per_feature[1:], names)
 
 
-def cost_exponent(cost: WhiteningCost, *, sweep: str, of: str, largest: int = 3) -> Interval:
-    r"""Fit the exponent p of seconds proportional to size to the power p, at the end of a sweep.
-
-    Parameters
-    ----------
-    cost : WhiteningCost
-        What was measured.
-    sweep : {"rows", "features", "both"}
-        What grows.
-    of : {"full", "per_feature"}
-        Which normalization.
-    largest : int
-        Points to fit, from the largest down: at the small ones the overhead of the calls rules.
-
-    Returns
-    -------
-    Interval
-        Mean over repeats of the least-squares slope, with its 95% t-interval.
-
-    Examples
-    --------
-    >>> d = np.array([8, 16, 32])
-    >>> seconds = np.array([[1.0], [1.1]]) * d**2.0
-    >>> cost = WhiteningCost(d, 2 * d, seconds, seconds, ("both",) * 3)
-    >>> cost_exponent(cost, sweep="both", of="full")
-    2 [2, 2]
-    """
-    here = np.flatnonzero(np.array(cost.sweeps) == sweep)[-largest:]
-    size = (cost.rows if sweep == "rows" else cost.features)[here]
-    logs = np.log(getattr(cost, of)[:, here])
-    centered = np.log(size) - np.log(size).mean()
-    return t_interval(logs @ centered / (centered @ centered))
-
-
-def store_cost(path: str | Path, **config) -> Path:
-    """Measure the cost on this machine and save it with its provenance; see `measure_cost`."""
-    settings = {name: value for name, value in config.items() if name != "seed"}
-
-    def describe(cost):
-        return (config.get("seed", 0),), {"repeats": len(cost.full), **settings}
-
-    return run_and_save(path, lambda: measure_cost(**config), describe)
-
-
 def _full_pass(x: np.ndarray, dz: np.ndarray) -> None:
     _, cache = whitening.whitening_forward(x)
     whitening.whitening_backward(dz, cache)
@@ -430,19 +381,23 @@ def batch_need(
         full[at] = _error(cache.matrix, cache.mean)
         per_feature[at] = _error(np.diag(1 / x.std(axis=0)), x.mean(axis=0))
     theory = np.array([_theory(features, m) for m in sizes])
-    ratio = np.sqrt(features / np.array(sizes))
     return BatchNeed(
         features=features,
         sizes=np.array(sizes),
         seeds=tuple(seeds),
         lowest=lowest,
         highest=highest,
-        edges=np.array([(1 - ratio) ** 2, (1 + ratio) ** 2]),
+        edges=np.array(_edges(features / np.array(sizes))),
         full_error=full,
         per_feature_error=per_feature,
         full_theory=theory[:, 0],
         per_feature_theory=theory[:, 1],
     )
+
+
+def _edges(ratio):
+    """Return the smallest and the largest eigenvalue of wide data, by Marchenko-Pastur."""
+    return (1 - np.sqrt(ratio)) ** 2, (1 + np.sqrt(ratio)) ** 2
 
 
 def _error(w: np.ndarray, mean: np.ndarray) -> float:
@@ -470,7 +425,7 @@ def spectrum(
         for seed in seeds
     ]
     ratio = features / size
-    low, high = (1 - np.sqrt(ratio)) ** 2, (1 + np.sqrt(ratio)) ** 2
+    low, high = _edges(ratio)
     grid = np.linspace(low, high, 200)
     density = np.sqrt(((high - grid) * (grid - low)).clip(0)) / (2 * np.pi * ratio * grid)
     return Spectrum(features, size, np.array(eigenvalues), grid, density)

@@ -6,7 +6,6 @@ from collections.abc import Sequence
 
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.patches import Ellipse
 from matplotlib.ticker import FixedLocator, NullLocator
 
 from bnlab.chapters.full_whitening.results import (
@@ -19,7 +18,7 @@ from bnlab.chapters.full_whitening.results import (
     Spectrum,
     WhiteningCost,
 )
-from bnlab.chapters.style import NORMALIZED, PLAIN, THEORY, axes
+from bnlab.chapters.style import NORMALIZED, PLAIN, THEORY, axes, ellipse
 from bnlab.stats import t_interval
 
 __all__ = [
@@ -34,6 +33,7 @@ __all__ = [
 ]
 
 
+@Clouds.figure
 def whitened_clouds(result: Clouds, *, ax: np.ndarray | None = None) -> np.ndarray:
     """Draw a cloud under each scaling, with the ellipse at two standard deviations.
 
@@ -52,11 +52,12 @@ def whitened_clouds(result: Clouds, *, ax: np.ndarray | None = None) -> np.ndarr
             color = PLAIN if name == "raw" else NORMALIZED
             panel.plot(*rows.T, ".", color=color, markersize=4, alpha=0.5)
             panel.plot(*rows[marked], "o", color=THEORY, markersize=7)
-            panel.add_patch(_ellipse(rows.mean(axis=0), covariance))
+            panel.add_patch(ellipse(rows.mean(axis=0), covariance, color=THEORY))
             panel.set(title=name, aspect="equal", xlim=(-6, 6), ylim=(-6, 6))
         return ax
 
 
+@Jacobians.figure
 def jacobians(result: Jacobians, *, ax: Sequence[Axes] | None = None) -> Sequence[Axes]:
     """Draw each Jacobian as a picture, one block for each pair of examples.
 
@@ -88,6 +89,7 @@ def jacobians(result: Jacobians, *, ax: Sequence[Axes] | None = None) -> Sequenc
         return ax
 
 
+@EigenvalueCrossing.figure
 def eigenvalue_crossing(
     result: EigenvalueCrossing, *, ax: Sequence[Axes] | None = None
 ) -> Sequence[Axes]:
@@ -111,6 +113,7 @@ def eigenvalue_crossing(
         return ax
 
 
+@EigenvalueGap.figure
 def eigenvalue_gap(result: EigenvalueGap, *, ax: Axes | None = None) -> Axes:
     """Draw the error of both gradients as two eigenvalues come together: median over seeds.
 
@@ -142,6 +145,7 @@ def eigenvalue_gap(result: EigenvalueGap, *, ax: Axes | None = None) -> Axes:
         return ax
 
 
+@WhiteningCost.figure
 def whitening_cost(result: WhiteningCost, *, ax: Sequence[Axes] | None = None) -> Sequence[Axes]:
     """Draw the median seconds of both passes over each sweep, with the range of the repeats.
 
@@ -207,6 +211,7 @@ def naive_whitening(
         return what, loss
 
 
+@BatchNeed.figure
 def batch_need(result: BatchNeed, *, ax: Axes | None = None) -> Axes:
     """Draw the error that the statistics of one batch bring, against its size, with the theory.
 
@@ -225,7 +230,7 @@ def batch_need(result: BatchNeed, *, ax: Axes | None = None) -> Axes:
         ):
             band = t_interval(error)
             ax.loglog(ratio, theory, ":", color=THEORY, linewidth=2)
-            ax.errorbar(ratio, band.mean, [band.mean - band.low, band.high - band.mean],
+            ax.errorbar(ratio, band.mean, band.bars,
                         fmt=marker, color=color, label=name)  # fmt: skip
         ax.plot([], [], ":", color=THEORY, linewidth=2, label="theory")
         ax.set(xlabel="rows per feature, m / d", ylabel="error of a value")
@@ -235,6 +240,7 @@ def batch_need(result: BatchNeed, *, ax: Axes | None = None) -> Axes:
         return ax
 
 
+@Spectrum.figure
 def spectrum(result: Spectrum, *, ax: Axes | None = None) -> Axes:
     """Draw the eigenvalues of batch covariances of white data, with their density in theory.
 
@@ -259,13 +265,6 @@ def spectrum(result: Spectrum, *, ax: Axes | None = None) -> Axes:
         ax.set(xlabel="eigenvalue of the covariance of a batch", ylabel="density")
         ax.legend()
         return ax
-
-
-def _ellipse(mean: np.ndarray, covariance: np.ndarray) -> Ellipse:
-    values, v = np.linalg.eigh(covariance)
-    width, height = 4 * np.sqrt(values)
-    angle = np.degrees(np.arctan2(v[1, 0], v[0, 0]))
-    return Ellipse(mean, width, height, angle=angle, fill=False, color=THEORY, linewidth=2)
 
 
 def _bands(ax: Axes, naive: np.ndarray, right: np.ndarray) -> None:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from bnlab.experiments import Result
+from bnlab.stats import Interval, growth_exponent, t_interval
 
 
 @dataclass(frozen=True)
@@ -60,6 +61,34 @@ class WhiteningCost(Result):
     full: np.ndarray  # (repeats, points)
     per_feature: np.ndarray  # (repeats, points)
     sweeps: tuple[str, ...]  # the sweep each point belongs to
+
+    def exponent(self, *, sweep: str, of: str, largest: int = 3) -> Interval:
+        r"""Fit the exponent p of seconds proportional to size to the power p, at the end of a sweep.
+
+        Parameters
+        ----------
+        sweep : {"rows", "features", "both"}
+            What grows.
+        of : {"full", "per_feature"}
+            Which normalization.
+        largest : int
+            Points to fit, from the largest down: at the small ones the overhead of the calls rules.
+
+        Returns
+        -------
+        Interval
+            Mean over repeats of the least-squares slope, with its 95% t-interval.
+
+        Examples
+        --------
+        >>> d = np.array([8, 16, 32])
+        >>> seconds = np.array([[1.0], [1.1]]) * d**2.0
+        >>> WhiteningCost(d, 2 * d, seconds, seconds, ("both",) * 3).exponent(sweep="both", of="full")
+        2 [2, 2]
+        """
+        here = np.flatnonzero(np.array(self.sweeps) == sweep)[-largest:]
+        size = (self.rows if sweep == "rows" else self.features)[here]
+        return t_interval(growth_exponent(size, getattr(self, of)[:, here]))
 
 
 @dataclass(frozen=True)

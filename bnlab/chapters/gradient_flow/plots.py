@@ -121,6 +121,7 @@ def _arrow(ax, places, boxes, source: str, target: str) -> None:
     )  # fmt: skip
 
 
+@NeuronRun.figure_of_several
 def weight_length(runs: Sequence[NeuronRun], *, ax=None):
     r"""Draw the length of the weights against steps, and where theory says it settles.
 
@@ -146,11 +147,11 @@ def weight_length(runs: Sequence[NeuronRun], *, ax=None):
                 alpha=0.2,
                 lw=0,
             )
-            unit = (run.grad2 * run.norm2[:, :-1])[:, len(steps) // 2 :].mean()
             if run.weight_decay:
-                settled = run.lr * unit / (run.weight_decay * (2 - run.lr * run.weight_decay))
+                settled = run.equilibrium_norm4.mean()
                 ax.axhline(settled**0.25, color=style.THEORY, ls=":", lw=1.5)
             else:
+                unit = run.late_unit_grad2.mean()
                 growth = run.norm2[:, 0].mean() ** 2 + 2 * run.lr**2 * unit * steps
                 ax.plot(steps, growth**0.25, color=style.THEORY, ls=":", lw=1.5)
         ax.plot([], [], color=style.THEORY, ls=":", label="theory")
@@ -194,6 +195,7 @@ def gradient_depth(profiles: Sequence[DepthProfile], *, ax=None):
     return ax
 
 
+@ExplosionRates.figure_of_several
 def explosion_rates(results: Sequence[ExplosionRates], *, confidence: float = 0.95, ax=None):
     """Draw measured growth of the squared gradient per layer against batch size, on its theory.
 
@@ -212,11 +214,10 @@ def explosion_rates(results: Sequence[ExplosionRates], *, confidence: float = 0.
         for result in results:
             color = COLORS[result.activation]
             rate = t_interval(result.rate, confidence=confidence)
-            spread = np.stack([rate.mean - rate.low, rate.high - rate.mean])
             ax.plot(result.batch_sizes, result.theory, color=style.THEORY, ls=":", lw=1.5)
             ax.axhline(result.limit, color=color, lw=1, alpha=0.6)
             ax.errorbar(
-                result.batch_sizes, rate.mean, spread, color=color, fmt=MARKERS[result.activation],
+                result.batch_sizes, rate.mean, rate.bars, color=color, fmt=MARKERS[result.activation],
                 capsize=4, label=f"{result.activation}, measured",
             )  # fmt: skip
         ax.plot([], [], color=style.THEORY, ls=":", label="theory for wide layers")
@@ -227,6 +228,7 @@ def explosion_rates(results: Sequence[ExplosionRates], *, confidence: float = 0.
     return ax
 
 
+@RateSweep.figure_of_several
 def rate_sweeps(sweeps: Sequence[RateSweep], *, ax=None):
     """Draw accuracy after a short training against the learning rate; crosses were not stable.
 
@@ -244,7 +246,7 @@ def rate_sweeps(sweeps: Sequence[RateSweep], *, ax=None):
         for i, (sweep, color) in enumerate(zip(sweeps, colors, strict=False)):
             ax.plot(
                 sweep.lr,
-                sweep.accuracy.mean(axis=0),
+                sweep.mean_accuracy,
                 color=color,
                 marker="os^Dv"[i],
                 label=sweep.label,
@@ -259,7 +261,7 @@ def rate_sweeps(sweeps: Sequence[RateSweep], *, ax=None):
             )
             broken = ~sweep.stable.all(axis=0)
             ax.plot(
-                sweep.lr[broken], sweep.accuracy.mean(axis=0)[broken], color="0.2", marker="x",
+                sweep.lr[broken], sweep.mean_accuracy[broken], color="0.2", marker="x",
                 ls="none", ms=9, mew=1.5, zorder=3, label="not stable for some seed" if i == 0 else None,
             )  # fmt: skip
         ax.set_xscale("log", base=2)

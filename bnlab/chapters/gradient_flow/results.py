@@ -9,6 +9,36 @@ import numpy as np
 from bnlab.experiments import Result
 
 
+def equilibrium_norm4(unit_grad2: float, *, lr: float, weight_decay: float) -> float:
+    r"""Return the fourth power of the length at which decay shrinks w as fast as steps stretch it.
+
+    .. math:: \lVert w \rVert^4 = \frac{\eta \, \mathrm{E} \lVert \tilde g \rVert^2}
+              {\lambda \, (2 - \eta \lambda)}, \qquad \tilde g = \lVert w \rVert \, g
+
+    Parameters
+    ----------
+    unit_grad2 : float
+        Mean squared length of :math:`\tilde g`, the gradient at the weights scaled to length 1.
+    lr, weight_decay : float
+        :math:`\eta` and :math:`\lambda`, above 0.
+
+    Returns
+    -------
+    float
+
+    Notes
+    -----
+    From :math:`\lVert w \rVert^2 = (1 - \eta \lambda)^2 \lVert w \rVert^2 + \eta^2 \lVert g \rVert^2`,
+    taking :math:`\lVert w \rVert` as constant; van Laarhoven 2017.
+
+    Examples
+    --------
+    >>> round(equilibrium_norm4(2.0, lr=0.1, weight_decay=0.01), 4)
+    10.005
+    """
+    return lr * unit_grad2 / (weight_decay * (2 - lr * weight_decay))
+
+
 @dataclass(frozen=True)
 class ScaleInvariance(Result):
     r"""A layer BN(aWu) compared with BN(Wu) for several scales a; one entry a scale.
@@ -36,6 +66,17 @@ class NeuronRun(Result):
     grad2: np.ndarray  # (seeds, steps): squared length of the gradient
     radial: np.ndarray  # (seeds, steps): w . gradient
     rotation: np.ndarray  # (seeds, steps): angle in radians between w before and after the step
+
+    @property
+    def late_unit_grad2(self) -> np.ndarray:
+        """Mean squared length, over the second half of the steps, of the gradient at w scaled to length 1."""
+        steps = self.grad2.shape[1]
+        return (self.grad2 * self.norm2[:, :-1])[:, steps // 2 :].mean(axis=1)
+
+    @property
+    def equilibrium_norm4(self) -> np.ndarray:
+        """The fourth power of the length at which each seed settles in theory, (seeds,)."""
+        return equilibrium_norm4(self.late_unit_grad2, lr=self.lr, weight_decay=self.weight_decay)
 
 
 @dataclass(frozen=True)
@@ -83,3 +124,38 @@ class RateSweep(Result):
     limit: float
     accuracy: np.ndarray  # (seeds, rates): on held-out digits
     growth: np.ndarray  # (seeds, rates): length of the first layer's weights, after / before
+
+    @property
+    def mean_accuracy(self) -> np.ndarray:
+        """The mean over the seeds, (rates,)."""
+        return self.accuracy.mean(axis=0)
+
+    def largest_stable(self) -> np.ndarray:
+        r"""Return, for each seed, the rate at which training stops being stable.
+
+        Between the last rate before the first unstable one and that one, the logarithm of the rate is
+        interpolated to where the loss crosses the limit. The rates must be in increasing order.
+
+        Returns
+        -------
+        numpy.ndarray
+            Shape (seeds,); the largest rate of the sweep where all were stable, NaN where not even the
+            smallest was.
+
+        Examples
+        --------
+        >>> loss = np.array([[0.5, 1.5, 0.5]])
+        >>> RateSweep("", False, np.array([1.0, 4, 16]), loss, loss < 1, 1.0, loss, loss).largest_stable()
+        array([2.])
+        """
+        edges = np.full(len(self.stable), np.nan)
+        log_lr = np.log(self.lr)
+        for i, (stable, loss) in enumerate(zip(self.stable, self.loss, strict=True)):
+            good = int(np.cumprod(stable).sum()) - 1  # the last rate before the first failure
+            if good == len(stable) - 1:
+                edges[i] = self.lr[good]
+            elif good >= 0:
+                rise = loss[good + 1] - loss[good]
+                share = (self.limit - loss[good]) / rise if np.isfinite(rise) else 0.0
+                edges[i] = np.exp(log_lr[good] + np.clip(share, 0, 1) * np.diff(log_lr)[good])
+        return edges

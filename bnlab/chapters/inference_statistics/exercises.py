@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import numpy as np
 
-from bnlab.chapters._verdict import Verdict, correct, not_yet, numbers, pair
+from bnlab.chapters._verdict import Verdict, correct, judge, not_yet, numbers, pair
 from bnlab.reference import (
     batch_norm_backward,
     batch_norm_forward,
@@ -47,24 +47,21 @@ def pooled_statistics(
         return not_yet("both numbers are right, in the wrong order. Return E[x] first.")
     if not np.isclose(answer[0], mean):
         return not_yet("the mean is off. A batch of m values counts m times: weight mu by m.")
-    if np.isclose(answer[1], variance):
-        return correct("sum the squares of all batches, and divide by the sum of m - 1.")
-    if np.isclose(answer[1], (m * var).sum() / m.sum()):
-        return not_yet(
-            "the variance is too small: each batch has spent one degree of freedom on mu."
-        )
-    if np.isclose(answer[1], np.mean(var * m / (m - 1))):
-        return not_yet(
-            "each batch is unbiased now, but small ones are noisier. Weight them by m - 1."
-        )
-    if np.isclose(answer[1], np.concatenate(batches).var(ddof=1)):
-        return not_yet(
-            "that is the variance of all values together. Algorithm 2 pools within batches."
-        )
-    return not_yet(
-        f"the mean is right; the variance is {answer[1]:.4g}, expected {variance:.4g}. m * var is the "
-        f"sum of squares of one batch."
-    )
+    return judge(
+        answer[1],
+        variance,
+        correct("sum the squares of all batches, and divide by the sum of m - 1."),
+        [
+            ((m * var).sum() / m.sum(),
+             "the variance is too small: each batch has spent one degree of freedom on mu."),
+            (np.mean(var * m / (m - 1)),
+             "each batch is unbiased now, but small ones are noisier. Weight them by m - 1."),
+            (np.concatenate(batches).var(ddof=1),
+             "that is the variance of all values together. Algorithm 2 pools within batches."),
+        ],
+        "m * var is the sum of squares of one batch.",
+        given="the mean is right; the variance",
+    )  # fmt: skip
 
 
 def factor_for_images(function: Callable[[int, int, float], float]) -> Verdict:
@@ -73,108 +70,110 @@ def factor_for_images(function: Callable[[int, int, float], float]) -> Verdict:
     A batch holds whole images, and ``rho`` is the share of the variance that lies between images.
     """
     images, positions, rho = 3, 4, 0.3
-    answer = numbers(function, images, positions, rho, shape=())
-    if isinstance(answer, Verdict):
-        return answer
-    m, expected = images * positions, 1 / (1 - rho / images)
-    if np.isclose(answer, expected):
-        return correct("the batch mean varies as if there were images / rho independent values.")
-    if np.isclose(answer, m / (m - 1)):
-        return not_yet("that is m/(m - 1), right for independent values. Here positions repeat.")
-    if np.isclose(answer, images / (images - 1)):
-        return not_yet("that is right if an image is all one value, rho = 1. Here rho is less.")
-    if np.isclose(answer, 1 / expected):
-        return not_yet("that is the bias itself. The factor undoes it: one over that.")
-    return not_yet(
-        f"for 3 images, 4 positions and rho = 0.3 you return {answer:.4g}, expected {expected:.4g}. "
-        f"Start from E[var_B] = sigma^2 - Var[mu_B], with Var[mu_B] = rho sigma^2 / images."
-    )
+    m, right = images * positions, 1 / (1 - rho / images)
+    return judge(
+        numbers(function, images, positions, rho, shape=()),
+        right,
+        correct("the batch mean varies as if there were images / rho independent values."),
+        [
+            (m / (m - 1), "that is m/(m - 1), right for independent values. Here positions repeat."),
+            (images / (images - 1),
+             "that is right if an image is all one value, rho = 1. Here rho is less."),
+            (1 / right, "that is the bias itself. The factor undoes it: one over that."),
+        ],
+        "Start from E[var_B] = sigma^2 - Var[mu_B], with Var[mu_B] = rho sigma^2 / images.",
+        given="for 3 images, 4 positions and rho = 0.3",
+    )  # fmt: skip
 
 
 def debiased_average(function: Callable[[np.ndarray, float], float]) -> Verdict:
     """Check ``function(values, momentum)``: a running average from 0 without its start-up bias."""
     values, momentum = np.array([4.0, 6.0, 5.0, 9.0]), 0.2
-    answer = numbers(function, values, momentum, shape=())
-    if isinstance(answer, Verdict):
-        return answer
+    t = len(values)
     plain, swapped = (_running(values, a) for a in (momentum, 1 - momentum))
-    expected = plain / (1 - (1 - momentum) ** len(values))
-    if np.isclose(answer, expected):
-        once = numbers(function, values[:1], momentum, shape=())
-        if isinstance(once, Verdict):
-            return once
-        if not np.isclose(once, values[0]):
-            return not_yet("right after 4 batches; after 1 it should be that batch's value.")
-        return correct("the weights of the batches now sum to 1, from the first batch on.")
-    if np.isclose(answer, plain):
-        return not_yet("the start at 0 still has weight (1 - momentum)^t. Divide it out.")
-    if np.isclose(answer, swapped) or np.isclose(answer, swapped / (1 - momentum ** len(values))):
-        return not_yet("momentum is the weight of the new batch here, as in torch.")
-    if np.isclose(answer, plain / (1 - (1 - momentum) ** (len(values) - 1))):
-        return not_yet("one step short: after t batches the start has weight (1 - momentum)^t.")
-    if np.isclose(answer, values.mean()):
-        return not_yet("that is the plain mean. Newer batches should weigh more.")
-    return not_yet(
-        f"for {values.tolist()} and momentum 0.2 you return {answer:.4g}, expected {expected:.4g}."
-    )
+    old = "momentum is the weight of the new batch here, as in torch."
+    verdict = judge(
+        numbers(function, values, momentum, shape=()),
+        plain / (1 - (1 - momentum) ** t),
+        correct("the weights of the batches now sum to 1, from the first batch on."),
+        [
+            (plain, "the start at 0 still has weight (1 - momentum)^t. Divide it out."),
+            (swapped, old),
+            (swapped / (1 - momentum**t), old),
+            (plain / (1 - (1 - momentum) ** (t - 1)),
+             "one step short: after t batches the start has weight (1 - momentum)^t."),
+            (values.mean(), "that is the plain mean. Newer batches should weigh more."),
+        ],
+        given=f"for {values.tolist()} and momentum {momentum}",
+    )  # fmt: skip
+    if not verdict:
+        return verdict
+    once = numbers(function, values[:1], momentum, shape=())
+    if isinstance(once, Verdict):
+        return once
+    if not np.isclose(once, values[0]):
+        return not_yet("right after 4 batches; after 1 it should be that batch's value.")
+    return verdict
 
 
 def keras_momentum(function: Callable[[float], float]) -> Verdict:
     """Check ``function(batches)``: Keras's momentum under which the past halves in that many batches."""
-    answer = numbers(function, 20.0, shape=())
-    if isinstance(answer, Verdict):
-        return answer
-    expected = 0.5 ** (1 / 20)
-    if np.isclose(answer, expected, rtol=1e-9):
-        return correct("the old average keeps this share at each batch, and half after 20 of them.")
-    if np.isclose(answer, 1 - expected, rtol=1e-9):
-        return not_yet(
-            "that is torch's momentum, the weight of the new batch. Keras takes the rest."
-        )
-    if np.isclose(answer, np.exp(-1 / 20), rtol=1e-9):
-        return not_yet("with that the past falls to 1/e, not to 1/2.")
-    if np.isclose(answer, 1 - 1 / 20) or np.isclose(answer, 1 - np.log(2) / 20, rtol=1e-9):
-        return not_yet("close, but a rule of thumb. Solve momentum^20 = 1/2.")
-    return not_yet(
-        f"for 20 batches you return {answer:.4g}, and {answer:.4g}^20 is {answer**20:.3g}; expected 1/2."
-    )
+    right = 0.5 ** (1 / 20)
+    thumb = "close, but a rule of thumb. Solve momentum^20 = 1/2."
+    return judge(
+        numbers(function, 20.0, shape=()),
+        right,
+        correct("the old average keeps this share at each batch, and half after 20 of them."),
+        [
+            (1 - right, "that is torch's momentum, the weight of the new batch. Keras takes the rest."),
+            (np.exp(-1 / 20), "with that the past falls to 1/e, not to 1/2."),
+            (1 - 1 / 20, thumb),
+            (1 - np.log(2) / 20, thumb),
+        ],
+        "Its 20th power should be 1/2.",
+    )  # fmt: skip
 
 
 def fold_pair(function: Callable[..., tuple[np.ndarray, np.ndarray]]) -> Verdict:
     """Check ``function(W, b, gamma, beta, mean, var, eps)``: one linear layer for two, y = u W' + b'."""
     rng = np.random.default_rng(0)
-    W, b, u = rng.normal(size=(4, 3)), rng.normal(size=3), rng.normal(size=(6, 4))
+    W, b = rng.normal(size=(4, 3)), rng.normal(size=3)
     gamma, beta, mean = rng.normal(size=(3, 3))
     var, eps = np.array([0.5, 2.0, 0.01]), 0.1
     answer = pair(
         function, W, b, gamma, beta, mean, var, eps,
-        shapes=(W.shape, b.shape), what="the folded weights and the folded bias",
+        shapes=(W.shape, b.shape), names=("the folded weights", "the folded bias"),
     )  # fmt: skip
     if isinstance(answer, Verdict):
         return answer
     folded, bias = answer
-    expected = batch_norm_inference(u @ W + b, gamma, beta, mean, var, eps=eps)
-    scale = gamma / np.sqrt(var + eps)
-    if np.allclose(u @ folded + bias, expected):
-        return correct("one layer gives the outputs of two, with nothing left to normalize.")
-    if np.allclose(folded, W * gamma / (np.sqrt(var) + eps)):
-        return not_yet("eps belongs inside the root: sqrt(var + eps).")
-    if np.allclose(folded, W * gamma / (var + eps)):
-        return not_yet("divide by the standard deviation, the root of var + eps.")
-    if np.allclose(folded, W / np.sqrt(var + eps)):
-        return not_yet("gamma is missing from the weights.")
-    if not np.allclose(folded, W * scale):
-        return not_yet("the weights are off. Scale each column of W, one a unit.")
-    for wrong, hint in (
-        (b * scale + beta, "the mean is missing from the bias."),
-        (b - mean * scale + beta, "the old bias passes through the normalization too: scale it."),
-        ((b - mean) * scale, "beta is missing from the bias."),
-        ((b - mean + beta) * scale, "beta is added after the scaling: it is not scaled itself."),
-        ((b + mean) * scale + beta, "the mean is subtracted, not added."),
-    ):
-        if np.allclose(bias, wrong):
-            return not_yet(f"the weights are right; {hint}")
-    return not_yet("the weights are right, the bias is not. Put u = 0 through both layers.")
+    scale, std = gamma / np.sqrt(var + eps), np.sqrt(var)
+    verdict = judge(
+        folded,
+        W * scale,
+        correct("so far."),
+        [
+            (W * gamma / (std + eps), "eps belongs inside the root: sqrt(var + eps)."),
+            (W * gamma / (var + eps), "divide by the standard deviation, the root of var + eps."),
+            (W / np.sqrt(var + eps), "gamma is missing."),
+        ],
+        "Scale each column of W, one a unit.",
+        given="the weights",
+    )
+    return verdict and judge(
+        bias,
+        batch_norm_inference(b[None], gamma, beta, mean, var, eps=eps)[0],
+        correct("one layer gives the outputs of two, with nothing left to normalize."),
+        [
+            (b * scale + beta, "the mean is missing."),
+            (b - mean * scale + beta, "the old one passes through the normalization too: scale it."),
+            ((b - mean) * scale, "beta is missing."),
+            ((b - mean + beta) * scale, "beta is added after the scaling: it is not scaled itself."),
+            ((b + mean) * scale + beta, "the mean is subtracted, not added."),
+        ],
+        "Put u = 0 through both layers.",
+        given="the weights are right; the bias",
+    )  # fmt: skip
 
 
 def frozen_gradient(function: Callable[..., np.ndarray]) -> Verdict:
@@ -182,27 +181,23 @@ def frozen_gradient(function: Callable[..., np.ndarray]) -> Verdict:
     rng = np.random.default_rng(1)
     x, dy = rng.normal(size=(2, 5, 2))
     gamma, mean, var, eps = np.array([2.0, -0.5]), x.mean(axis=0), x.var(axis=0), 0.1
-    answer = numbers(function, dy, x, gamma, mean, var, eps, shape=x.shape)
-    if isinstance(answer, Verdict):
-        return answer
-    expected = dy * gamma / np.sqrt(var + eps)
-    if np.allclose(answer, expected):
-        return correct("with constant statistics the layer is a scale and a shift, nothing more.")
+    right = dy * gamma / np.sqrt(var + eps)
     _, cache = batch_norm_forward(x, gamma, np.zeros(2), eps=eps)
-    if np.allclose(answer, batch_norm_backward(dy, cache)[0]):
-        return not_yet("that is training mode. Here mean and var do not depend on x.")
-    if np.allclose(answer, expected / gamma):
-        return not_yet("gamma is missing: y is gamma times x_hat, plus beta.")
-    if np.allclose(answer, dy * gamma / (var + eps)):
-        return not_yet("divide by the standard deviation, the root of var + eps.")
-    if np.allclose(answer, dy * gamma / (np.sqrt(var) + eps)):
-        return not_yet("eps belongs inside the root: sqrt(var + eps).")
-    if np.allclose(answer, expected - expected.mean(axis=0)):
-        return not_yet("the mean is a constant here, so nothing is subtracted from the gradient.")
-    return not_yet(
-        f"the first entry is {answer[0, 0]:.4g}, expected {expected[0, 0]:.4g}. Write y as a x + b "
-        f"with constant a and b."
-    )
+    return judge(
+        numbers(function, dy, x, gamma, mean, var, eps, shape=x.shape),
+        right,
+        correct("with constant statistics the layer is a scale and a shift, nothing more."),
+        [
+            (batch_norm_backward(dy, cache)[0],
+             "that is training mode. Here mean and var do not depend on x."),
+            (right / gamma, "gamma is missing: y is gamma times x_hat, plus beta."),
+            (dy * gamma / (var + eps), "divide by the standard deviation, the root of var + eps."),
+            (dy * gamma / (np.sqrt(var) + eps), "eps belongs inside the root: sqrt(var + eps)."),
+            (right - right.mean(axis=0),
+             "the mean is a constant here, so nothing is subtracted from the gradient."),
+        ],
+        "Write y as a x + b with constant a and b.",
+    )  # fmt: skip
 
 
 def _running(values: np.ndarray, momentum: float) -> float:

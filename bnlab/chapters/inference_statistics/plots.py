@@ -37,6 +37,7 @@ __all__ = [
 MARKERS = ("o", "s", "^", "D", "v", "P", "X")  # one for each color of style.CYCLE
 
 
+@BatchMoments.figure
 def batch_variances(
     result: BatchMoments, *, sizes: Sequence[int] = (3, 10, 100), ax: Axes | None = None
 ) -> Axes:
@@ -44,9 +45,8 @@ def batch_variances(
     with style.axes(ax) as ax:
         for m, color in zip(sizes, style.CYCLE, strict=False):
             j = list(result.batch_sizes).index(m)
-            values = result.biased[:, j] * m / (m - 1)
             ax.hist(
-                values, bins=np.linspace(0, 4, 81), density=True, histtype="stepfilled",
+                result.unbiased[:, j], bins=np.linspace(0, 4, 81), density=True, histtype="stepfilled",
                 color=color, alpha=0.3, label=f"m = {m}",
             )  # fmt: skip
             if result.kurtosis == 0:
@@ -61,6 +61,7 @@ def batch_variances(
     return ax
 
 
+@BatchMoments.figure_of_several
 def bessel_factor(results: Sequence[BatchMoments], *, ax: Axes | None = None) -> Axes:
     """Draw the average batch variance against m, divided by m and by m - 1, with 95% intervals."""
     with style.axes(ax) as ax:
@@ -70,12 +71,12 @@ def bessel_factor(results: Sequence[BatchMoments], *, ax: Axes | None = None) ->
         ax.axhline(1, color=style.THEORY, ls=":", lw=1.5)
         for i, result in enumerate(results):
             shift = 1.06 ** (i - (len(results) - 1) / 2)
-            for factor, color, fill in (
-                (1.0, style.PLAIN, "none"),
-                (m / (m - 1), style.NORMALIZED, None),
+            for values, color, fill in (
+                (result.biased, style.PLAIN, "none"),
+                (result.unbiased, style.NORMALIZED, None),
             ):
                 _points(
-                    ax, m * shift, t_interval(result.biased * factor), color=color, marker=MARKERS[i],
+                    ax, m * shift, t_interval(values), color=color, marker=MARKERS[i],
                     mfc=fill, label=result.source if fill is None else None,
                 )  # fmt: skip
         ax.annotate("divided by m", (fine[22], 0.72), color=style.PLAIN)
@@ -95,8 +96,8 @@ def root_of_variance(
         ax.plot(m, c4, "_", ms=22, mew=2, color=style.THEORY, label="theory for the bell")
         ax.axhline(1, color=style.THEORY, ls=":", lw=1.5)
         for result, color, marker in zip(results, style.CYCLE, MARKERS, strict=False):
-            root = np.sqrt(result.biased * m / (m - 1))
-            _points(ax, m, t_interval(root), color=color, marker=marker, label=result.source)
+            root = t_interval(np.sqrt(result.unbiased))
+            _points(ax, m, root, color=color, marker=marker, label=result.source)
         ax.set(
             xlabel="values in a batch, m", ylabel="average standard deviation", ylim=(0.65, 1.05)
         )
@@ -105,10 +106,11 @@ def root_of_variance(
     return ax
 
 
+@PixelDependence.figure
 def pixel_dependence(result: PixelDependence, *, ax: Axes | None = None) -> Axes:
     """Draw the average variance of a batch of whole images before and after the factor m/(m - 1)."""
     with style.axes(ax) as ax:
-        m = result.images * result.positions
+        m = result.batch_sizes
         place = np.arange(len(m))
         before, after = (t_interval(result.corrected * f) for f in ((m - 1) / m, 1.0))
         ax.plot(place, result.predicted, "_", ms=22, mew=2, color=style.THEORY, label="theory")
@@ -121,6 +123,7 @@ def pixel_dependence(result: PixelDependence, *, ax: Axes | None = None) -> Axes
     return ax
 
 
+@RunningAverage.figure
 def running_averages(
     result: RunningAverage,
     *,
@@ -151,19 +154,16 @@ def running_averages(
     return ax
 
 
+@RunningAverage.figure_of_several
 def tracking_error(results: Sequence[RunningAverage], *, ax: Axes | None = None) -> Axes:
     """Draw the root mean square error of the running mean at the end against the momentum."""
     with style.axes(ax) as ax:
         for result, color, marker in zip(results, style.CYCLE, MARKERS, strict=False):
             alpha = np.array(result.momenta)
-            error = np.square(result.mean[:, :, -1] - result.truth[-1])
-            rms = np.sqrt(t_interval(error).mean)
             fine = np.geomspace(alpha.min(), alpha.max(), 200)
-            noise = fine / (2 - fine) * result.std**2 / result.batch_size
-            lag = result.speed * (1 - fine) / fine
-            ax.plot(fine, np.sqrt(noise + lag**2), color=color, ls="--", lw=1.2)
+            ax.plot(fine, result.error_theory(fine), color=color, ls="--", lw=1.2)
             label = f"moves by {result.speed:g} a batch" if result.speed else "stands still"
-            ax.plot(alpha, rms, marker, color=color, label=label)
+            ax.plot(alpha, result.final_error, marker, color=color, label=label)
         ax.set(xscale="log", yscale="log", xlabel="momentum (weight of the new batch)")
         ax.set(ylabel="error of the running mean")
         _log_ticks(ax, (0.01, 0.03, 0.1, 0.3, 1), "{:g}")
@@ -174,6 +174,7 @@ def tracking_error(results: Sequence[RunningAverage], *, ax: Axes | None = None)
     return ax
 
 
+@StatisticsRace.figure
 def statistics_race(
     result: StatisticsRace, *, methods: Sequence[str] | None = None, ax: Axes | None = None
 ) -> Axes:
@@ -190,6 +191,7 @@ def statistics_race(
     return ax
 
 
+@Companions.figure
 def companions(result: Companions, *, ax: Axes | None = None) -> Axes:
     """Draw held-out accuracy in training mode against the batch size, beside evaluation mode."""
     with style.axes(ax) as ax:
@@ -207,6 +209,7 @@ def companions(result: Companions, *, ax: Axes | None = None) -> Axes:
     return ax
 
 
+@FoldOffsets.figure
 def fold_offsets(result: FoldOffsets, *, ax: Axes | None = None) -> Axes:
     """Draw the largest error of one layer, folded and not, against the offset of its outputs."""
     with style.axes(ax) as ax:
@@ -222,12 +225,15 @@ def fold_offsets(result: FoldOffsets, *, ax: Axes | None = None) -> Axes:
     return ax
 
 
+@ModeGradients.figure
 def mode_gradients(result: ModeGradients, *, ax: Axes | None = None) -> Axes:
     """Draw the share of the squared gradient that training mode keeps against the batch size."""
     with style.axes(ax) as ax:
         m = result.batch_sizes
         fine = np.geomspace(m[0], m[-1], 100)
-        ax.plot(fine, (fine - 2) / fine, color=style.THEORY, ls="--", lw=1.5, label="(m − 2)/m")
+        ax.plot(
+            fine, result.kept_theory(fine), color=style.THEORY, ls="--", lw=1.5, label="(m − 2)/m"
+        )
         _points(
             ax, m, t_interval(result.kept), color=style.NORMALIZED, marker="o", label="measured"
         )
@@ -238,8 +244,7 @@ def mode_gradients(result: ModeGradients, *, ax: Axes | None = None) -> Axes:
 
 
 def _points(ax: Axes, x, interval, *, ls: str = "none", **kwargs) -> None:
-    bars = np.abs(np.stack([interval.mean - interval.low, interval.high - interval.mean]))
-    ax.errorbar(x, interval.mean, yerr=bars, ls=ls, ms=6, lw=1.5, capsize=2, **kwargs)
+    ax.errorbar(x, interval.mean, yerr=interval.bars, ls=ls, ms=6, lw=1.5, capsize=2, **kwargs)
 
 
 def _log_ticks(ax: Axes, ticks, text: str = "{:d}") -> None:

@@ -32,6 +32,11 @@ class BatchMoments(Result):
     mean: np.ndarray  # (draws, sizes)
     biased: np.ndarray  # (draws, sizes): divided by m
 
+    @property
+    def unbiased(self) -> np.ndarray:
+        """The variance divided by m - 1, (draws, sizes)."""
+        return self.biased * self.batch_sizes / (self.batch_sizes - 1)
+
 
 @dataclass(frozen=True)
 class PixelDependence(Result):
@@ -45,6 +50,11 @@ class PixelDependence(Result):
         np.ndarray
     )  # (draws, pools): m / (m - 1) times the biased variance, over the population's
     predicted: np.ndarray  # (pools,): its expectation
+
+    @property
+    def batch_sizes(self) -> np.ndarray:
+        """Values of each batch, m, (pools,)."""
+        return self.images * self.positions
 
 
 @dataclass(frozen=True)
@@ -72,6 +82,20 @@ class RunningAverage(Result):
     expected: np.ndarray  # (momenta, steps): expectation of the running mean
     spread: np.ndarray  # (momenta, steps): its standard deviation
 
+    @property
+    def final_error(self) -> np.ndarray:
+        """Root mean square error of the running mean after the last batch, (momenta,)."""
+        return np.sqrt(np.square(self.mean[:, :, -1] - self.truth[-1]).mean(axis=0))
+
+    def lag(self, momentum: np.ndarray) -> np.ndarray:
+        """Return how far the running mean of a long run stays behind the population's."""
+        return self.speed * (1 - momentum) / momentum
+
+    def error_theory(self, momentum: np.ndarray) -> np.ndarray:
+        """Return the root mean square error of the running mean of a long run, by noise and lag."""
+        noise = momentum / (2 - momentum) * self.std**2 / self.batch_size
+        return np.sqrt(noise + self.lag(momentum) ** 2)
+
 
 @dataclass(frozen=True)
 class StatisticsRace(Result):
@@ -84,6 +108,11 @@ class StatisticsRace(Result):
     methods: tuple[str, ...]
     accuracy: np.ndarray  # (seeds, checkpoints, methods), on held-out digits
     loss: np.ndarray  # (seeds, checkpoints, methods)
+
+    def lead(self, of: str = "accuracy") -> np.ndarray:
+        """Return "accuracy" or "loss" less that of the last method, seed by seed."""
+        values = getattr(self, of)
+        return values - values[..., -1:]
 
 
 @dataclass(frozen=True)
@@ -128,6 +157,11 @@ class ModeGradients(Result):
     inside: (
         np.ndarray
     )  # (draws, sizes): length of training mode's part along 1 and x_hat, over its length
+
+    @staticmethod
+    def kept_theory(m: np.ndarray) -> np.ndarray:
+        """Return the expected share of the squared length that training mode keeps of batches of m."""
+        return (m - 2) / m
 
 
 @dataclass(frozen=True)

@@ -9,9 +9,8 @@ from functools import partial
 
 import numpy as np
 
-from bnlab.chapters.making_it_fast import _traffic
-from bnlab.chapters.making_it_fast.results import EnsembleSpeed, SpeedTable, Traffic
-from bnlab.reference import batch_norm_backward, batch_norm_forward
+from bnlab.chapters.making_it_fast import _traffic, blocked
+from bnlab.chapters.making_it_fast.results import BOTH, EnsembleSpeed, SpeedTable, Traffic
 from bnlab.stats import text_table
 
 __all__ = [
@@ -24,9 +23,6 @@ __all__ = [
     "aims_table",
     "batch",
     "ensemble_aims",
-    "floor_bytes",
-    "floor_ratio",
-    "growth_exponent",
     "intensity",
     "peak_memory",
     "ratio_table",
@@ -35,7 +31,6 @@ __all__ = [
 
 STORED = "making_it_fast_speed.npz"  # written by: python -m benchmarks --save book/results/STORED
 STORED_ENSEMBLE = "making_it_fast_ensemble.npz"  # likewise, by: python -m benchmarks.ensemble
-BOTH = "forward + backward"
 
 
 @dataclass(frozen=True)
@@ -117,7 +112,7 @@ FORMS = {
     "textbook": Form(_textbook_forward, _textbook_backward),
     "fewer passes": Form(_short_forward, _short_backward),
     "in place": Form(_in_place_forward, _in_place_backward),
-    "in blocks": Form(batch_norm_forward, batch_norm_backward),
+    "in blocks": Form(blocked.forward, blocked.backward),
 }
 
 
@@ -161,10 +156,9 @@ def traffic(form: str, *, shape: Sequence[int] = (4096, 1024), cache: int = 2**2
     x, gamma, beta, dy = batch(shape)
     with _traffic.counting(cache, small=4 * len(gamma)) as count:
         x, dy, *new = (count.watch(a) for a in (x, dy, *np.empty((3, *shape), x.dtype)))
-        into = {"out": tuple(new[:2])}, {"out": new[2]}
         forward, backward = FORMS[form].forward, FORMS[form].backward
         if form == "in blocks":  # it makes its own arrays, unless it is given some that count
-            forward, backward = partial(forward, **into[0]), partial(backward, **into[1])
+            forward, backward = partial(forward, out=new[:2]), partial(backward, out=new[2])
         y, saved = forward(x, gamma, beta)
         kept = (y, *backward(dy, saved))  # so that results reach memory in the end
     del kept
@@ -179,17 +173,6 @@ def traffic(form: str, *, shape: Sequence[int] = (4096, 1024), cache: int = 2**2
     )
 
 
-def floor_bytes(shape: Sequence[int], *, itemsize: int = 4) -> int:
-    """Return the bytes that forward and backward cannot avoid: read x, write y; read x and dy, write dx.
-
-    Examples
-    --------
-    >>> floor_bytes((10, 5))
-    1000
-    """
-    return 5 * itemsize * int(np.prod(shape))
-
-
 def intensity(rows: int, inputs: int, outputs: int, *, itemsize: int = 4) -> float:
     """Return flop per byte of a linear layer's forward pass, each array moved once.
 
@@ -200,17 +183,6 @@ def intensity(rows: int, inputs: int, outputs: int, *, itemsize: int = 4) -> flo
     """
     moved = itemsize * (rows * inputs + inputs * outputs + rows * outputs)
     return 2 * rows * inputs * outputs / moved
-
-
-def growth_exponent(sizes: np.ndarray, times: np.ndarray) -> float:
-    """Return p of the least-squares fit times ~ sizes^p.
-
-    Examples
-    --------
-    >>> round(growth_exponent(np.array([1, 2, 4]), np.array([3.0, 12.0, 48.0])), 6)
-    2.0
-    """
-    return float(np.polyfit(np.log(sizes), np.log(times), 1)[0])
 
 
 def peak_memory(form: str, *, shape: Sequence[int] = (4096, 256)) -> float:
@@ -229,16 +201,6 @@ def peak_memory(form: str, *, shape: Sequence[int] = (4096, 256)) -> float:
         return tracemalloc.get_traced_memory()[1] / x.nbytes
     finally:
         tracemalloc.stop()
-
-
-def floor_ratio(table: SpeedTable, contestant: str, *, threads: int) -> np.ndarray:
-    """Return, for each shape, the share of the time that five array transfers alone would take.
-
-    A transfer is timed by a copy, of an array of the same size and in the same run.
-    """
-    times = table.of(table.milliseconds, contestant, BOTH, threads)
-    speed = table.bandwidth[table.threads.index(threads)]
-    return np.array([1e3 * floor_bytes(s) for s in table.shapes]) / speed / times
 
 
 def ratio_table(
@@ -268,8 +230,8 @@ def _small(shape: tuple[int, ...]) -> bool:
 
 
 AIMS = (
-    Aim("bnlab.reference", 0.8, _small, "at 60×100"),
-    Aim("bnlab.reference", 3.0, lambda s: not _small(s), "elsewhere"),
+    Aim("NumPy in blocks", 0.8, _small, "at 60×100"),
+    Aim("NumPy in blocks", 3.0, lambda s: not _small(s), "elsewhere"),
     Aim("bnlab.nn", 2.0, lambda s: True, "everywhere"),
     Aim("bnlab.nn, compiled", 0.75, lambda s: len(s) > 2, "for images"),
     Aim("bnlab.nn, compiled", 2.6, lambda s: len(s) == 2, "elsewhere"),
@@ -308,7 +270,6 @@ def ensemble_aims(speed: EnsembleSpeed) -> str:
     rows = (
         (f"cost of a seed, {speed.chosen} together, of eager", "<=", 0.45, speed.cost[:, at, 1]),
         ("share of the rate of bare products", ">=", 0.5, speed.share[:, 1]),
-        ("recording percentiles, of a step", "<=", 0.05, speed.watching),
         (f"{speed.processes} processes over one eager one", ">=", 3.5, speed.machine[:, 1]),
     )
     columns = {"": [row[0] for row in rows], "aim": [f"{row[1]} {row[2]:g}" for row in rows]}

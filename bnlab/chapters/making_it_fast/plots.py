@@ -9,7 +9,13 @@ from matplotlib.axes import Axes
 from matplotlib.ticker import FixedLocator, FuncFormatter, NullFormatter
 
 from bnlab.chapters import style
-from bnlab.chapters.making_it_fast.results import EnsembleSpeed, ErrorSweep, SpeedTable, Traffic
+from bnlab.chapters.making_it_fast.results import (
+    BOTH,
+    EnsembleSpeed,
+    ErrorSweep,
+    SpeedTable,
+    Traffic,
+)
 
 __all__ = [
     "ensemble_cost",
@@ -21,14 +27,13 @@ __all__ = [
 ]
 
 MARKERS = ("v", "^", "s", "D", "o", "P", "X")
-U = 1.2e-7  # the float32 epsilon
 
 
-def sum_errors(result: ErrorSweep, *, field: str = "x_hat", ax: Axes | None = None) -> Axes:
-    """Draw the largest error over the seeds against the mean, in units of float32's epsilon."""
+@ErrorSweep.figure
+def sum_errors(result: ErrorSweep, *, ax: Axes | None = None) -> Axes:
+    """Draw the largest error of x_hat over the seeds against the mean, in units of float32's epsilon."""
     with style.axes(ax, size=(6.4, 4.8)) as ax:
-        for i, method in enumerate(result.methods):
-            worst = getattr(result, field)[i].max(axis=1) / U
+        for i, (method, worst) in enumerate(zip(result.methods, result.worst, strict=True)):
             ours = method.startswith("bnlab")
             ax.plot(
                 result.means, worst, marker=MARKERS[i], color=style.CYCLE[i], label=method,
@@ -41,6 +46,7 @@ def sum_errors(result: ErrorSweep, *, field: str = "x_hat", ax: Axes | None = No
     return ax
 
 
+@Traffic.figure_of_several
 def memory_traffic(results: Sequence[Traffic], *, ax: Axes | None = None) -> Axes:
     """Draw what each form moves to and from memory, in arrays of the size of x, and the floor of 5."""
     with style.axes(ax, size=(6.4, 4.0)) as ax:
@@ -49,7 +55,7 @@ def memory_traffic(results: Sequence[Traffic], *, ax: Axes | None = None) -> Axe
             ("touched", "0.8", "read and written"),
             ("moved", style.NORMALIZED, "of these, missing the cache"),
         ):
-            sizes = [getattr(r, key) / (4 * np.prod(r.shape)) for r in results]
+            sizes = [r.transfers(key) for r in results]
             thin = key == "moved"
             ax.barh(names, sizes, height=0.4 if thin else 0.75, color=color, label=label)
         ax.axvline(5, color=style.THEORY, ls="--", lw=1.5, label="the floor: 5")
@@ -88,7 +94,7 @@ def roofline(
         ax.plot(x, np.minimum(peak, speed * x) / 1e9, color=style.THEORY, lw=2)
         ax.axvline(work / 20, color=style.THEORY, ls=":", lw=1.2)
         for i, (name, moves) in enumerate(moved.items()):
-            both = table.of(table.milliseconds, name, "forward + backward", threads)[s]
+            both = table.of(table.milliseconds, name, BOTH, threads)[s]
             gflops = work * values / both / 1e6
             if np.isfinite(gflops):
                 ax.plot(work / moves, gflops, MARKERS[i], color=style.CYCLE[i], ms=9, label=name)
@@ -111,8 +117,7 @@ def speed_ratios(
         place = np.arange(len(table.shapes))
         for i, name in enumerate(names):
             middle, low, high = (
-                table.of(a, name, "forward + backward", threads)
-                for a in (table.ratio, table.low, table.high)
+                table.of(a, name, BOTH, threads) for a in (table.ratio, table.low, table.high)
             )
             ax.errorbar(
                 place + 0.12 * (i - (len(names) - 1) / 2), middle,
@@ -129,6 +134,7 @@ def speed_ratios(
     return ax
 
 
+@SpeedTable.figure
 def speed_growth(table: SpeedTable, *, rows: bool = True, ax: Axes | None = None) -> Axes:
     """Draw the time of forward and backward while N (or C) grows."""
     sizes = table.growth_rows if rows else table.growth_features
@@ -147,6 +153,7 @@ def speed_growth(table: SpeedTable, *, rows: bool = True, ax: Axes | None = None
     return ax
 
 
+@EnsembleSpeed.figure
 def ensemble_cost(speed: EnsembleSpeed, *, ax: Axes | None = None) -> Axes:
     """Draw the time of a seed and step over that alone against the networks trained together."""
     with style.axes(ax, size=(6.4, 4.4)) as ax:

@@ -2,13 +2,28 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
 from bnlab.experiments import Result
 
-__all__ = ["EnsembleSpeed", "ErrorSweep", "SpeedTable", "Traffic"]
+__all__ = ["BOTH", "EnsembleSpeed", "ErrorSweep", "SpeedTable", "Traffic", "floor_bytes"]
+
+BOTH = "forward + backward"
+EPSILON = 1.2e-7  # of float32, in two digits
+
+
+def floor_bytes(shape: Sequence[int], *, itemsize: int = 4) -> int:
+    """Return the bytes that forward and backward cannot avoid: read x, write y; read x and dy, write dx.
+
+    Examples
+    --------
+    >>> floor_bytes((10, 5))
+    1000
+    """
+    return 5 * itemsize * int(np.prod(shape))
 
 
 @dataclass(frozen=True)
@@ -22,6 +37,11 @@ class ErrorSweep(Result):
     x_hat: np.ndarray  # (methods, means, seeds): max |error of x_hat| / max |x_hat|
     variance: np.ndarray  # (methods, means, seeds): largest relative error of the variance
 
+    @property
+    def worst(self) -> np.ndarray:
+        """The largest error of x_hat over the seeds, in units of float32's epsilon, (methods, means)."""
+        return self.x_hat.max(axis=2) / EPSILON
+
 
 @dataclass(frozen=True)
 class Traffic(Result):
@@ -34,6 +54,10 @@ class Traffic(Result):
     flops: int
     touched: int  # bytes that the operations read and write
     moved: int  # bytes that miss the cache
+
+    def transfers(self, of: str = "moved") -> float:
+        """Return what was "moved" or "touched" in arrays of the size of x; 5 cannot be avoided."""
+        return 5 * getattr(self, of) / floor_bytes(self.shape)
 
 
 @dataclass(frozen=True)
@@ -81,6 +105,15 @@ class SpeedTable(Result):
         t, p = self.threads.index(threads), self.passes.index(forward)
         return values[t, p, :, self.contestants.index(contestant)]
 
+    def floor_share(self, contestant: str, *, threads: int) -> np.ndarray:
+        """Return the share of the time of both passes that five array transfers alone would take, (shapes,).
+
+        A transfer is timed by a copy, of an array of the same size and in the same run.
+        """
+        floor = np.array([floor_bytes(shape) for shape in self.shapes])
+        seconds = floor / self.bandwidth[self.threads.index(threads)]
+        return 1e3 * seconds / self.of(self.milliseconds, contestant, BOTH, threads)
+
 
 @dataclass(frozen=True)
 class EnsembleSpeed(Result):
@@ -101,6 +134,5 @@ class EnsembleSpeed(Result):
     chosen: int  # members of what follows
     product_rate: float  # flop/s of the bare matrix products
     share: np.ndarray  # (arms, 3): of that rate that is reached
-    watching: np.ndarray  # (arms,): what recording percentiles adds, as a share of the step
     processes: int
     machine: np.ndarray  # (arms, 3): seed-steps a second of all processes over one eager process

@@ -50,6 +50,7 @@ def identity_learned(
     return ax
 
 
+@LargestValues.figure
 def largest_values(result: LargestValues, *, ax: Axes | None = None) -> Axes:
     """Draw the mean over batches of the largest normalized value, beside the bound."""
     looks = {
@@ -60,7 +61,7 @@ def largest_values(result: LargestValues, *, ax: Axes | None = None) -> Axes:
     }
     with style.axes(ax) as ax:
         m = np.geomspace(result.m[0], result.m[-1], 200)
-        ax.loglog(m, np.sqrt(m - 1), color=style.THEORY, ls="--", label=r"bound $\sqrt{m-1}$")
+        ax.loglog(m, result.bound(m), color=style.THEORY, ls="--", label=r"bound $\sqrt{m-1}$")
         for kind, values in zip(result.kinds, result.largest.mean(axis=0), strict=True):
             color, marker = looks[kind]
             ax.loglog(result.m, values, color=color, marker=marker, lw=1.5, ms=5, label=kind)
@@ -70,6 +71,7 @@ def largest_values(result: LargestValues, *, ax: Axes | None = None) -> Axes:
     return ax
 
 
+@EpsSweep.figure
 def eps_sweep(result: EpsSweep, *, ax: np.ndarray | None = None) -> np.ndarray:
     """Draw the spread of the output and the gain of the gradient against the spread of the input."""
     with style.axes(ax, columns=2) as ax:
@@ -90,6 +92,7 @@ def eps_sweep(result: EpsSweep, *, ax: np.ndarray | None = None) -> np.ndarray:
     return ax
 
 
+@NormalizedShape.figure
 def normalized_shape(
     result: NormalizedShape,
     *,
@@ -113,6 +116,7 @@ def normalized_shape(
     return ax
 
 
+@CompanySpread.figure
 def company_spread(result: CompanySpread, *, ax: Axes | None = None) -> Axes:
     """Draw how far a normalized value moves with its company, beside first-order theory."""
     with style.axes(ax) as ax:
@@ -121,9 +125,8 @@ def company_spread(result: CompanySpread, *, ax: Axes | None = None) -> Axes:
             (style.NORMALIZED, style.PLAIN, style.GREEN), ("o", "s", "^"), strict=False,
         ):  # fmt: skip
             found = t_interval(spread)
-            bars = np.abs(np.stack([found.low, found.high]) - found.mean)
             ax.errorbar(
-                result.m, found.mean, bars, color=color, marker=marker, ms=5, ls="none",
+                result.m, found.mean, found.bars, color=color, marker=marker, ms=5, ls="none",
                 label=f"value {value:g} std from the mean",
             )  # fmt: skip
             ax.plot(result.m, theory, color=color, ls="--", lw=1.5)
@@ -134,6 +137,7 @@ def company_spread(result: CompanySpread, *, ax: Axes | None = None) -> Axes:
     return ax
 
 
+@BatchMakeup.figure
 def batch_makeup(result: BatchMakeup, *, ax: Axes | None = None) -> Axes:
     """Draw test accuracy and fickle digits against the test batch size, with 95% intervals."""
     rows = {

@@ -24,6 +24,11 @@ class IdentityRun(Result):
     expected_gamma: float  # theory for normal data: the mean of a batch's standard deviation
     expected_loss: float  # theory of the late loss for normal data; 0 for one batch
 
+    @property
+    def late_loss(self) -> np.ndarray:
+        """The mean loss from step 50 on, (seeds,)."""
+        return self.loss[:, 50:].mean(axis=1)
+
 
 @dataclass(frozen=True)
 class LargestValues(Result):
@@ -32,6 +37,11 @@ class LargestValues(Result):
     kinds: tuple[str, ...]
     m: np.ndarray  # (sizes,)
     largest: np.ndarray  # (draws, kinds, sizes)
+
+    @staticmethod
+    def bound(m: np.ndarray) -> np.ndarray:
+        r"""Return what no normalized value of a batch of m can exceed, :math:`\sqrt{m-1}`."""
+        return np.sqrt(m - 1)
 
 
 @dataclass(frozen=True)
@@ -53,6 +63,16 @@ class NormalizedShape(Result):
     density: np.ndarray  # (sizes, bins)
     kurtosis: np.ndarray  # (seeds, sizes): mean of x_hat ** 4
     passed: np.ndarray  # (seeds, sizes): mean share of the squared gradient that is not blocked
+
+    @property
+    def kurtosis_theory(self) -> np.ndarray:
+        """The expectation of x_hat ** 4, (sizes,)."""
+        return 3 * (self.m - 1) / (self.m + 1)
+
+    @property
+    def passed_theory(self) -> np.ndarray:
+        """The expected share of the squared gradient that passes, (sizes,)."""
+        return (self.m - 2) / self.m
 
 
 @dataclass(frozen=True)

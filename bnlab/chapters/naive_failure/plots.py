@@ -102,6 +102,7 @@ def naive_scale(
         return scale, loss
 
 
+@RoundingSweep.figure
 def rounding_sweep(result: RoundingSweep, *, ax: Sequence[Axes] | None = None) -> Sequence[Axes]:
     """Draw how far output and loss are off in float32 as the bias grows, with the prediction.
 
@@ -131,6 +132,7 @@ def rounding_sweep(result: RoundingSweep, *, ax: Sequence[Axes] | None = None) -
         return error, loss
 
 
+@Stall.figure
 def stall(result: Stall, *, ax: Axes | None = None) -> Axes:
     """Draw a number that grows by constant steps in low precision, beside exact arithmetic.
 

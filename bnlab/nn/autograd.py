@@ -1,0 +1,199 @@
+r"""Batch Normalization as one function of torch, with its gradient derived by hand.
+
+With the sums and means over all axes but that of the features, the forward pass is the paper's:
+
+.. math::
+
+   \mu_B = \overline{x}, \qquad \sigma_B^2 = \overline{(x - \mu_B)^2}, \qquad
+   s = \sqrt{\sigma_B^2 + \epsilon}, \qquad \hat x = (x - \mu_B) / s, \qquad
+   y = \gamma \hat x + \beta
+
+and so is the backward pass, the chain rule of its section 3:
+
+.. math::
+
+   \frac{\partial \ell}{\partial \hat x} &= \gamma \frac{\partial \ell}{\partial y} \\
+   \frac{\partial \ell}{\partial \sigma_B^2} &=
+       -\frac{1}{2 s^3} \sum \frac{\partial \ell}{\partial \hat x} (x - \mu_B) \\
+   \frac{\partial \ell}{\partial \mu_B} &= -\frac{1}{s} \sum \frac{\partial \ell}{\partial \hat x} \\
+   \frac{\partial \ell}{\partial x} &= \frac{1}{s} \frac{\partial \ell}{\partial \hat x}
+       + \frac{2 (x - \mu_B)}{m} \frac{\partial \ell}{\partial \sigma_B^2}
+       + \frac{1}{m} \frac{\partial \ell}{\partial \mu_B}
+
+With :math:`x - \mu_B = s \hat x`, three of these four lines are one:
+
+.. math::
+
+   \frac{\partial \ell}{\partial x} = \frac{\gamma}{s} \left( \frac{\partial \ell}{\partial y}
+       - \overline{\frac{\partial \ell}{\partial y}}
+       - \hat x \; \overline{\frac{\partial \ell}{\partial y} \hat x} \right)
+
+Evaluation mode has constants in place of the statistics, and :math:`\gamma / s` times the gradient
+of y as the gradient of x.
+
+Everything here can be compiled, exported, mapped over (:func:`torch.vmap`) and differentiated again.
+Where nothing of that is asked for, :mod:`bnlab.kernels` or ``_inplace`` compute the same numbers in
+less time. Each computes in the type of x, in float32 for float16 and bfloat16, and sums in float64:
+no float32 is so large or so small that its square would not fit.
+"""
+
+from __future__ import annotations
+
+import inspect
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch._functorch import eager_transforms
+from torch.autograd import Function, forward_ad
+
+import bnlab.nn._inplace as _inplace
+import bnlab.nn._numba as _numba
+from bnlab.nn._tensors import (
+    axes,
+    column,
+    count,
+    dense,
+    first,
+    in_cpu_memory,
+    line,
+    parts,
+    scale_of,
+)
+
+
+def moments(x: Tensor) -> Tensor:
+    """Return the mean and the biased variance of each feature as the rows of a float64 tensor (2, C).
+
+    One pass sums d = x - k and its square, where k is the first value of the feature. Any k would do;
+    with this one (k - mean)^2 <= (m - 1) var, so that the difference of the two keeps its digits.
+    """
+    k, m = first(x), count(x)
+    d = x.double() - column(k, x, torch.float64)
+    mean_d, square = _sum(d) / m, _sum(d * d) / m
+    var = (square - mean_d * mean_d).clamp(min=0)
+    # Infinite squares of finite numbers leave an infinite variance, and not what infinities differ by.
+    return torch.stack((k + mean_d, torch.where(square.isinf() & mean_d.isfinite(), square, var)))
+
+
+def affine(x: Tensor, mean: Tensor, scale: Tensor, beta: Tensor | None = None) -> Tensor:
+    """Return (x - mean) * scale + beta: y for the scale gamma / s, x_hat for 1 / s and no beta."""
+    coarse, rest = parts(mean, x)
+    scale, shift = line(x, rest, scale, 0.0 if beta is None else beta)
+    return torch.addcmul(shift, x - column(coarse, x), scale)
+
+
+def gradients(
+    dy: Tensor, x: Tensor, gamma: Tensor | None, statistics: Tensor, eps: float, *, of_batch: bool
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Return dx, dgamma and dbeta, where the statistics are those of the batch or constants."""
+    mean, var = statistics
+    x_hat = affine(x, mean, scale_of(var, None, eps))
+    rest, dbeta, dgamma = _project(dy, x_hat)
+    dx = (rest if of_batch else dy) * column(scale_of(var, gamma, eps), x)
+    return dense(dx.to(x.dtype), like=x), dgamma, dbeta
+
+
+def _project(v: Tensor, x_hat: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Return v - mean(v) - x_hat * mean(v * x_hat), sum(v) and sum(v * x_hat)."""
+    m, sum_v, sum_v_x_hat = count(x_hat), _sum(v), _sum(v * x_hat)
+    rest = v - column(sum_v / m, x_hat) - x_hat * column(sum_v_x_hat / m, x_hat)
+    return rest, sum_v, sum_v_x_hat
+
+
+def _sum(x: Tensor) -> Tensor:
+    return x.sum(axes(x), dtype=torch.float64)
+
+
+class CompilableBatchNorm(Function):
+    """The transform of evaluation if statistics are given, which returns y; that of training if not.
+
+    Training returns y and the statistics of the batch, as in :func:`moments`.
+    """
+
+    generate_vmap_rule = True
+
+    @staticmethod
+    def forward(
+        x: Tensor, gamma: Tensor | None, beta: Tensor | None, given: Tensor | None, eps: float
+    ):
+        """Return y, and the statistics of the batch if none are given."""
+        if in_cpu_memory(x, gamma, beta, given):
+            if _numba.fits(x, gamma, beta):
+                return _numba.forward(x, gamma, beta, given, eps)
+            if given is None and (found := _inplace.forward(x, gamma, beta, eps)):
+                return found
+        statistics = moments(x) if given is None else given
+        mean, var = statistics
+        y = affine(x, mean, scale_of(var, gamma, eps), beta).to(x.dtype)
+        return (y, statistics) if given is None else y
+
+    # Torch asks for the signature at every call: a third of the time of a small layer, if not kept.
+    forward.__func__.__signature__ = inspect.signature(forward)
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple, output: tuple | Tensor) -> None:
+        """Keep what the derivatives need."""
+        x, gamma, beta, statistics, ctx.eps = inputs
+        ctx.of_batch = statistics is None
+        if ctx.of_batch:
+            _, statistics = output
+            ctx.mark_non_differentiable(statistics)
+        ctx.save_for_backward(x, gamma, statistics)
+        ctx.save_for_forward(x, gamma, statistics)
+        ctx.dtypes = [None if p is None else p.dtype for p in (gamma, beta)]
+
+    @staticmethod
+    def backward(ctx: Any, dy: Tensor, *_: Tensor):
+        """Return dx, dgamma and dbeta; no gradient flows to given statistics."""
+        x, gamma, statistics = ctx.saved_tensors
+        again = _differentiated_again(dy, x, gamma)
+        if ctx.of_batch and not again and in_cpu_memory(dy, x, gamma, statistics):
+            quick = _numba if _numba.fits(x, gamma) else _inplace
+            dx, *rest = quick.backward(dy, x, gamma, statistics, ctx.eps)
+        else:
+            if ctx.of_batch and again:
+                statistics = moments(x)  # as a function of x
+            dx, *rest = gradients(dy, x, gamma, statistics, ctx.eps, of_batch=ctx.of_batch)
+        dgamma, dbeta = (
+            None if t is None else v.to(t) for v, t in zip(rest, ctx.dtypes, strict=True)
+        )
+        return dx, dgamma, dbeta, None, None
+
+
+class BatchNorm(CompilableBatchNorm):
+    """The same with forward-mode derivatives, which torch.compile does not accept in a Function."""
+
+    @staticmethod
+    def jvp(ctx: Any, dx: Tensor | None, dgamma: Tensor | None, dbeta: Tensor | None, *_: None):
+        """Return what y moves by when x, gamma and beta move by dx, dgamma and dbeta."""
+        _refuse_nested_forward_mode()
+        x, gamma, statistics = ctx.saved_tensors
+        mean, var = moments(x) if ctx.of_batch else statistics
+        x_hat = affine(x, mean, scale_of(var, None, ctx.eps))
+        dy = torch.zeros_like(x_hat)
+        if dgamma is not None:
+            dy = dy + x_hat * column(dgamma, x)
+        if dbeta is not None:
+            dy = dy + column(dbeta, x)
+        if dx is not None:  # the projection of the backward pass is its own transpose
+            rest = _project(dx, x_hat)[0] if ctx.of_batch else dx
+            dy = dy + rest * column(scale_of(var, gamma, ctx.eps), x)
+        dy = dy.to(x.dtype)
+        return (dy, None) if ctx.of_batch else dy
+
+
+def _differentiated_again(*tensors: Tensor | None) -> bool:
+    """Tell whether a derivative of the backward pass is wanted, in reverse or in forward mode."""
+    if torch.is_grad_enabled() or torch.compiler.is_compiling():
+        return torch.is_grad_enabled()
+    return any(t is not None and forward_ad.unpack_dual(t).tangent is not None for t in tensors)
+
+
+def _refuse_nested_forward_mode() -> None:
+    # PyTorch switches forward mode off inside jvp, so an outer derivative would be silently wrong.
+    if getattr(eager_transforms, "JVP_NESTING", 0) > 1:
+        raise NotImplementedError(
+            "batch_norm has no forward-mode derivative of a forward-mode derivative; expected "
+            "reverse mode in at least one place. Use torch.func.hessian, or jacfwd(jacrev(f))."
+        )
