@@ -11,6 +11,7 @@ import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import _toy_experiment as toy
@@ -20,7 +21,7 @@ import pytest
 import torch
 
 from bnlab import data
-from bnlab.experiments import _run, load
+from bnlab.experiments import LongExperiment, _run, load
 from bnlab.experiments import run as run_experiment
 from bnlab.experiments._run import TaskFailed
 
@@ -182,6 +183,16 @@ def test_a_run_that_was_begun_otherwise_is_not_resumed(out, orders, monkeypatch)
     refuses("code was", replace(toy.EXPERIMENT, run=lambda *task: toy.run(*task)))  # in this file
     monkeypatch.setattr(_run, "versions", lambda: {"numpy": "1.0"})
     refuses(r'versions\.numpy was "[\d.]+" and is "1\.0"')
+
+
+def test_the_code_of_an_experiment_is_its_own_file_too(tmp_path):
+    codes = set()
+    for text in ("def f(): 1", "def f(): 2"):
+        (tmp_path / "own.py").write_text(text)
+        exec(compile(text, tmp_path / "own.py", "exec"), found := {})
+        made = LongExperiment.of(found["f"], name="own", summary="", defaults={})
+        codes |= {_run._code(f)["code"] for f in (found["f"], made.run, partial(found["f"]))}
+    assert len(codes) == 2
 
 
 @pytest.mark.parametrize(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import inspect
 import json
 import logging
 import signal
@@ -139,7 +140,8 @@ def _plan(experiment: LongExperiment, config: Config) -> Plan:
 
 def _code(function: Callable[..., Any]) -> Plan:
     """Return the versions and a checksum of the source that the numbers depend on."""
-    own = getattr(getattr(function, "func", function), "__code__", None)  # func: of a partial
+    function = inspect.unwrap(getattr(function, "func", function))  # func: of a partial
+    own = getattr(function, "__code__", None)
     files = {*Path(__file__).parents[1].rglob("*.py"), Path(own.co_filename if own else "")}
     parts = sorted(p.read_bytes() for p in files if p.is_file() and p.name != "plots.py")
     return {"versions": versions(), "code": hashlib.sha256(b"\0".join(parts)).hexdigest()}
