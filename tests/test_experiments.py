@@ -101,21 +101,32 @@ def test_a_run_stores_the_same_bits_and_where_they_come_from(out, orders, jobs, 
     assert (os.getpid() in {pid for _, pid in begun(orders)}) == (jobs == 1)
 
 
-def do(function, number=0):
+def do(function, task, number=0):
     plan = _run._plan(replace(toy.EXPERIMENT, run=function), toy.EXPERIMENT.defaults)
-    return _run._do(function, plan, {"seed": number}, number)
+    part = _run._do(function, plan, task, number)
+    assert plan["config"] == toy.EXPERIMENT.defaults
+    return part
 
 
-def test_a_task_has_one_thread_and_cannot_change_its_arguments(monkeypatch):
+def threads():
+    """Return the number of threads of torch itself, of OpenMP and of MKL, which are set apart."""
+    said = torch.__config__.parallel_info()
+    return {
+        int(n) for n in re.findall(r"(?:at::get_num|omp_get_max|mkl_get_max)_threads.* (\d+)", said)
+    }
+
+
+def test_a_task_has_one_thread_and_cannot_change_its_arguments():
     def task(config, task):
         config["new"] = task["seed"] = 1
-        return {"threads": torch.get_num_threads()}
+        return {"threads": sorted(threads())}
 
     before = torch.get_num_threads()
     torch.set_num_threads(before + 1)
     try:
-        assert do(task).outcome == do(task).outcome == {"threads": 1}
-        assert torch.get_num_threads() == before + 1
+        assert do(task, number := {"seed": 0}).outcome["threads"].tolist() == [1]
+        assert number == {"seed": 0}
+        assert threads() == {before + 1}
     finally:
         torch.set_num_threads(before)
 
@@ -130,7 +141,7 @@ def test_the_threads_of_one_process_take_turns():
         return {"n": len(busy.pop())}
 
     with ThreadPoolExecutor(4) as pool:
-        assert [part.number for part in pool.map(do, [task] * 8, range(8))] == [*range(8)]
+        assert [part.number for part in pool.map(do, [task] * 8, [{}] * 8, range(8))] == [*range(8)]
 
 
 # --- refusals ------------------------------------------------------------------------------------------------
@@ -253,7 +264,7 @@ def test_a_failed_task_is_named_and_the_others_are_kept(out, orders, jobs):
         run(out, jobs=jobs, orders=orders)
     assert (parts_of(out) / "task-0000.npz").exists()
     with pytest.raises(TaskFailed, match=r"task 0 .* outcome 'x' is \{1}; expected"):
-        do(lambda config, task: {"x": {1}})
+        do(lambda config, task: {"x": {1}}, {})
 
 
 def test_a_process_that_dies_costs_its_task_and_one_that_always_dies_the_run(out, orders):
