@@ -11,6 +11,7 @@ import signal
 import sys
 import threading
 import time
+import traceback
 from collections.abc import Callable, Iterator
 from concurrent.futures import CancelledError
 from concurrent.futures.process import BrokenProcessPool
@@ -25,6 +26,7 @@ from bnlab.experiments._long import Config, LongExperiment, Outcome, Task, as_js
 from bnlab.experiments.store import Provenance, load, machine, save, versions
 
 Plan = dict[str, Any]  # what must be the same for a run to be resumed
+Calls = dict[int, tuple]  # the arguments of `_do`, by the number of the task
 FORMAT = "bnlab-task-1"
 ATTEMPTS = 3  # how often the tasks that are left are begun when a process has died
 
@@ -109,6 +111,8 @@ def run(
     show(len(done), len(tasks))
     left = {i: (experiment.run, plan, task, i) for i, task in enumerate(tasks) if i not in done}
     for part in _work(left, jobs, cluster):
+        if part.failure:  # a value until now, for what was finished before it to arrive
+            raise part.failure
         parts.write(part)
         done[part.number] = part
         show(len(done), len(tasks))
@@ -182,6 +186,7 @@ class Part(NamedTuple):
     outcome: Outcome
     seconds: float
     machine: str
+    failure: TaskFailed | None = None
 
 
 class _Parts:
@@ -228,7 +233,7 @@ class _Parts:
 # ---- the work ---------------------------------------------------------------------------------------
 
 
-def _work(calls: dict[int, tuple], jobs: int | None, cluster: str | None) -> Iterator[Part]:
+def _work(calls: Calls, jobs: int | None, cluster: str | None) -> Iterator[Part]:
     """Yield what each call of `_do` returns, as it comes; begin those again whose process died."""
     for attempt in range(1, ATTEMPTS + 1):
         found = _in_processes(calls, jobs) if cluster is None else _in_cluster(calls, jobs, cluster)
@@ -244,14 +249,16 @@ def _work(calls: dict[int, tuple], jobs: int | None, cluster: str | None) -> Ite
                 ) from error
 
 
-def _in_processes(calls: dict[int, tuple], jobs: int | None) -> Iterator[Part]:
+def _in_processes(calls: Calls, jobs: int | None) -> Iterator[Part]:
     from joblib import Parallel, cpu_count, delayed, parallel_config
 
     options = {"initializer": _leave_signals_alone, "idle_worker_timeout": 30}
     one_by_one: Any = {"batch_size": 1}  # joblib annotates it as text
     with parallel_config("loky", inner_max_num_threads=1, **options):
         parallel: Any = Parallel(
-            min(jobs or cpu_count(), len(calls)),
+            min(
+                jobs or cpu_count(), max(2, len(calls))
+            ),  # one would be this process, and die with its task
             return_as="generator_unordered",
             **one_by_one,
             pre_dispatch="n_jobs",  # a task that waits in a process would be begun after a kill of this one
@@ -265,7 +272,7 @@ def _leave_signals_alone() -> None:
         signal.signal(number, signal.SIG_IGN)
 
 
-def _in_cluster(calls: dict[int, tuple], jobs: int | None, cluster: str) -> Iterator[Part]:
+def _in_cluster(calls: Calls, jobs: int | None, cluster: str) -> Iterator[Part]:
     """Use Dask without joblib, which does every task in this process while a cluster has one worker."""
     try:
         from dask.distributed import Client, KilledWorker, LocalCluster, as_completed
@@ -330,5 +337,9 @@ def _do(function: Callable[..., Outcome], plan: Plan, task: Task, number: int) -
                 raise TypeError(f"outcome {odd[0]!r} is {found[odd[0]]!r}; expected an array")
         except Exception as error:
             what = f"{type(error).__name__}: {' '.join(str(error).split()).rstrip('.')}"
-            raise TaskFailed(f"task {number} ({task}) failed: {what}") from error
+            failure = TaskFailed(f"task {number} ({task}) failed: {what}")
+            failure.add_note(
+                "".join(traceback.format_exception(error))
+            )  # a pickle forgets the cause
+            return Part(number, {}, 0.0, machine(), failure)
         return Part(number, outcome, time.perf_counter() - start, machine())
