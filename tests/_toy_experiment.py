@@ -23,15 +23,14 @@ def run(config, task):
         with (orders / "log").open("a") as log:
             log.write(f"{seed} {os.getpid()}\n")
         order = orders / str(seed)
-        word = order.read_text() if order.exists() else ""
+        while (word := order.read_text() if order.exists() else "") == "wait":
+            time.sleep(0.02)
         if word == "raise":
             raise ArithmeticError("it went\nwrong")
         if word == "die once":
             order.unlink()
         if word.startswith("die"):
             os.kill(os.getpid(), signal.SIGKILL)
-        while order.exists():  # "wait"
-            time.sleep(0.02)
     x, rng = np.zeros(50), np.random.default_rng(seed)
     for _ in range(config["steps"]):
         x = np.cos(3.7 * x + rng.standard_normal(50))

@@ -218,6 +218,11 @@ def test_import_bnlab_loads_neither_torch_nor_matplotlib():
     assert not loaded & {"torch", "matplotlib", "sklearn", "scipy", "pandas", "IPython"}
 
 
+def test_import_of_the_machinery_of_long_runs_loads_none_of_its_engines():
+    heavy = {"torch", "joblib", "dask", "distributed", "threadpoolctl", "typer", "rich"}
+    assert not loaded_by("import bnlab.experiments") & heavy
+
+
 def test_data_loads_scikit_learn_only_for_the_tables_that_ship_in_it():
     assert "sklearn" not in loaded_by(
         "from bnlab import data; data.mixed_scale_table(); data.mnist_5k()"

@@ -11,15 +11,17 @@ import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import _toy_experiment as toy
+import dask
 import numpy as np
 import pytest
 import torch
 
 from bnlab import data
-from bnlab.experiments import _run, load
+from bnlab.experiments import LongExperiment, _run, load
 from bnlab.experiments import run as run_experiment
 from bnlab.experiments._run import TaskFailed
 
@@ -40,7 +42,8 @@ def orders(tmp_path):
 
 def order(orders, word, *seeds):
     for seed in seeds:
-        (orders / str(seed)).write_text(word)
+        (orders / "new").write_text(word)
+        (orders / "new").replace(orders / str(seed))  # at once: tasks are reading
 
 
 def begun(orders):
@@ -99,21 +102,32 @@ def test_a_run_stores_the_same_bits_and_where_they_come_from(out, orders, jobs, 
     assert (os.getpid() in {pid for _, pid in begun(orders)}) == (jobs == 1)
 
 
-def do(function, number=0):
+def do(function, task, number=0):
     plan = _run._plan(replace(toy.EXPERIMENT, run=function), toy.EXPERIMENT.defaults)
-    return _run._do(function, plan, {"seed": number}, number)
+    part = _run._do(function, plan, task, number)
+    assert plan["config"] == toy.EXPERIMENT.defaults
+    return part
 
 
-def test_a_task_has_one_thread_and_cannot_change_its_arguments(monkeypatch):
+def threads():
+    """Return the number of threads of torch itself, of OpenMP and of MKL, which are set apart."""
+    said = torch.__config__.parallel_info()
+    return {
+        int(n) for n in re.findall(r"(?:at::get_num|omp_get_max|mkl_get_max)_threads.* (\d+)", said)
+    }
+
+
+def test_a_task_has_one_thread_and_cannot_change_its_arguments():
     def task(config, task):
         config["new"] = task["seed"] = 1
-        return {"threads": torch.get_num_threads()}
+        return {"threads": sorted(threads())}
 
     before = torch.get_num_threads()
     torch.set_num_threads(before + 1)
     try:
-        assert do(task).outcome == do(task).outcome == {"threads": 1}
-        assert torch.get_num_threads() == before + 1
+        assert do(task, number := {"seed": 0}).outcome["threads"].tolist() == [1]
+        assert number == {"seed": 0}
+        assert threads() == {before + 1}
     finally:
         torch.set_num_threads(before)
 
@@ -128,7 +142,7 @@ def test_the_threads_of_one_process_take_turns():
         return {"n": len(busy.pop())}
 
     with ThreadPoolExecutor(4) as pool:
-        assert [part.number for part in pool.map(do, [task] * 8, range(8))] == [*range(8)]
+        assert [part.number for part in pool.map(do, [task] * 8, [{}] * 8, range(8))] == [*range(8)]
 
 
 # --- refusals ------------------------------------------------------------------------------------------------
@@ -183,6 +197,16 @@ def test_a_run_that_was_begun_otherwise_is_not_resumed(out, orders, monkeypatch)
     refuses(r'versions\.numpy was "[\d.]+" and is "1\.0"')
 
 
+def test_the_code_of_an_experiment_is_its_own_file_too(tmp_path):
+    codes = set()
+    for text in ("def f(): 1", "def f(): 2"):
+        (tmp_path / "own.py").write_text(text)
+        exec(compile(text, tmp_path / "own.py", "exec"), found := {})
+        made = LongExperiment.of(found["f"], name="own", summary="", defaults={})
+        codes |= {_run._code(f)["code"] for f in (found["f"], made.run, partial(found["f"]))}
+    assert len(codes) == 2
+
+
 @pytest.mark.parametrize(
     ("harm", "message"),
     [
@@ -234,14 +258,13 @@ def test_what_is_wrong_is_refused_before_anything_is_written(
 
 @pytest.mark.parametrize("jobs", [1, 2])
 def test_a_failed_task_is_named_and_the_others_are_kept(out, orders, jobs):
-    order(orders, "raise", 2)
-    with pytest.raises(
-        TaskFailed, match=r"^task 2 \({'seed': 2}\) failed: ArithmeticError: it went wrong$"
-    ):
-        run(out, jobs=jobs, orders=orders)
-    assert (parts_of(out) / "task-0000.npz").exists()
-    with pytest.raises(TaskFailed, match=r"task 0 .* outcome 'x' is \{1}; expected"):
-        do(lambda config, task: {"x": {1}})
+    order(orders, "wait" if jobs == 2 else "raise", 2)
+    with pytest.raises(TaskFailed) as caught:
+        run(out, jobs=jobs, orders=orders, show=lambda n, _: n == 2 and order(orders, "raise", 2))
+    assert str(caught.value) == "task 2 ({'seed': 2}) failed: ArithmeticError: it went wrong"
+    assert "_toy_experiment.py" in caught.value.__notes__[0]  # where
+    assert sorted(p.name for p in parts_of(out).iterdir()) == ["task-0000.npz", "task-0001.npz"]
+    assert "outcome 'x' is {1}; expected" in str(do(lambda config, task: {"x": {1}}, {}).failure)
 
 
 def test_a_process_that_dies_costs_its_task_and_one_that_always_dies_the_run(out, orders):
@@ -251,7 +274,7 @@ def test_a_process_that_dies_costs_its_task_and_one_that_always_dies_the_run(out
     assert [seed for seed, _ in begun(orders)].count(1) == 2
     order(orders, "die", 0)
     with pytest.raises(TaskFailed, match=r"died in each of 3 attempts.*fewer --jobs"):
-        run(out, jobs=2, orders=orders, force=True)
+        run(out, jobs=2, seeds=1, orders=orders, force=True)
 
 
 @pytest.fixture
@@ -356,10 +379,8 @@ def test_what_a_cluster_lacks_is_named(out, monkeypatch):
     plan = _run._plan(toy.EXPERIMENT, toy.EXPERIMENT.defaults)
     with monkeypatch.context() as patch:
         patch.setattr(_run, "versions", lambda: {"numpy": "1.0"})
-        with pytest.raises(TaskFailed, match=r'a worker .* and is "1.0"'):
+        with pytest.raises(TaskFailed, match=r'a worker .* versions\.numpy was .* and is "1\.0"'):
             _run._do(toy.run, plan, {"seed": 0}, 0)
-    import dask
-
     soon = dask.config.set({"distributed.comm.timeouts.connect": "0.1s"})
     with soon, pytest.raises(OSError, match=r"tcp://127\.0\.0\.1:1 "):
         run(out, jobs=None, cluster="tcp://127.0.0.1:1")

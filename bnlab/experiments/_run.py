@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import inspect
 import json
 import logging
 import signal
 import sys
 import threading
 import time
+import traceback
 from collections.abc import Callable, Iterator
 from concurrent.futures import CancelledError
 from concurrent.futures.process import BrokenProcessPool
@@ -24,6 +26,7 @@ from bnlab.experiments._long import Config, LongExperiment, Outcome, Task, as_js
 from bnlab.experiments.store import Provenance, load, machine, save, versions
 
 Plan = dict[str, Any]  # what must be the same for a run to be resumed
+Calls = dict[int, tuple]  # the arguments of `_do`, by the number of the task
 FORMAT = "bnlab-task-1"
 ATTEMPTS = 3  # how often the tasks that are left are begun when a process has died
 
@@ -108,6 +111,8 @@ def run(
     show(len(done), len(tasks))
     left = {i: (experiment.run, plan, task, i) for i, task in enumerate(tasks) if i not in done}
     for part in _work(left, jobs, cluster):
+        if part.failure:  # a value until now, for what was finished before it to arrive
+            raise part.failure
         parts.write(part)
         done[part.number] = part
         show(len(done), len(tasks))
@@ -139,7 +144,8 @@ def _plan(experiment: LongExperiment, config: Config) -> Plan:
 
 def _code(function: Callable[..., Any]) -> Plan:
     """Return the versions and a checksum of the source that the numbers depend on."""
-    own = getattr(getattr(function, "func", function), "__code__", None)  # func: of a partial
+    function = inspect.unwrap(getattr(function, "func", function))  # func: of a partial
+    own = getattr(function, "__code__", None)
     files = {*Path(__file__).parents[1].rglob("*.py"), Path(own.co_filename if own else "")}
     parts = sorted(p.read_bytes() for p in files if p.is_file() and p.name != "plots.py")
     return {"versions": versions(), "code": hashlib.sha256(b"\0".join(parts)).hexdigest()}
@@ -180,6 +186,7 @@ class Part(NamedTuple):
     outcome: Outcome
     seconds: float
     machine: str
+    failure: TaskFailed | None = None
 
 
 class _Parts:
@@ -226,7 +233,7 @@ class _Parts:
 # ---- the work ---------------------------------------------------------------------------------------
 
 
-def _work(calls: dict[int, tuple], jobs: int | None, cluster: str | None) -> Iterator[Part]:
+def _work(calls: Calls, jobs: int | None, cluster: str | None) -> Iterator[Part]:
     """Yield what each call of `_do` returns, as it comes; begin those again whose process died."""
     for attempt in range(1, ATTEMPTS + 1):
         found = _in_processes(calls, jobs) if cluster is None else _in_cluster(calls, jobs, cluster)
@@ -242,14 +249,16 @@ def _work(calls: dict[int, tuple], jobs: int | None, cluster: str | None) -> Ite
                 ) from error
 
 
-def _in_processes(calls: dict[int, tuple], jobs: int | None) -> Iterator[Part]:
+def _in_processes(calls: Calls, jobs: int | None) -> Iterator[Part]:
     from joblib import Parallel, cpu_count, delayed, parallel_config
 
     options = {"initializer": _leave_signals_alone, "idle_worker_timeout": 30}
     one_by_one: Any = {"batch_size": 1}  # joblib annotates it as text
     with parallel_config("loky", inner_max_num_threads=1, **options):
         parallel: Any = Parallel(
-            min(jobs or cpu_count(), len(calls)),
+            min(
+                jobs or cpu_count(), max(2, len(calls))
+            ),  # one would be this process, and die with its task
             return_as="generator_unordered",
             **one_by_one,
             pre_dispatch="n_jobs",  # a task that waits in a process would be begun after a kill of this one
@@ -263,7 +272,7 @@ def _leave_signals_alone() -> None:
         signal.signal(number, signal.SIG_IGN)
 
 
-def _in_cluster(calls: dict[int, tuple], jobs: int | None, cluster: str) -> Iterator[Part]:
+def _in_cluster(calls: Calls, jobs: int | None, cluster: str) -> Iterator[Part]:
     """Use Dask without joblib, which does every task in this process while a cluster has one worker."""
     try:
         from dask.distributed import Client, KilledWorker, LocalCluster, as_completed
@@ -293,22 +302,34 @@ def _in_cluster(calls: dict[int, tuple], jobs: int | None, cluster: str) -> Iter
 _ONE_AT_A_TIME = threading.Lock()  # threads would share torch's random numbers
 
 
-def _do(function: Callable[..., Outcome], plan: Plan, task: Task, number: int) -> Part:
-    """Do one task, in whatever process this is, with one thread: the last digits depend on their number."""
+@contextlib.contextmanager
+def one_thread() -> Iterator[None]:
+    """Let NumPy and torch work with one thread each: the last digits depend on their number."""
     from threadpoolctl import threadpool_limits
 
+    torch = sys.modules.get("torch")
+    threads = torch.get_num_threads() if torch else 1
+    try:
+        if torch:  # beside the limit, which does not reach the MKL in torch
+            torch.set_num_threads(1)
+        with threadpool_limits(1):
+            yield
+    finally:
+        if torch:
+            torch.set_num_threads(threads)
+
+
+def _do(function: Callable[..., Outcome], plan: Plan, task: Task, number: int) -> Part:
+    """Do one task, in whatever process this is."""
     differ = _differences({name: plan[name] for name in ("versions", "code")}, _code(function))
     if differ:
         raise TaskFailed(
             f"a worker ({machine()}) differs from the process that started the run: {'; '.join(differ)}. "
             f"Install the same version of everything on every machine"
         )
-    torch = sys.modules.get("torch")
-    with _ONE_AT_A_TIME, threadpool_limits(1):
-        threads, start = torch.get_num_threads() if torch else 1, time.perf_counter()
+    with _ONE_AT_A_TIME, one_thread():
+        start = time.perf_counter()
         try:
-            if torch:
-                torch.set_num_threads(1)
             found = function(as_json(plan["config"], "config"), as_json(task, "task"))
             outcome = {name: np.asarray(value) for name, value in found.items()}
             odd = [name for name, value in outcome.items() if value.dtype.kind not in "biufcU"]
@@ -316,8 +337,9 @@ def _do(function: Callable[..., Outcome], plan: Plan, task: Task, number: int) -
                 raise TypeError(f"outcome {odd[0]!r} is {found[odd[0]]!r}; expected an array")
         except Exception as error:
             what = f"{type(error).__name__}: {' '.join(str(error).split()).rstrip('.')}"
-            raise TaskFailed(f"task {number} ({task}) failed: {what}") from error
-        finally:
-            if torch:
-                torch.set_num_threads(threads)
+            failure = TaskFailed(f"task {number} ({task}) failed: {what}")
+            failure.add_note(
+                "".join(traceback.format_exception(error))
+            )  # a pickle forgets the cause
+            return Part(number, {}, 0.0, machine(), failure)
         return Part(number, outcome, time.perf_counter() - start, machine())

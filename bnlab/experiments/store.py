@@ -140,7 +140,7 @@ class Provenance:
     config : dict
         The arguments of the experiment, as JSON can hold them.
     duration : float
-        Wall-clock seconds.
+        Seconds by the clock, added up over the tasks of a run.
     versions : dict
         Versions of Python and of the packages that computed the result.
     commit : str

@@ -14,6 +14,7 @@ from bnlab.chapters.figure_one import experiments as figure_one
 from bnlab.chapters.figure_one import measures as figure_one_measures
 from bnlab.chapters.figure_one import rates as figure_one_rates
 from bnlab.chapters.figure_one.results import FigureOne, RateSearch
+from bnlab.chapters.figure_one.stored import EXPERIMENTS
 from bnlab.experiments import load, save
 from bnlab.stats import t_interval
 
@@ -360,6 +361,14 @@ def test_at_rate_30_training_on_few_digits_is_chaotic(monkeypatch, rate, least, 
     other = replace(train, x=train.x * np.float32(1 + 1e-6))
     monkeypatch.setattr(figure_one, "images", lambda *_, **__: (other, test))
     assert least <= np.abs(figure_one.run(config, task)["loss"] - exact).max() < most
+
+
+def test_a_stored_search_is_repeated_by_its_first_steps_and_an_edit_is_noticed():
+    search, origin = book_result("figure_one_rates_digits")
+    (experiment,) = (e for e in EXPERIMENTS if e.name == "figure-one-rates-digits")
+    assert experiment.check(search, origin)["accuracy"] <= experiment.tolerance
+    search.accuracy[1, 0, 0, 1] += 0.02
+    assert experiment.check(search, origin)["accuracy"] > experiment.tolerance
 
 
 def test_a_number_edited_under_a_right_checksum_is_noticed_by_repeating(tmp_path):

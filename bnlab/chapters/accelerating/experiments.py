@@ -12,7 +12,7 @@ import numpy as np
 from bnlab import data
 from bnlab.chapters.accelerating.recipes import CHANGES, Images, Recipe, Run, checkpoints
 from bnlab.chapters.accelerating.results import PaperTable, RecipeRuns
-from bnlab.experiments import LongExperiment, seeds_of
+from bnlab.experiments import LongExperiment, Provenance, seeds_of
 
 __all__ = [
     "ARMS",
@@ -171,9 +171,15 @@ def _merge(config, tasks: Sequence[dict], outcomes: Sequence[dict]) -> RecipeRun
     )
 
 
+def _check(runs: RecipeRuns, origin: Provenance) -> dict[str, float]:
+    """Repeat the first checkpoint of each arm's first seed."""
+    off = [same_start(runs, origin.config, arm, points=1) for arm in runs.arms]
+    return {"loss, relative": max(off)}
+
+
 EXPERIMENT = LongExperiment(
     name="accelerating",
-    summary="Chapter 10: seven changes to training, each alone and all together, with and without BN",
+    summary="Seven changes to training, each alone and all together, with and without BN",
     defaults={
         "data": "fashion-mnist",
         "trained": 10_000,
@@ -193,6 +199,8 @@ EXPERIMENT = LongExperiment(
     run=_run,
     merge=_merge,
     chapter=10,
+    check=_check,
+    tolerance=0.02,
 )
 
 

@@ -4,12 +4,34 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from bnlab.chapters.figure_one import experiments, rates
-from bnlab.experiments import LongExperiment
+import numpy as np
+
+from bnlab.chapters.figure_one import experiments, measures, rates
+from bnlab.chapters.figure_one.results import FigureOne, RateSearch
+from bnlab.experiments import LongExperiment, Provenance
 
 __all__ = ["EXPERIMENTS"]
 
-MAIN, SEARCH = experiments.EXPERIMENT, rates.EXPERIMENT
+
+def _check_run(result: FigureOne, origin: Provenance) -> dict[str, float]:
+    """Repeat 50 steps of one seed, each arm at its lowest rate: at the highest, rounding errors explode."""
+    both = list(zip(result.arms, result.rates, strict=True))
+    lowest = {arm: min(rate for a, rate in both if a == arm) for arm in experiments.ARMS}
+    return measures.repeats(result, steps=50, seed=result.seeds[0], rates=lowest)
+
+
+def _check_search(result: RateSearch, origin: Provenance) -> dict[str, float]:
+    """Repeat 50 steps of one seed of both arms at the lowest rate."""
+    prefix = {"rates": [result.rates[0]], "seeds": [result.seeds[0]], "steps": 50}
+    config = SEARCH.defaults | origin.config | prefix
+    plan = SEARCH.plan(config)
+    again = SEARCH.merge(config, plan, tuple(SEARCH.run(config, task) for task in plan))
+    stored = result.accuracy[:, 0, 0, : len(again.steps)]
+    return {"accuracy": float(np.abs(again.accuracy[:, 0, 0] - stored).max())}
+
+
+MAIN = replace(experiments.EXPERIMENT, check=_check_run, tolerance=0.01)
+SEARCH = replace(rates.EXPERIMENT, check=_check_search, tolerance=0.01)
 
 
 def _run(

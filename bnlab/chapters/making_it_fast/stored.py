@@ -55,7 +55,7 @@ EXPERIMENTS = (
     LongExperiment.of(
         ensemble,
         name="making-it-fast-ensemble",
-        summary="Speed of many networks trained in one batched run, by `python -m benchmarks.ensemble`, likewise",
+        summary="Speed of many networks in one batched run, by `python -m benchmarks.ensemble`, as this machine has it",
         defaults={"rounds": 9, "kept_memory": False},
         chapter=14,
     ),
