@@ -48,14 +48,14 @@ EXPERIMENTS = (
     LongExperiment.of(
         speed,
         name="making-it-fast-speed",
-        summary="Speed of implementations beside torch's own, by `python -m benchmarks`, as this machine has it",
+        summary="Time of implementations over torch's own on this machine, by `python -m benchmarks`",
         defaults={"rounds": 21, "fresh_memory": False, "quick": False},
         chapter=14,
     ),
     LongExperiment.of(
         ensemble,
         name="making-it-fast-ensemble",
-        summary="Speed of many networks trained in one batched run, by `python -m benchmarks.ensemble`, likewise",
+        summary="Time of many networks trained in one batched run, by `python -m benchmarks.ensemble`",
         defaults={"rounds": 9, "kept_memory": False},
         chapter=14,
     ),
