@@ -12,6 +12,7 @@ import _toy_experiment as toy
 import matplotlib.pyplot as plt
 import numpy as np
 import pytest
+import torch
 from typer.testing import CliRunner
 
 import bnlab
@@ -220,12 +221,23 @@ def test_list_shows_every_experiment_with_what_its_file_says(monkeypatch, stored
     assert second == ["toy", "7", "not", "stored", "here", "a", "chaotic", "map"]
 
 
+@pytest.fixture
+def two_threads():
+    before = torch.get_num_threads()
+    torch.set_num_threads(2)
+    yield
+    torch.set_num_threads(before)
+
+
 @pytest.mark.parametrize(
     ("found", "code"), [(0.5, 0), (0.51, 1), (float("nan"), 1), (float("inf"), 1)]
 )
-def test_check_fails_where_a_difference_is_larger_than_allowed(monkeypatch, stored, found, code):
+def test_check_fails_where_a_difference_is_larger_than_allowed(
+    monkeypatch, stored, two_threads, found, code
+):
     def check(result, origin):
         assert (type(result).__name__, origin.config) == ("LargestValues", {"lr": 0.1})
+        assert torch.get_num_threads() == 1
         return {"loss": 0.0, "accuracy": found}
 
     experiment = replace(toy.EXPERIMENT, name="stored", check=check, tolerance=0.5)

@@ -11,6 +11,7 @@ import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import _toy_experiment as toy
@@ -20,7 +21,7 @@ import pytest
 import torch
 
 from bnlab import data
-from bnlab.experiments import _run, load
+from bnlab.experiments import LongExperiment, _run, load
 from bnlab.experiments import run as run_experiment
 from bnlab.experiments._run import TaskFailed
 
@@ -106,21 +107,32 @@ def test_the_origin_names_the_versions_that_an_experiment_asks_for(out):
     assert "no-such-package" not in load(out)[1].versions
 
 
-def do(function, number=0):
+def do(function, task, number=0):
     plan = _run._plan(replace(toy.EXPERIMENT, run=function), toy.EXPERIMENT.defaults)
-    return _run._do(function, plan, {"seed": number}, number)
+    part = _run._do(function, plan, task, number)
+    assert plan["config"] == toy.EXPERIMENT.defaults
+    return part
 
 
-def test_a_task_has_one_thread_and_cannot_change_its_arguments(monkeypatch):
+def threads():
+    """Return the number of threads of torch itself, of OpenMP and of MKL, which are set apart."""
+    said = torch.__config__.parallel_info()
+    return {
+        int(n) for n in re.findall(r"(?:at::get_num|omp_get_max|mkl_get_max)_threads.* (\d+)", said)
+    }
+
+
+def test_a_task_has_one_thread_and_cannot_change_its_arguments():
     def task(config, task):
         config["new"] = task["seed"] = 1
-        return {"threads": torch.get_num_threads()}
+        return {"threads": sorted(threads())}
 
     before = torch.get_num_threads()
     torch.set_num_threads(before + 1)
     try:
-        assert do(task).outcome == do(task).outcome == {"threads": 1}
-        assert torch.get_num_threads() == before + 1
+        assert do(task, number := {"seed": 0}).outcome["threads"].tolist() == [1]
+        assert number == {"seed": 0}
+        assert threads() == {before + 1}
     finally:
         torch.set_num_threads(before)
 
@@ -135,7 +147,7 @@ def test_the_threads_of_one_process_take_turns():
         return {"n": len(busy.pop())}
 
     with ThreadPoolExecutor(4) as pool:
-        assert [part.number for part in pool.map(do, [task] * 8, range(8))] == [*range(8)]
+        assert [part.number for part in pool.map(do, [task] * 8, [{}] * 8, range(8))] == [*range(8)]
 
 
 # --- refusals ------------------------------------------------------------------------------------------------
@@ -188,6 +200,16 @@ def test_a_run_that_was_begun_otherwise_is_not_resumed(out, orders, monkeypatch)
     refuses("code was", replace(toy.EXPERIMENT, run=lambda *task: toy.run(*task)))  # in this file
     monkeypatch.setattr(_run, "versions", lambda: {"numpy": "1.0"})
     refuses(r'versions\.numpy was "[\d.]+" and is "1\.0"')
+
+
+def test_the_code_of_an_experiment_is_its_own_file_too(tmp_path):
+    codes = set()
+    for text in ("def f(): 1", "def f(): 2"):
+        (tmp_path / "own.py").write_text(text)
+        exec(compile(text, tmp_path / "own.py", "exec"), found := {})
+        made = LongExperiment.of(found["f"], name="own", summary="", defaults={})
+        codes |= {_run._code(f)["code"] for f in (found["f"], made.run, partial(found["f"]))}
+    assert len(codes) == 2
 
 
 @pytest.mark.parametrize(
@@ -248,7 +270,7 @@ def test_a_failed_task_is_named_and_the_others_are_kept(out, orders, jobs):
         run(out, jobs=jobs, orders=orders)
     assert (parts_of(out) / "task-0000.npz").exists()
     with pytest.raises(TaskFailed, match=r"task 0 .* outcome 'x' is \{1}; expected"):
-        do(lambda config, task: {"x": {1}})
+        do(lambda config, task: {"x": {1}}, {})
 
 
 def test_a_process_that_dies_costs_its_task_and_one_that_always_dies_the_run(out, orders):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -116,6 +117,8 @@ class LongExperiment:
         def run(config: Config, task: Task) -> Outcome:
             seeds = (task["seed"],) if by_seed else seeds_of(config)
             return to_arrays(function(**config | ({"seeds": seeds} if "seeds" in config else {})))
+
+        functools.update_wrapper(run, function, (), ())  # a resumed run compares that one's file
 
         def merge(config: Config, tasks: tuple[Task, ...], outcomes: tuple[Outcome, ...]) -> Any:
             first, *_ = parts = [from_arrays(outcome) for outcome in outcomes]

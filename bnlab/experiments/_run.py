@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import inspect
 import json
 import logging
 import signal
@@ -140,7 +141,8 @@ def _plan(experiment: LongExperiment, config: Config) -> Plan:
 
 def _code(function: Callable[..., Any]) -> Plan:
     """Return the versions and a checksum of the source that the numbers depend on."""
-    own = getattr(getattr(function, "func", function), "__code__", None)  # func: of a partial
+    function = inspect.unwrap(getattr(function, "func", function))  # func: of a partial
+    own = getattr(function, "__code__", None)
     files = {*Path(__file__).parents[1].rglob("*.py"), Path(own.co_filename if own else "")}
     parts = sorted(p.read_bytes() for p in files if p.is_file() and p.name != "plots.py")
     return {"versions": versions(), "code": hashlib.sha256(b"\0".join(parts)).hexdigest()}
@@ -294,22 +296,34 @@ def _in_cluster(calls: dict[int, tuple], jobs: int | None, cluster: str) -> Iter
 _ONE_AT_A_TIME = threading.Lock()  # threads would share torch's random numbers
 
 
-def _do(function: Callable[..., Outcome], plan: Plan, task: Task, number: int) -> Part:
-    """Do one task, in whatever process this is, with one thread: the last digits depend on their number."""
+@contextlib.contextmanager
+def one_thread() -> Iterator[None]:
+    """Let NumPy and torch work with one thread each: the last digits depend on their number."""
     from threadpoolctl import threadpool_limits
 
+    torch = sys.modules.get("torch")
+    threads = torch.get_num_threads() if torch else 1
+    try:
+        if torch:  # beside the limit, which does not reach the MKL in torch
+            torch.set_num_threads(1)
+        with threadpool_limits(1):
+            yield
+    finally:
+        if torch:
+            torch.set_num_threads(threads)
+
+
+def _do(function: Callable[..., Outcome], plan: Plan, task: Task, number: int) -> Part:
+    """Do one task, in whatever process this is."""
     differ = _differences({name: plan[name] for name in ("versions", "code")}, _code(function))
     if differ:
         raise TaskFailed(
             f"a worker ({machine()}) differs from the process that started the run: {'; '.join(differ)}. "
             f"Install the same version of everything on every machine"
         )
-    torch = sys.modules.get("torch")
-    with _ONE_AT_A_TIME, threadpool_limits(1):
-        threads, start = torch.get_num_threads() if torch else 1, time.perf_counter()
+    with _ONE_AT_A_TIME, one_thread():
+        start = time.perf_counter()
         try:
-            if torch:
-                torch.set_num_threads(1)
             found = function(as_json(plan["config"], "config"), as_json(task, "task"))
             outcome = {name: np.asarray(value) for name, value in found.items()}
             odd = [name for name, value in outcome.items() if value.dtype.kind not in "biufcU"]
@@ -318,7 +332,4 @@ def _do(function: Callable[..., Outcome], plan: Plan, task: Task, number: int) -
         except Exception as error:
             what = f"{type(error).__name__}: {' '.join(str(error).split()).rstrip('.')}"
             raise TaskFailed(f"task {number} ({task}) failed: {what}") from error
-        finally:
-            if torch:
-                torch.set_num_threads(threads)
         return Part(number, outcome, time.perf_counter() - start, machine())

@@ -179,7 +179,7 @@ def _check(runs: RecipeRuns, origin: Provenance) -> dict[str, float]:
 
 EXPERIMENT = LongExperiment(
     name="accelerating",
-    summary="Chapter 10: seven changes to training, each alone and all together, with and without BN",
+    summary="Seven changes to training, each alone and all together, with and without BN",
     defaults={
         "data": "fashion-mnist",
         "trained": 10_000,

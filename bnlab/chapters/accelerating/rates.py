@@ -76,7 +76,7 @@ def _check(result: RecipeRates, origin: Provenance) -> dict[str, float]:
 
 EXPERIMENT = LongExperiment(
     name="accelerating-rates",
-    summary="Chapter 10: learning rates with and without BN, on a validation part of the training images",
+    summary="Learning rates of accelerating, chosen on training images held out",
     defaults={key: value for key, value in MAIN.defaults.items() if key not in ("lr", "tested")}
     | {
         "seeds": [100, 101, 102, 103],

@@ -161,7 +161,7 @@ def _check(result: DepthRates, origin: Provenance) -> dict[str, float]:
 
 EXPERIMENT = LongExperiment(
     name="accelerating-depth",
-    summary="Chapter 10: networks of 1 to 12 layers of sigmoids, tanh or ReLU, with and without BN",
+    summary="Networks of 1 to 12 layers of sigmoids, tanh or ReLU, with and without BN",
     defaults={
         "activation": "sigmoid",
         "nets": list(NETS),

@@ -58,7 +58,7 @@ def merge(
 
 EXPERIMENT = LongExperiment(
     name="figure-one-rates-mnist",
-    summary="The learning rates of figure-one: every rate for both arms, on held-out training images",
+    summary="The learning rates of figure-one-mnist: every rate for both arms, on images held out",
     defaults=figure_one.EXPERIMENT.defaults | {"held_out": 10_000, "rates": list(GRID), "seeds": 4},
     tasks=tasks,
     run=run,

@@ -11,7 +11,7 @@ EXPERIMENTS = (
     LongExperiment.of(
         experiments.measure_cost,
         name="full-whitening-cost",
-        summary="Time of whitening beside that of Batch Normalization on this machine",
+        summary="Seconds of whitening beside those of Batch Normalization, as this machine takes them",
         defaults={"repeats": 15, "seed": 0},
         chapter=4,
     ),

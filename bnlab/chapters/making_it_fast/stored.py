@@ -51,7 +51,7 @@ EXPERIMENTS = (
     LongExperiment.of(
         speed,
         name="making-it-fast-speed",
-        summary="Time of implementations over torch's own on this machine, by `python -m benchmarks`",
+        summary="Speed of implementations beside torch's own, by `python -m benchmarks`, as this machine has it",
         defaults={"rounds": 21, "fresh_memory": False, "quick": False},
         chapter=14,
         packages=PACKAGES,
@@ -59,7 +59,7 @@ EXPERIMENTS = (
     LongExperiment.of(
         ensemble,
         name="making-it-fast-ensemble",
-        summary="Time of many networks trained in one batched run, by `python -m benchmarks.ensemble`",
+        summary="Speed of many networks in one batched run, by `python -m benchmarks.ensemble`, as this machine has it",
         defaults={"rounds": 9, "kept_memory": False},
         chapter=14,
     ),

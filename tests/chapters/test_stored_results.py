@@ -54,10 +54,6 @@ def test_an_edited_number_is_refused(name, tmp_path):
 # ---- the entries -----------------------------------------------------------------------------------
 
 
-def test_every_entry_makes_a_file_and_every_file_has_an_entry():
-    assert sorted(ENTRIES) == NAMES
-
-
 @pytest.mark.parametrize("name", NAMES)
 def test_an_entry_has_the_settings_that_made_its_file(name):
     _, origin = book_result(name)
@@ -65,13 +61,6 @@ def test_an_entry_has_the_settings_that_made_its_file(name):
     defaults = as_json(ENTRIES[name].defaults, name)
     assert told == {key: defaults[key] for key in told}
     assert seeds_of(defaults) == origin.seeds or not {"seed", "seeds"} & set(defaults)
-
-
-@pytest.mark.parametrize("entry", ENTRIES.values(), ids=ENTRIES)
-def test_an_entry_can_be_run_and_compared_unless_it_measures_time(entry):
-    assert entry.plan(entry.configure({}))
-    assert 1 <= entry.chapter <= 14
-    assert entry.check is not None or "time" in entry.summary.lower()
 
 
 @pytest.mark.parametrize("name", CHECKED)
