@@ -7,8 +7,6 @@ import os
 import sys
 import tempfile
 import time
-from dataclasses import replace
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 import numpy as np
@@ -16,7 +14,6 @@ import numpy as np
 from benchmarks.process import MARK, check_save, is_child, respawn
 
 SHAPES = ((60, 100), (128, 1024), (4096, 1024), (32, 64, 56, 56), (65536, 256))
-PACKAGES = ("numba", "jax", "flax", "keras", "autograd", "onnxruntime")
 
 
 def parser() -> argparse.ArgumentParser:
@@ -102,7 +99,9 @@ def run_child(o: argparse.Namespace) -> int:
 
 def run_parent(o: argparse.Namespace, arguments: list[str]) -> int:
     """Start one process for each number of threads; join, print and store what they measured."""
+    from bnlab.chapters.making_it_fast.stored import PACKAGES
     from bnlab.experiments import Provenance, save
+    from bnlab.experiments.store import versions
 
     start, parts = time.perf_counter(), []
     usual = "about half a minute" if o.quick else "some six minutes with the default options"
@@ -126,9 +125,8 @@ def run_parent(o: argparse.Namespace, arguments: list[str]) -> int:
     if o.save:
         config = {"rounds": o.rounds, "fresh_memory": o.fresh_memory, "quick": o.quick}
         duration = time.perf_counter() - start
-        origin = Provenance.now(seeds=(0,), config=config, duration=duration)
-        peers = {name: found for name in PACKAGES if (found := _version(name))}
-        origin = replace(origin, versions=origin.versions | peers)
+        found = versions(PACKAGES)
+        origin = Provenance.now(seeds=(0,), config=config, duration=duration, versions=found)
         print(f"\nStored in {save(table, o.save, provenance=origin)}.")
     return 0
 
@@ -159,13 +157,6 @@ def join(o: argparse.Namespace, parts: list[dict[str, np.ndarray]]):
         folding_pairs=contestants.FOLDING,
         folding_ratio=np.stack([p["folding"] for p in parts]),
     )
-
-
-def _version(package: str) -> str:
-    try:
-        return version(package)
-    except PackageNotFoundError:
-        return ""
 
 
 def main(arguments: list[str] | None = None) -> int:

@@ -102,6 +102,12 @@ def test_a_run_stores_the_same_bits_and_where_they_come_from(out, orders, jobs, 
     assert (os.getpid() in {pid for _, pid in begun(orders)}) == (jobs == 1)
 
 
+def test_the_origin_names_the_versions_that_an_experiment_asks_for(out):
+    run(out, replace(toy.EXPERIMENT, packages=("pytest", "no-such-package")))
+    assert load(out)[1].versions["pytest"] == pytest.__version__
+    assert "no-such-package" not in load(out)[1].versions
+
+
 def do(function, task, number=0):
     plan = _run._plan(replace(toy.EXPERIMENT, run=function), toy.EXPERIMENT.defaults)
     part = _run._do(function, plan, task, number)

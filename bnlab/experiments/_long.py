@@ -49,6 +49,8 @@ class LongExperiment:
         difference of each quantity by its name. Without it, `summary` says why it cannot be compared.
     tolerance : float
         The largest difference that ``bnlab run NAME --check`` allows.
+    packages : tuple of str
+        Further packages whose versions belong to the origin of the result.
 
     Examples
     --------
@@ -72,6 +74,7 @@ class LongExperiment:
     chapter: int = 0
     check: Callable[..., dict[str, float]] | None = None
     tolerance: float = 1e-6
+    packages: tuple[str, ...] = ()
 
     @classmethod
     def of(

@@ -125,6 +125,7 @@ def run(
         machine="; ".join(sorted({part.machine for part in in_order})),
         experiment=experiment.name,
         data=plan["data"],
+        versions=versions(experiment.packages),
     )
     save(result, out, provenance=origin)
     parts.remove()

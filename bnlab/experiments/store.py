@@ -386,11 +386,11 @@ def _tuples(value: Any) -> Any:
     return tuple(_tuples(item) for item in value) if isinstance(value, list) else value
 
 
-def versions() -> dict[str, str]:
-    """Return the versions of Python and of the packages that numbers depend on."""
+def versions(more: tuple[str, ...] = ()) -> dict[str, str]:
+    """Return the versions of Python and of the packages that numbers depend on, as far as they are installed."""
     found = {"python": platform.python_version()}
     numba = ("numba",) if kernels.enabled() else ()
-    for package in ("bnlab", "numpy", "torch", *numba):
+    for package in ("bnlab", "numpy", "torch", *numba, *more):
         try:
             found[package] = version(package)
         except PackageNotFoundError:

@@ -50,6 +50,12 @@ def test_the_length_settles_where_theory_says():
     )
 
 
+def test_the_theory_of_the_length_reads_the_second_half_alone():
+    run = scale_invariance.neuron_run(lr=0.4, weight_decay=0.01, steps=20, seeds=2)
+    unit = (run.norm2[:, 10:20] * run.grad2[:, 10:]).mean(axis=1)
+    close(run.equilibrium_norm4, 0.4 * unit / (0.01 * (2 - 0.004)))
+
+
 def test_where_the_weights_start_is_forgotten():
     short, long = (
         scale_invariance.neuron_run(lr=0.4, weight_decay=0.02, start=s, steps=800, seeds=4)

@@ -157,7 +157,7 @@ class TestGradients:
         assert result.output_gap < 1e-11
         interval = t_interval(result.kept)
         half = 2 * (interval.high - interval.mean) + 1e-9
-        assert (np.abs(interval.mean - (m - 2) / m) < half).all()
+        assert (np.abs(interval.mean - result.kept_theory(m)) < half).all()
         assert result.inside.max() < 1e-5
         assert (result.kept <= 1 + 1e-9).all()
 

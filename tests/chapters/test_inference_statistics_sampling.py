@@ -136,6 +136,12 @@ class TestRunningAverage:
         lag = result.truth[-1] - result.mean[:, :, -1].mean(axis=0)
         np.testing.assert_allclose(lag, [0.05 * 0.7 / 0.3, 0.05 * 0.9 / 0.1], rtol=0.05)
 
+    def test_the_error_of_a_long_run_is_noise_and_lag(self):
+        for speed in (0.0, 0.02):
+            result = sampling.running_average(speed=speed, momenta=(0.3, 0.1), steps=200)
+            theory = result.error_theory(np.array(result.momenta))
+            np.testing.assert_allclose(result.final_error, theory, rtol=0.12)
+
     def test_one_run_is_torchs_layer(self):
         result = sampling.running_average(momenta=(0.2,), mean=1.0, steps=5, runs=3, batch_size=6)
         rng, layer = np.random.default_rng(0), torch.nn.BatchNorm1d(3, momentum=0.2).double()

@@ -1,16 +1,19 @@
 """What chapter 14 says without a clock: forms agree, traffic is counted, errors are as small as claimed."""
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 from _book import RESULTS
 from _speed_tables import handmade, many
 
 from bnlab import reference
-from bnlab.chapters.making_it_fast import _traffic, blocked, one_pass
+from bnlab.chapters.making_it_fast import _traffic, blocked, one_pass, stored
 from bnlab.chapters.making_it_fast import experiments as making_it_fast
 from bnlab.chapters.making_it_fast.experiments import AIMS, FORMS
 from bnlab.experiments import load
 
+ROOT = Path(__file__).resolve().parents[2]
 U = 1.2e-7
 
 
@@ -258,3 +261,32 @@ def test_the_stored_benchmark_is_whole():
         assert np.isfinite(ratio).all()
         assert (low <= ratio).all()
     np.testing.assert_array_equal(table.of(table.ratio, table.baseline, "forward + backward", 2), 1)
+
+
+# ---- entries that measure -------------------------------------------------------------------------
+
+
+def test_an_entry_that_measures_stores_what_the_benchmarks_save(tmp_path, monkeypatch):
+    (tmp_path / "benchmarks").mkdir()
+    (tmp_path / "benchmarks" / "__init__.py").touch()
+    (tmp_path / "benchmarks" / "__main__.py").write_text(
+        f"import sys; sys.path[:0] = [{str(ROOT / 'tests')!r}, {str(ROOT)!r}]\n"
+        "from _speed_tables import handmade\n"
+        "from bnlab.experiments import Provenance, save\n"
+        "assert sys.argv[1:4] == ['--rounds', '3', '--quick'] and sys.argv[4] == '--save', sys.argv\n"
+        "origin = Provenance.now(seeds=(), config={}, duration=1.0)\n"
+        "save(handmade(2.0), sys.argv[5], provenance=origin)\n"
+    )
+    monkeypatch.setattr(stored.bnlab, "__file__", str(tmp_path / "bnlab" / "__init__.py"))
+    (entry,) = (e for e in stored.EXPERIMENTS if e.name == "making-it-fast-speed")
+    config = entry.configure({"rounds": 3, "quick": True})
+    table = entry.merge(config, ({},), (entry.run(config, {}),))
+    np.testing.assert_array_equal(table.ratio, handmade(2.0).ratio)
+    with pytest.raises(RuntimeError, match=r"python -m benchmarks failed: .*--fresh-memory"):
+        entry.run(config | {"fresh_memory": True}, {})
+
+
+def test_without_a_clone_an_entry_that_measures_says_what_to_do(tmp_path, monkeypatch):
+    monkeypatch.setattr(stored.bnlab, "__file__", str(tmp_path / "bnlab" / "__init__.py"))
+    with pytest.raises(FileNotFoundError, match=r"no folder benchmarks .* Clone it"):
+        stored.ensemble(rounds=1, kept_memory=False)

@@ -64,8 +64,8 @@ def test_eps_takes_the_variance_and_caps_the_gain_of_theory():
 
 def test_normalized_values_have_the_shape_of_theory():
     found = experiments.normalized_shape(draws=1500)
-    assert within(found.kurtosis, 3 * (found.m - 1) / (found.m + 1))
-    assert within(found.passed, (found.m - 2) / found.m)
+    assert within(found.kurtosis, found.kurtosis_theory)
+    assert within(found.passed, found.passed_theory)
     width = np.diff(found.edges)
     np.testing.assert_allclose(found.density @ width, 1)
     uniform = found.density[list(found.m).index(4)]

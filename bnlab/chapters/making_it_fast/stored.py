@@ -12,7 +12,10 @@ import bnlab
 from bnlab.chapters.making_it_fast import one_pass, results
 from bnlab.experiments import LongExperiment, load
 
-__all__ = ["EXPERIMENTS"]
+__all__ = ["EXPERIMENTS", "PACKAGES"]
+
+PACKAGES = ("numba", "jax", "flax", "keras", "autograd", "onnxruntime")
+"""What is measured beside torch, as far as it is installed."""
 
 
 def _measured(module: str, *options: str) -> Any:
@@ -51,6 +54,7 @@ EXPERIMENTS = (
         summary="Speed of implementations beside torch's own, by `python -m benchmarks`, as this machine has it",
         defaults={"rounds": 21, "fresh_memory": False, "quick": False},
         chapter=14,
+        packages=PACKAGES,
     ),
     LongExperiment.of(
         ensemble,
