@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-__all__ = ["Interval", "growth_exponent", "t_interval", "text_table"]
+__all__ = ["Interval", "growth_exponent", "steps_to", "t_interval", "text_table"]
 
 
 @dataclass(frozen=True)
@@ -21,13 +21,21 @@ class Interval:
 
     Examples
     --------
-    >>> Interval(mean=np.array(0.5), low=np.array(0.25), high=np.array(0.75))
-    0.5 [0.25, 0.75]
+    >>> interval = Interval(mean=np.array(0.5), low=np.array(0.25), high=np.array(1.0))
+    >>> interval
+    0.5 [0.25, 1]
+    >>> interval.bars
+    array([0.25, 0.5 ])
     """
 
     mean: np.ndarray
     low: np.ndarray
     high: np.ndarray
+
+    @property
+    def bars(self) -> np.ndarray:
+        """How far the ends are from the mean, low end first: the error bars of matplotlib."""
+        return np.stack([self.mean - self.low, self.high - self.mean])
 
     def __repr__(self) -> str:
         return (
@@ -123,6 +131,32 @@ def growth_exponent(sizes: np.ndarray, values: np.ndarray) -> np.ndarray:
     logs = np.log(np.asarray(sizes, dtype=float))
     centered = logs - logs.mean()
     return np.log(np.asarray(values, dtype=float)) @ centered / (centered @ centered)
+
+
+def steps_to(values: np.ndarray, at: np.ndarray, level: float | np.ndarray) -> np.ndarray:
+    """Return the number of steps at which each curve first reaches its level; infinity if it never does.
+
+    Parameters
+    ----------
+    values : array of shape (..., looks)
+        What is compared with the level, at each look.
+    at : array of shape (looks,)
+        Steps done at each look.
+    level : float or array of shape (...)
+        One level, or one for each curve.
+
+    Returns
+    -------
+    numpy.ndarray
+        Shape (...). Between two looks nothing is known: a step is late by their distance at most.
+
+    Examples
+    --------
+    >>> steps_to(np.array([[0.1, 0.7, 0.6], [0.2, 0.3, 0.4]]), np.array([10, 20, 30]), 0.5).tolist()
+    [20.0, inf]
+    """
+    reached = values >= np.asarray(level)[..., None]
+    return np.where(reached.any(axis=-1), at[reached.argmax(axis=-1)], np.inf)
 
 
 def _t_quantile(confidence: float, degrees: int) -> float:

@@ -49,7 +49,7 @@ def merge(config, tasks, outcomes):
 EXPERIMENT = LongExperiment(
     name="toy",
     summary="a chaotic map",
-    defaults={"seeds": 3, "steps": 40, "data": "mnist-5k", "noise": 1.0, "orders": ""},
+    defaults={"seeds": 3, "steps": 40, "data": "mnist-5k", "noise": 1.0, "any": None, "orders": ""},
     tasks=tasks,
     run=run,
     merge=merge,

@@ -32,7 +32,7 @@ ALLOWED = {
     "inference": {"nn"},
     "probes": set(),
     "training": {"data", "probes", "nn", "inference"},
-    "experiments": {"data", "stats", "kernels"},  # a stored file says whether they were in use
+    "experiments": {"data", "stats", "kernels"},  # a stored file says whether kernels were in use
     "cli": {"chapters", "data", "experiments", "stats"},
     "__main__": {"cli"},
 }  # fmt: skip

@@ -568,7 +568,8 @@ def test_a_file_that_is_there_is_never_written_over(server, tmp_path):
     assert path.read_bytes() == b"mine"
 
 
-def test_the_command_fetches_lists_and_verifies(server, tmp_path):
+def test_the_command_fetches_lists_and_verifies(server, tmp_path, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "300")  # a long path is not broken
     server.faults["train-labels-idx1-ubyte.gz"] = "absent"
     place = str(tmp_path / "cache" / "bnlab" / "mnist")
 

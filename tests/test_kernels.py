@@ -155,6 +155,11 @@ def forward(x=X, gamma=ONE, beta=ZERO, **options):
             r"dy is float64 of shape \(4, 3\); expected C-contiguous float32",
         ),
         (lambda: kernels.batch_norm_backward(X[:2], forward()[1]), ValueError, r"shape \(2, 3\)"),
+        (
+            lambda: kernels.batch_norm_backward(np.asfortranarray(X), forward()[1]),
+            ValueError,
+            "Use np.ascontiguousarray",
+        ),
         (lambda: kernels.batch_norm_backward(X.tolist(), forward()[1]), TypeError, "dy is a list"),
         (lambda: kernels.batch_norm_backward(BAD, forward()[1]), ValueError, "dy contains 1 NaN"),
         (

@@ -2,8 +2,10 @@
 
 import functools
 import itertools
+import json
 import math
 import re
+import sys
 from pathlib import Path
 from statistics import NormalDist
 
@@ -13,7 +15,6 @@ from _browser import chromium
 
 import bnlab
 from bnlab import graph, inference, scaling, whitening
-from bnlab.chapters.accelerating import experiments as accelerating
 from bnlab.chapters.covariate_shift import cup_game, signal_depth
 from bnlab.chapters.feature_scaling import experiments as feature_scaling
 from bnlab.chapters.figure_one import measures as figure_one_measures
@@ -23,8 +24,14 @@ from bnlab.chapters.making_it_fast import experiments as making_it_fast
 from bnlab.chapters.making_it_fast.results import floor_bytes
 from bnlab.chapters.naive_failure import naive
 from bnlab.experiments import load
+from bnlab.stats import steps_to
 
-BOOK = Path(__file__).parents[1] / "book"
+ROOT = Path(__file__).resolve().parents[1]
+sys.path.insert(0, str(ROOT))
+
+from tools import write_live_data  # noqa: E402
+
+BOOK = ROOT / "book"
 LIVE = BOOK / "assets" / "live"
 FIGURES = sorted(path.stem for path in LIVE.glob("*.js") if path.stem != "core")
 DATA = sorted(f"data/{path.stem}" for path in LIVE.glob("data/*.js"))
@@ -551,6 +558,30 @@ def test_shared_mean(compute, kind, look, learned):
         assert data["normalized"] == pytest.approx(y.ravel()[chosen])
 
 
+@pytest.mark.parametrize("name", DATA)
+def test_stored_numbers_are_those_of_the_results(name):
+    figure = name.removeprefix("data/")
+    written = write_live_data.target(figure).read_text(encoding="utf-8")
+    assert written == write_live_data.script(figure)
+
+
+def test_figure_one_holds_every_percentile_and_bar():
+    stored, _ = load(BOOK / "results" / "figure_one_mnist.npz")
+    text = write_live_data.target("figure-one").read_text(encoding="utf-8")
+    arms = json.loads(re.search(r"= (\{.*\});", text, flags=re.DOTALL).group(1))["arms"]
+    for arm, found in arms.items():
+        setting = stored.setting(arm)
+        q = stored.percentiles[setting, 0].astype(float)
+        np.testing.assert_allclose(np.array(found["percentiles"]) / 100, q, atol=0.0051)
+        heights = np.zeros(stored.histogram[setting].shape)
+        for at in np.ndindex(heights.shape[:2]):
+            first, *bars = found["bars"][at[0]][at[1]]
+            heights[at][first : first + len(bars)] = bars
+        counts = stored.histogram[setting]
+        shares = counts / counts.max(axis=-1, keepdims=True)
+        np.testing.assert_allclose(heights / 63, shares, atol=0.5 / 63 + 1e-9)
+
+
 @pytest.mark.parametrize(("time", "unit"), [(0, 0), (6, 17), (31, 99)])
 def test_figure_one_shows_the_stored_run(compute, time, unit):
     stored, _ = load(BOOK / "results" / "figure_one_mnist.npz")
@@ -675,7 +706,7 @@ def test_recipe_race(compute, target, change):
     assert [a["arm"] for a in arms] == ["plain", f"plain + {change}", "BN", f"BN + {change}"]
     for arm in arms:
         curves = runs.accuracy[runs.arms.index(arm["arm"])]
-        steps = accelerating.steps_to(curves, runs.at, target - 1e-9)
+        steps = steps_to(curves, runs.at, target - 1e-9)
         assert arm["reached"] == np.isfinite(steps).sum()
         assert arm["seeds"] == len(runs.seeds)
         middle = np.median(steps)

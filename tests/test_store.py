@@ -9,7 +9,7 @@ import pytest
 
 from bnlab import kernels
 from bnlab.chapters import TOPICS
-from bnlab.experiments import Provenance, Result, _archive, load, save, store
+from bnlab.experiments import Provenance, Result, _archive, difference, load, save, store
 
 
 @dataclass(frozen=True)
@@ -41,6 +41,28 @@ def test_a_result_comes_back_bit_for_bit(tmp_path, sample, origin):
     assert back.labels.tolist() == ["a", "b"]
     assert (back.rate, back.seeds, back.note) == (sample.rate, sample.seeds, None)
     assert provenance == origin
+
+
+def test_a_result_as_arrays_comes_back_bit_for_bit(sample):
+    arrays = store.to_arrays(sample)
+    assert all(isinstance(value, np.ndarray) for value in arrays.values())
+    back = store.from_arrays(arrays)
+    assert type(back) is Sample
+    assert back.loss is sample.loss
+    assert (back.rate, back.seeds, back.note) == (sample.rate, sample.seeds, None)
+
+
+def test_differences_are_relative_and_see_what_is_not_finite():
+    stored = np.array([[2.0, -4.0], [0.0, np.inf]])
+    assert difference(stored, stored) == 0
+    assert difference([[2.0, -4.2], [0.0, np.inf]], stored) == pytest.approx(0.05)
+    assert difference([[2.0, -4.0], [1e-9, np.inf]], stored) == np.inf
+    assert difference([[2.0, -4.0], [1e-9, np.inf]], stored, floor=1e-6) == pytest.approx(1e-3)
+    for broken in (np.nan, np.inf):
+        assert difference([[broken, -4.0], [0.0, np.inf]], stored) == np.inf
+        assert difference([[2.0, -4.0], [0.0, 1.0]], stored) == np.inf
+    with pytest.raises(ValueError, match=r"again has shape \(2,\) and stored \(2, 2\)"):
+        difference(stored[0], stored)
 
 
 def test_one_result_makes_one_sequence_of_bytes(tmp_path, sample, origin):

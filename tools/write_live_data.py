@@ -1,36 +1,95 @@
-"""Write the stored numbers that live figures show, from the results they come from.
+"""Write the stored numbers that live figures show, from the results they come from: whole numbers, as JavaScript.
 
 Usage: python tools/write_live_data.py [FIGURE ...]     (default: every figure whose result is stored)
 """
 
 from __future__ import annotations
 
+import json
 import sys
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
-from bnlab.chapters.accelerating import experiments as accelerating
-from bnlab.chapters.figure_one import measures as figure_one_measures
+import numpy as np
+
+from bnlab.chapters.accelerating.results import RecipeRuns
+from bnlab.chapters.figure_one.results import FigureOne
 from bnlab.experiments import load
 
 BOOK = Path(__file__).resolve().parents[1] / "book"
 
-SCRIPTS = {
-    "figure-one": ("figure_one_mnist", figure_one_measures.live_data),
-    "recipe-race": ("accelerating", accelerating.live_data),
+
+def figure_one(result: FigureOne) -> dict[str, Any]:
+    """Return percentiles and histograms of every unit of the first seed, by arm, time and unit.
+
+    Percentiles are in hundredths. Of a histogram there is the number of its first bar and then the heights
+    of all bars up to the last, in 63rds of the tallest; bars before and after are empty.
+    """
+    arms = {}
+    for arm in ("without", "with"):
+        setting = result.setting(arm)
+        counts = result.histogram[setting].astype(float)
+        heights = np.rint(63 * counts / counts.max(axis=-1, keepdims=True)).astype(int)
+        arms[arm] = {
+            "rate": result.rates[setting],
+            "percentiles": _whole(100 * result.percentiles[setting, 0].astype(float)),
+            "bars": [[_without_empty_ends(unit) for unit in time] for time in heights],
+        }
+    return {
+        "data": result.data,
+        "steps": result.watched.tolist(),
+        "units": result.percentiles.shape[-1],
+        "low": float(result.edges[0]),
+        "high": float(result.edges[-1]),
+        "bins": len(result.edges) - 1,
+        "arms": arms,
+    }
+
+
+def recipe_race(runs: RecipeRuns) -> dict[str, Any]:
+    """Return the accuracies in ten-thousandths, by arm, seed and checkpoint."""
+    accuracy = zip(runs.arms, _whole(10_000 * runs.accuracy), strict=True)
+    return {"at": runs.at.tolist(), "accuracy": dict(accuracy)}
+
+
+def _whole(values: np.ndarray) -> list:
+    return np.rint(values).astype(int).tolist()
+
+
+def _without_empty_ends(heights: np.ndarray) -> list[int]:
+    first, last = np.flatnonzero(heights)[[0, -1]]  # the tallest bar is not empty
+    return [int(first), *heights[first : last + 1].tolist()]
+
+
+FIGURES: dict[str, tuple[str, Callable[[Any], dict[str, Any]]]] = {
+    "figure-one": ("figure_one_mnist", figure_one),
+    "recipe-race": ("accelerating", recipe_race),
 }
-"""Of each figure: the result, and what makes a script of it."""
+"""Of each figure: the result, and what takes its numbers from it."""
 
 
-def main(names: list[str]) -> None:
+def script(figure: str) -> str:
+    """Return the JavaScript that holds a figure's numbers."""
+    result, numbers = FIGURES[figure]
+    source = f"book/results/{result}.npz"
+    content = json.dumps(numbers(load(BOOK.parent / source)[0]), separators=(",", ":"))
+    lines = content.replace("]],", "]],\n")  # so that an editor can show it
+    head = f"/* Written by tools/write_live_data.py from {source}. */"
+    return f'{head}\nBNLive.data["{figure}"] = {lines};\n'
+
+
+def target(figure: str) -> Path:
+    """Return where the script belongs."""
+    return BOOK / "assets" / "live" / "data" / f"{figure}.js"
+
+
+def main(figures: list[str]) -> None:
     """Write the scripts."""
-    for name in names or SCRIPTS:
-        result, script = SCRIPTS[name]
-        source = BOOK / "results" / f"{result}.npz"
-        target = BOOK / "assets" / "live" / "data" / f"{name}.js"
-        if names or source.exists():
-            target.parent.mkdir(exist_ok=True)
-            target.write_text(script(load(source)[0]), encoding="utf-8")
-            print(target)
+    for figure in figures or FIGURES:
+        if figures or (BOOK / "results" / f"{FIGURES[figure][0]}.npz").exists():
+            target(figure).write_text(script(figure), encoding="utf-8")
+            print(target(figure).name)
 
 
 if __name__ == "__main__":

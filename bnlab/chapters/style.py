@@ -8,11 +8,16 @@ letters are at least 11 pixels high there.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any, TypeVar, cast
 
 import matplotlib.pyplot as plt
+import numpy as np
+from matplotlib.patches import Ellipse
+
+Drawn = TypeVar("Drawn")  # Axes, or an array of them: what a figure is drawn on
 
 STYLE = Path(__file__).with_name("bnlab.mplstyle")
 
@@ -25,8 +30,13 @@ CYCLE = (NORMALIZED, PLAIN, GREEN, ROSE, OLIVE, SKY, GRAY)  # as in bnlab.mplsty
 
 @contextmanager
 def axes(
-    ax=None, *, rows: int = 1, columns: int = 1, size: tuple[float, float] | None = None, **kwargs
-) -> Iterator:
+    ax: Drawn | None = None,
+    *,
+    rows: int = 1,
+    columns: int = 1,
+    size: tuple[float, float] | None = None,
+    **kwargs: Any,
+) -> Iterator[Drawn]:
     """Give the caller's Axes, or new ones in the book's style.
 
     Parameters
@@ -52,5 +62,13 @@ def axes(
     plt.draw_if_interactive()
     with plt.style.context(STYLE):
         if ax is None:
-            ax = plt.subplots(rows, columns, figsize=size, **kwargs)[1]
+            ax = cast(Drawn, plt.subplots(rows, columns, figsize=size, **kwargs)[1])
         yield ax
+
+
+def ellipse(center: Sequence[float], covariance: np.ndarray, *, color: str) -> Ellipse:
+    """Return the ellipse at two standard deviations around the center of a cloud, to be added to Axes."""
+    variances, directions = np.linalg.eigh(covariance)
+    width, height = 4 * np.sqrt(variances[::-1])
+    angle = np.degrees(np.arctan2(directions[1, 1], directions[0, 1]))
+    return Ellipse(center, width, height, angle=angle, fill=False, color=color, linewidth=2)

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 
 from bnlab._validate import did_you_mean
+from bnlab.experiments.store import from_arrays, to_arrays
 
-__all__ = ["LongExperiment", "seeds_of"]
+__all__ = ["LongExperiment", "difference", "seeds_of"]
 
 Config = dict[str, Any]
 Task = dict[str, Any]
@@ -70,6 +71,59 @@ class LongExperiment:
     chapter: int = 0
     check: Callable[..., dict[str, float]] | None = None
     tolerance: float = 1e-6
+
+    @classmethod
+    def of(
+        cls, function: Callable[..., Any], *, by_seed: tuple[str, ...] = (), **about: Any
+    ) -> LongExperiment:
+        """Make an experiment of a function that takes the settings by name and returns a result.
+
+        Parameters
+        ----------
+        function : callable
+            ``function(**config)`` returns an instance of `Result`; "seeds" reaches it as a tuple.
+        by_seed : tuple of str
+            Fields of the result that are arrays with an entry of their first axis for each seed. With them
+            each seed is a task, and these arrays are joined; without, all is one task.
+        **about
+            What is left: `name`, `summary`, `defaults`, and so on.
+
+        Returns
+        -------
+        LongExperiment
+            Its result is what the function returns, bit for bit.
+
+        Examples
+        --------
+        >>> from bnlab.experiments import Result
+        >>> @dataclass(frozen=True)
+        ... class Means(Result):
+        ...     seeds: tuple[int, ...]
+        ...     mean: np.ndarray
+        >>> def means(n, seeds):
+        ...     return Means(seeds, np.array([np.random.default_rng(s).random(n).mean() for s in seeds]))
+        >>> about = {"name": "means", "summary": "means", "defaults": {"n": 9, "seeds": [0, 4]}}
+        >>> LongExperiment.of(means, by_seed=("mean",), **about).plan({"seeds": [0, 4]})
+        ({'seed': 0}, {'seed': 4})
+        """
+
+        def tasks(config: Config) -> tuple[Task, ...]:
+            return tuple({"seed": seed} for seed in seeds_of(config)) if by_seed else ({},)
+
+        def run(config: Config, task: Task) -> Outcome:
+            seeds = (task["seed"],) if by_seed else seeds_of(config)
+            return to_arrays(function(**config | ({"seeds": seeds} if "seeds" in config else {})))
+
+        def merge(config: Config, tasks: tuple[Task, ...], outcomes: tuple[Outcome, ...]) -> Any:
+            first, *_ = parts = [from_arrays(outcome) for outcome in outcomes]
+            joined: dict[str, Any] = {
+                name: np.concatenate([getattr(p, name) for p in parts]) for name in by_seed
+            }
+            if by_seed and hasattr(first, "seeds"):
+                joined["seeds"] = seeds_of(config)
+            return replace(first, **joined)
+
+        return cls(tasks=tasks, run=run, merge=merge, **about)
 
     @property
     def file(self) -> str:
@@ -198,3 +252,43 @@ def seeds_of(config: Config) -> tuple[int, ...]:
     if "seeds" in config and isinstance(seeds, int):
         return tuple(range(seeds))
     return (seeds,) if isinstance(seeds, int) else tuple(seeds)
+
+
+def difference(again: Any, stored: Any, *, floor: float = 0.0) -> float:
+    r"""Return the largest relative difference of numbers that were computed again from those that are stored.
+
+    .. math:: \max \frac{|a - s|}{|s| + f}
+
+    Parameters
+    ----------
+    again, stored : array-like
+        Of one shape; what is infinite or NaN in both in the same place does not differ.
+    floor : float
+        The size f below which a difference counts less, for quantities that may be zero.
+
+    Returns
+    -------
+    float
+        Infinite if only one of the two is finite somewhere.
+
+    Raises
+    ------
+    ValueError
+        If the shapes differ.
+
+    Examples
+    --------
+    >>> round(difference([1.0, 2.2, np.nan], [1.0, 2.0, np.nan]), 6)
+    0.1
+    """
+    a, s = np.asarray(again, dtype=float), np.asarray(stored, dtype=float)
+    if a.shape != s.shape:
+        raise ValueError(
+            f"again has shape {a.shape} and stored {s.shape}; expected one shape. Cut the longer one."
+        )
+    differ = ~((a == s) | (np.isnan(a) & np.isnan(s)))
+    if not differ.any():
+        return 0.0
+    with np.errstate(divide="ignore", invalid="ignore"):
+        relative = np.abs(a - s)[differ] / (np.abs(s)[differ] + floor)
+    return float(np.nan_to_num(relative, nan=np.inf, posinf=np.inf).max())

@@ -246,13 +246,15 @@ def _in_processes(calls: dict[int, tuple], jobs: int | None) -> Iterator[Part]:
     from joblib import Parallel, cpu_count, delayed, parallel_config
 
     options = {"initializer": _leave_signals_alone, "idle_worker_timeout": 30}
+    one_by_one: Any = {"batch_size": 1}  # joblib annotates it as text
     with parallel_config("loky", inner_max_num_threads=1, **options):
-        yield from Parallel(
+        parallel: Any = Parallel(
             min(jobs or cpu_count(), len(calls)),
             return_as="generator_unordered",
-            batch_size=1,
+            **one_by_one,
             pre_dispatch="n_jobs",  # a task that waits in a process would be begun after a kill of this one
-        )(delayed(_do)(*call) for call in list(calls.values()))
+        )
+        yield from parallel(delayed(_do)(*call) for call in list(calls.values()))
 
 
 def _leave_signals_alone() -> None:

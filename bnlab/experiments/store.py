@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import importlib
+import json
 import os
 import platform
 import subprocess
-import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import asdict, dataclass, field, fields, is_dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -235,25 +235,13 @@ def save(result: object, path: str | Path, *, provenance: Provenance) -> Path:
         raise ValueError(
             f"path is {str(path)!r}; expected a name that ends in .npz. Rename the target."
         )
-    kind = type(result).__name__
-    if not is_dataclass(result) or not isinstance(result, Result):
-        raise TypeError(
-            f"result is a {kind}; expected an instance of a frozen dataclass derived from "
-            f"bnlab.experiments.Result. Let its class inherit from Result."
-        )
     if not isinstance(provenance, Provenance):
         raise TypeError(
             f"provenance is a {type(provenance).__name__}; expected a Provenance. "
             "Make one with Provenance.now(seeds=..., config=..., duration=...)."
         )
-    arrays, plain = {}, {}
-    for item in fields(result):
-        value = getattr(result, item.name)
-        if isinstance(value, np.ndarray) and value.dtype.kind in "biufU":
-            arrays[item.name] = value
-        else:
-            plain[item.name] = _plain(f"{kind}.{item.name}", value)
-    head = {"format": FORMAT, "kind": kind, "fields": plain, "provenance": asdict(provenance)}
+    head, arrays = _split(result)
+    head = {"format": FORMAT} | head | {"provenance": asdict(provenance)}
     try:
         _archive.write(path, head, arrays)
     except TypeError as error:  # the fields are plain by now
@@ -318,6 +306,64 @@ def load(path: str | Path) -> tuple[Any, Provenance]:
     return _KINDS[kind](**arrays, **plain), origin
 
 
+def to_arrays(result: object) -> dict[str, np.ndarray]:
+    """Return a result as arrays alone, for the outcome of a task; see `from_arrays`.
+
+    Parameters
+    ----------
+    result : a frozen dataclass derived from `Result`
+
+    Returns
+    -------
+    dict of str to numpy.ndarray
+        The arrays by the names of their fields, and all else as text in the entry "".
+    """
+    head, arrays = _split(result)
+    return {"": np.array(json.dumps(head)), **arrays}
+
+
+def from_arrays(arrays: dict[str, np.ndarray]) -> Any:
+    """Return the result that `to_arrays` made arrays of.
+
+    Parameters
+    ----------
+    arrays : dict of str to numpy.ndarray
+
+    Returns
+    -------
+    Result
+
+    Examples
+    --------
+    >>> @dataclass(frozen=True)
+    ... class Width(Result):
+    ...     value: float
+    >>> from_arrays(to_arrays(Width(2.5)))
+    Width(value=2.5)
+    """
+    head = json.loads(str(arrays[""]))
+    plain = {name: _tuples(value) for name, value in head["fields"].items()}
+    return _KINDS[head["kind"]](**{k: v for k, v in arrays.items() if k}, **plain)
+
+
+def _split(result: object) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
+    """Return the kind of a result with what JSON can hold of its fields, and its arrays."""
+    kind = type(result).__name__
+    if not is_dataclass(result) or not isinstance(result, Result):
+        raise TypeError(
+            f"result is a {kind}; expected an instance of a frozen dataclass derived from "
+            f"bnlab.experiments.Result. Let its class inherit from Result."
+        )
+    arrays, plain = {}, {}
+    for item in fields(result):
+        value = getattr(result, item.name)
+        if isinstance(value, np.ndarray) and value.dtype.kind in "biufU":
+            arrays[item.name] = value
+        else:
+            plain[item.name] = _plain(f"{kind}.{item.name}", value)
+    return {"kind": kind, "fields": plain}, arrays
+
+
 def _plain(name: str, value: Any) -> Any:
     if isinstance(value, np.generic):
         value = value.item()
@@ -369,17 +415,3 @@ def _commit() -> str:
     except (OSError, subprocess.SubprocessError):
         return ""
     return run.stdout.strip()
-
-
-def run_and_save(
-    path: str | Path,
-    experiment: Callable[[], Any],
-    describe: Callable[[Any], tuple[Sequence[int], dict[str, Any]]],
-) -> Path:
-    """Time `experiment`, ask `describe` for the seeds and settings behind its result, and save all of it."""
-    start = time.perf_counter()
-    result = experiment()
-    duration = time.perf_counter() - start
-    seeds, config = describe(result)
-    origin = Provenance.now(seeds=tuple(seeds), config=config, duration=duration)
-    return save(result, path, provenance=origin)

@@ -103,7 +103,9 @@ def fill_chapter_map(app, doctree, docname) -> None:
             text = nodes.paragraph("", "", title, nodes.Text(f". {question.astext()}"))
             number = int(name[:2])
             if number != expected:  # after a gap: a chapter that is not written yet
-                chapters = nodes.enumerated_list(enumtype="arabic", prefix="", suffix=".", start=number)
+                chapters = nodes.enumerated_list(
+                    enumtype="arabic", prefix="", suffix=".", start=number
+                )
                 place += chapters
             chapters += nodes.list_item("", text)
             expected = number + 1

@@ -226,30 +226,26 @@ CURVES = {
 def test_best_and_final_accuracy_are_told_apart():
     curves = {arm: [[0.0, *curve, 0.5] for curve in found] for arm, found in CURVES.items()}
     runs = made(curves)
-    assert accelerating.best(runs, "plain").tolist() == [0.75, 0.5]
+    assert runs.best("plain").tolist() == [0.75, 0.5]
     mean = [np.mean([*curve, 0.5]) for curve in CURVES["plain"]]
-    np.testing.assert_allclose(accelerating.final(runs, "plain"), mean)
-    final = {"of": accelerating.final}
+    np.testing.assert_allclose(runs.final("plain"), mean)
+    final = {"of": "final"}
     changed = [np.mean([*curve, 0.5]) for curve in CURVES["plain + no LRN"]]
-    np.testing.assert_allclose(
-        accelerating.effect(runs, "plain", "no LRN", **final), np.subtract(changed, mean)
-    )
+    np.testing.assert_allclose(runs.effect("plain", "no LRN", **final), np.subtract(changed, mean))
     bn = [
         np.mean([*new, 0.5]) - np.mean([*old, 0.5])
         for new, old in zip(CURVES["BN + no LRN"], CURVES["BN"], strict=True)
     ]
-    np.testing.assert_allclose(
-        accelerating.interaction(runs, "no LRN", **final), bn - np.subtract(changed, mean)
-    )
+    np.testing.assert_allclose(runs.interaction("no LRN", **final), bn - np.subtract(changed, mean))
 
 
 def test_steps_to_the_best_of_the_same_seed_and_short_of_it():
     runs = made(CURVES)
-    assert accelerating.steps_to_best(runs, "plain").tolist() == [20, 20]
-    assert accelerating.steps_to_best(runs, "BN").tolist() == [20, 30]
-    assert accelerating.steps_to_best(runs, "plain + no LRN").tolist() == [np.inf, 10]
-    assert accelerating.steps_to_best(runs, "plain + no LRN", short=0.25).tolist() == [10, 10]
-    assert accelerating.steps_to_best(runs, "plain", target="BN + no LRN").tolist() == [np.inf, 20]
+    assert runs.steps_to_best("plain").tolist() == [20, 20]
+    assert runs.steps_to_best("BN").tolist() == [20, 30]
+    assert runs.steps_to_best("plain + no LRN").tolist() == [np.inf, 10]
+    assert runs.steps_to_best("plain + no LRN", short=0.25).tolist() == [10, 10]
+    assert runs.steps_to_best("plain", target="BN + no LRN").tolist() == [np.inf, 20]
 
 
 # ---- what is stored -------------------------------------------------------------------------------
@@ -341,7 +337,7 @@ def points(samples, *, among=1):
 
 def fewer(runs, before, after, short=0.0):
     """Return how many times fewer steps, seed by seed; NaN where one of the two does not arrive."""
-    a, b = (accelerating.steps_to_best(runs, arm, short=short) for arm in (before, after))
+    a, b = (runs.steps_to_best(arm, short=short) for arm in (before, after))
     return np.where(np.isfinite(a + b), a / b, np.nan)
 
 
@@ -351,28 +347,28 @@ def test_bn_alone_is_the_smaller_part_of_the_factor():
     assert t_interval(bn, geometric=True).low > 1
     assert t_interval(both / bn**2, geometric=True).mean > 1  # the rest is more than BN
     assert t_interval(both, geometric=True).low > 2
-    assert points(accelerating.best(runs, "BN") - accelerating.best(runs, "plain")).low > 0
-    thirty = accelerating.steps_to_best(runs, "BN + all, rate x 30")
+    assert points(runs.best("BN") - runs.best("plain")).low > 0
+    thirty = runs.steps_to_best("BN + all, rate x 30")
     assert np.isfinite(thirty).sum() < len(thirty) / 2
 
 
 def test_the_list_needs_bn_for_its_higher_rate_and_else_does_the_same_without():
     runs, _ = book_result("accelerating")
-    slow = points(accelerating.interaction(runs, "all, rate x 1"))
+    slow = points(runs.interaction("all, rate x 1"))
     assert -1 < slow.low < 0 < slow.high < 1
-    assert points(accelerating.effect(runs, "plain", "all, rate x 1")).low > 0
-    assert points(accelerating.effect(runs, "BN", "all, rate x 1"), among=27).low > 0
-    assert points(accelerating.interaction(runs, "all")).low > 1
-    assert points(accelerating.effect(runs, "plain", "all")).high < 0
-    assert points(accelerating.effect(runs, "BN", "all"), among=27).low > 0
+    assert points(runs.effect("plain", "all, rate x 1")).low > 0
+    assert points(runs.effect("BN", "all, rate x 1"), among=27).low > 0
+    assert points(runs.interaction("all")).low > 1
+    assert points(runs.effect("plain", "all")).high < 0
+    assert points(runs.effect("BN", "all"), among=27).low > 0
 
 
 @pytest.mark.parametrize("change", ["rate x 5", "decay x 6"])
 def test_bn_takes_most_of_the_cost_of_a_higher_rate_and_of_a_faster_decay(change):
     runs, _ = book_result("accelerating")
-    assert points(accelerating.effect(runs, "plain", change), among=27).high < -1
-    assert points(accelerating.interaction(runs, change), among=27).low > 0
-    cost = points(accelerating.effect(runs, "BN", change))
+    assert points(runs.effect("plain", change), among=27).high < -1
+    assert points(runs.interaction(change), among=27).low > 0
+    cost = points(runs.effect("BN", change))
     assert -1 < cost.low < cost.high < 0  # stands, and does not gain
 
 
@@ -388,17 +384,17 @@ def test_a_faster_decay_reaches_no_target_sooner_that_we_could_tell():
 
 def test_without_dropout_both_nets_are_better_and_bn_by_less_at_the_end():
     runs, _ = book_result("accelerating")
-    end = {"of": accelerating.final}
+    end = {"of": "final"}
     for net in ("plain", "BN"):
-        assert points(accelerating.effect(runs, net, "no Dropout"), among=27).low > 0
-        assert points(accelerating.effect(runs, net, "no Dropout", **end)).low > 0
-    assert points(accelerating.interaction(runs, "no Dropout", **end)).high < 0
+        assert points(runs.effect(net, "no Dropout"), among=27).low > 0
+        assert points(runs.effect(net, "no Dropout", **end)).low > 0
+    assert points(runs.interaction("no Dropout", **end)).high < 0
 
 
 @pytest.mark.parametrize(("change", "bound"), [("no LRN", 0.6), ("shuffled", 0.5), ("L2 / 5", 0.5)])
 def test_with_bn_three_changes_do_nothing_that_we_can_measure(change, bound):
     runs, _ = book_result("accelerating")
-    found = points(accelerating.effect(runs, "BN", change))
+    found = points(runs.effect("BN", change))
     assert -bound < found.low < 0 < found.high < bound
 
 
@@ -406,46 +402,40 @@ def test_where_images_are_learned_by_heart_dropout_pays_and_bn_does_not_replace_
     runs, _ = book_result("accelerating")
     few, _ = book_result("accelerating_few")
     loss = {arm: few.loss[few.arms.index(arm), :, -1] for arm in few.arms}
-    end = {"of": accelerating.final}
+    end = {"of": "final"}
     for net in ("plain", "BN"):
         assert loss[f"{net} + no Dropout"].max() < 0.1 < 0.15 < loss[net].min()
-        assert points(accelerating.effect(few, net, "no Dropout", **end)).high < 0
-    assert points(accelerating.effect(few, "plain", "no Dropout")).high < 0.5  # gains nothing
-    assert points(accelerating.effect(few, "BN", "no Dropout")).high < 0
+        assert points(few.effect(net, "no Dropout", **end)).high < 0
+    assert points(few.effect("plain", "no Dropout")).high < 0.5  # gains nothing
+    assert points(few.effect("BN", "no Dropout")).high < 0
     for found in (runs, few):
-        assert accelerating.interaction(found, "no Dropout").mean() < 0
-    assert points(accelerating.interaction(few, "no Dropout", **end)).low < 0
+        assert found.interaction("no Dropout").mean() < 0
+    assert points(few.interaction("no Dropout", **end)).low < 0
 
 
 def test_where_images_are_learned_by_heart_only_the_plain_net_needs_its_l2():
     few, _ = book_result("accelerating_few")
-    end = {"of": accelerating.final}
-    assert points(accelerating.effect(few, "plain", "L2 / 5", **end)).high < 0
-    with_bn = points(accelerating.effect(few, "BN", "L2 / 5", **end))
+    end = {"of": "final"}
+    assert points(few.effect("plain", "L2 / 5", **end)).high < 0
+    with_bn = points(few.effect("BN", "L2 / 5", **end))
     assert with_bn.low < 0 < with_bn.high
-    assert points(accelerating.interaction(few, "L2 / 5", **end)).low > 0
+    assert points(few.interaction("L2 / 5", **end)).low > 0
 
 
 @pytest.mark.parametrize("net", ["plain", "BN"])
 def test_the_list_that_helps_with_many_images_harms_with_few(net):
     runs, _ = book_result("accelerating")
     few, _ = book_result("accelerating_few")
-    assert points(accelerating.effect(runs, net, "all, rate x 1")).low > 0
-    assert points(accelerating.effect(few, net, "all, rate x 1")).high < 0
+    assert points(runs.effect(net, "all, rate x 1")).low > 0
+    assert points(few.effect(net, "all, rate x 1")).high < 0
 
 
 def test_sigmoids_learn_with_bn_and_hardly_without():
     runs, _ = book_result("accelerating")
-    assert (accelerating.best(runs, "plain + sigmoid") < 0.5).all()
-    relu, sigmoid = (accelerating.best(runs, "BN + all" + end) for end in ("", ", sigmoid"))
+    assert (runs.best("plain + sigmoid") < 0.5).all()
+    relu, sigmoid = (runs.best("BN + all" + end) for end in ("", ", sigmoid"))
     assert points(sigmoid - relu).low > -0.5
     assert t_interval(fewer(runs, "plain", "BN + all, sigmoid"), geometric=True).low > 1
-
-
-def test_the_live_figure_holds_the_stored_runs():
-    runs, _ = book_result("accelerating")
-    written = ROOT / "book" / "assets" / "live" / "data" / "recipe-race.js"
-    assert written.read_text(encoding="utf-8") == accelerating.live_data(runs)
 
 
 def test_the_papers_table_is_the_papers():

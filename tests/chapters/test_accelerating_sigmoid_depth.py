@@ -94,9 +94,9 @@ def test_the_rate_is_chosen_on_held_out_digits_at_that_look_and_the_test_digits_
     validation = np.array([[[[[0.9, 0.1], [0.2, 0.8]], [[0.5, 0.3], [0.6, 0.2]]]]])
     accuracy = np.array([[[[[0.1, 0.2], [0.3, 0.4]], [[0.5, 0.6], [0.7, 0.8]]]]])
     result = dataclasses.replace(result, validation=validation, accuracy=accuracy)
-    found, lr = sigmoid_depth.at_best_rate(result)
+    found, lr = result.at_best_rate()
     assert (found.tolist(), lr.tolist()) == ([[[0.4, 0.8]]], [[1.0]])
-    found, lr = sigmoid_depth.at_best_rate(result, look=0)
+    found, lr = result.at_best_rate(0)
     assert (found.tolist(), lr.tolist()) == ([[[0.1, 0.5]]], [[0.3]])
 
 

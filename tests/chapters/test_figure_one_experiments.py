@@ -1,7 +1,5 @@
 """Chapter 9: the runs, what is measured on them, and the stored results."""
 
-import json
-import re
 from dataclasses import replace
 from pathlib import Path
 
@@ -268,35 +266,6 @@ def test_example_images_are_one_of_each_digit():
     assert set(np.unique(rows.images[1:])) == {0.0, 1.0}
 
 
-def decoded(text, shape):
-    letters = {letter: i for i, letter in enumerate(figure_one_measures.LETTERS)}
-    return np.array([letters[c] for c in text]).reshape(shape)
-
-
-def test_the_live_data_hold_every_percentile_and_bar(short):
-    text = figure_one_measures.live_data(short)
-    content = json.loads(re.search(r"= (\{.*\});", text, flags=re.S).group(1))
-    assert content["steps"] == short.watched.tolist()
-    for arm, setting in (("without", 0), ("with", 2)):
-        found = content["arms"][arm]
-        assert found["rate"] == short.rates[setting]
-        high, low = np.moveaxis(decoded(found["percentiles"], (3, 3, 100, 2)), -1, 0)
-        np.testing.assert_allclose(
-            (64 * high + low - 2048) / 100, short.percentiles[setting, 0], atol=0.0051
-        )
-        bars = decoded(found["bars"], (3, 100, 40))
-        counts = short.histogram[setting]
-        np.testing.assert_allclose(
-            bars / 63, counts / counts.max(axis=-1, keepdims=True), atol=0.5 / 63 + 1e-9
-        )
-
-
-def test_live_data_refuse_what_does_not_fit():
-    q = np.full((2, 1, 4, 3, 1), 30.0)
-    with pytest.raises(ValueError, match="percentile"):
-        figure_one_measures.live_data(made(percentiles=q))
-
-
 # ---- the stored results ----------------------------------------------------------------------------
 
 SETS = ("deformed", "digits", "fashion", "gray", "mnist")
@@ -398,11 +367,6 @@ def test_a_number_edited_under_a_right_checksum_is_noticed_by_repeating(tmp_path
     again, _ = load(signed)
     calm = CALM["figure_one_digits"]
     assert figure_one_measures.repeats(again, steps=100, rates=calm)["loss"] > TOLERANCE
-
-
-def test_the_live_figure_shows_the_stored_result():
-    script = (ROOT / "book" / "assets" / "live" / "data" / "figure-one.js").read_text("utf-8")
-    assert script == figure_one_measures.live_data(book_result("figure_one_mnist")[0])
 
 
 # ---- what the chapter says -------------------------------------------------------------------------

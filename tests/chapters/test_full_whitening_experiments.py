@@ -7,7 +7,6 @@ from _book import book_result
 from bnlab import whitening
 from bnlab.chapters.full_whitening import experiments as full_whitening
 from bnlab.chapters.full_whitening.results import WhiteningCost
-from bnlab.experiments import load
 
 
 def test_clouds_are_what_their_names_say():
@@ -126,14 +125,6 @@ class TestCost:
         seconds = np.tile([99.0, 99.0, 4.0, 8.0, 16.0], (2, 1))
         cost = WhiteningCost(np.full(5, 3), d, seconds, seconds, ("rows",) * 5)
         assert float(cost.exponent(sweep="rows", of="full").mean) == (pytest.approx(1))
-
-    def test_store_keeps_where_it_comes_from(self, tmp_path):
-        sweeps = {"rows": ((8, 2),)}
-        path = full_whitening.store_cost(tmp_path / "cost.npz", repeats=2, seed=3, sweeps=sweeps)
-        cost, origin = load(path)
-        assert origin.seeds == (3,)
-        assert origin.config["repeats"] == 2
-        assert cost.full.shape == (2, 1)
 
     def test_the_stored_measurement_is_of_todays_sweeps(self):
         cost, origin = book_result("full_whitening_cost")

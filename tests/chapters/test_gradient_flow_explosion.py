@@ -6,7 +6,6 @@ from _book import book_result
 
 from bnlab.chapters.covariate_shift import signal_depth
 from bnlab.chapters.gradient_flow import explosion
-from bnlab.experiments import load
 from bnlab.stats import t_interval
 
 close = np.testing.assert_allclose
@@ -59,7 +58,7 @@ def test_limits_are_the_known_ones():
 @pytest.mark.parametrize("activation", ["linear", "relu"])
 def test_wide_networks_grow_at_the_closed_form_rate(activation):
     """Up to the interval and one percent, which is what a width of 512 still costs."""
-    result = explosion.explosion_rates(activation, batch_sizes=(8, 16), width=512, draws=8)
+    result = explosion.explosion_rates(activation, batch_sizes=(8, 16), width=512, seeds=range(8))
     interval = t_interval(result.rate, confidence=0.99)
     assert (interval.low <= 1.01 * result.theory).all()
     assert (0.99 * result.theory <= interval.high).all()
@@ -70,7 +69,12 @@ def test_wide_networks_grow_at_the_closed_form_rate(activation):
 def test_without_normalization_the_rate_is_another():
     """The measurement is not blind: the same networks, not normalized, do not grow."""
     plain = signal_depth.profile(
-        activation="relu", weight_std=(2 / 512) ** 0.5, width=512, depth=16, examples=16, seeds=6
+        activation="relu",
+        weight_std=(2 / 512) ** 0.5,
+        width=512,
+        depth=16,
+        examples=16,
+        seeds=range(6),
     ).gradient
     rate = (plain[:, 3] / plain[:, 12]) ** (2 / 9)
     assert 0.9 < rate.mean() < 1.1
@@ -82,7 +86,7 @@ def test_activations_without_a_closed_form_say_so():
     with pytest.raises(ValueError, match="batch_size is 3; expected at least 4"):
         explosion.explosion_rate("relu", 3)
     result = explosion.explosion_rates(
-        "tanh", batch_sizes=(16,), width=32, depth=8, skip=1, draws=2
+        "tanh", batch_sizes=(16,), width=32, depth=8, skip=1, seeds=range(2)
     )
     assert np.isnan(result.theory).all()
     assert result.limit == explosion.explosion_limit("tanh")
@@ -91,62 +95,24 @@ def test_activations_without_a_closed_form_say_so():
 def test_fresh_seeds_are_fresh_and_overlap_where_they_should():
     settings = {"batch_sizes": (8,), "width": 32, "depth": 8, "skip": 1}
     first, later = (
-        explosion.explosion_rates("relu", draws=n, first_seed=s, **settings).rate[:, 0]
+        explosion.explosion_rates("relu", seeds=range(s, s + n), **settings).rate[:, 0]
         for n, s in ((4, 0), (2, 2))
     )
     close(first[2:], later)
     assert not np.isclose(first[:2], later).any()
 
 
-@pytest.mark.parametrize("activation", ["relu", "linear"])
-def test_the_stored_explosion_is_that_of_todays_code(activation):
-    rates, origin = book_result(f"gradient_flow_explosion_{activation}")
-    assert origin.seeds == tuple(range(100, 110))
-    again = explosion.explosion_rates(
-        activation, batch_sizes=(8,), width=rates.width, draws=1, first_seed=100
-    )
-    close(again.rate, rates.rate[:1, :1], rtol=1e-4)
-    close(again.theory, rates.theory[:1])
-    widths, origin = book_result(f"gradient_flow_widths_{activation}")
-    assert origin.seeds == tuple(range(len(widths.rate)))
-    again = explosion.width_rates(
-        activation, batch_size=widths.batch_size, widths=widths.widths[:1], draws=2
-    )
-    close(again.rate, widths.rate[:2, :1], rtol=1e-4)
-    assert again.theory == pytest.approx(widths.theory)
-
-
-def test_the_stored_ratios_are_those_of_todays_code():
-    """The first step can be repeated on any processor; ten steps later rounding shows."""
-    stored, origin = book_result("gradient_flow_ratios")
-    assert origin.seeds == tuple(range(10))
-    assert stored.ratio.shape == (len(stored.lrs), 10, len(stored.checkpoints))
-    for lr, ratio in zip(stored.lrs, stored.ratio, strict=True):
-        again = explosion.gradient_ratio(lr=lr, checkpoints=(0, 1), seeds=(3,))
-        close(again[0], ratio[3, :2], rtol=1e-3)
+def test_in_the_stored_ratios_training_calms_what_explodes_at_first():
+    stored, _ = book_result("gradient_flow_ratios")
     powers = np.log10(stored.ratio)
     assert (powers[:, :, 0] > 4).all()
     assert (np.diff(powers.mean(axis=1), axis=1) < 0).all()
 
 
-def test_store_keeps_where_explosion_and_ratios_come_from(tmp_path):
-    paths = explosion.store_explosion(tmp_path, draws=2, width=16)
-    kinds = [load(p)[0] for p in paths]
-    assert [len(r.rate) for r in kinds] == [2, 4, 2, 8]
-    assert [r.activation for r in kinds] == ["relu", "relu", "linear", "linear"]
-    settings = {"lrs": (0.1,), "checkpoints": (0, 2), "seeds": (5, 6), "depth": 10}
-    ratios, origin = load(explosion.store_ratios(tmp_path / "r.npz", **settings))
-    assert origin.seeds == (5, 6)
-    assert origin.config == {"lrs": [0.1], "checkpoints": [0, 2], "depth": 10}
-    expected = explosion.gradient_ratio(lr=0.1, checkpoints=(0, 2), seeds=(5, 6), depth=10)
-    close(ratios.ratio[0], expected, rtol=0)
-
-
 def test_training_calms_the_explosion_the_faster_the_larger_the_rate():
-    fast, slow = (
-        explosion.gradient_ratio(lr=lr, checkpoints=(0, 1, 20), depth=40, seeds=(50, 51))
-        for lr in (0.1, 0.001)
-    )
+    fast, slow = explosion.depth_ratios(
+        lrs=(0.1, 0.001), checkpoints=(0, 1, 20), depth=40, seeds=(50, 51)
+    ).ratio
     close(fast[:, 0], slow[:, 0])
     expected = explosion.explosion_rate("relu", 60) ** (39 / 2)
     assert (fast[:, 0] > expected / 3).all()
@@ -156,5 +122,5 @@ def test_training_calms_the_explosion_the_faster_the_larger_the_rate():
 
 
 def test_training_runs_in_float64():
-    ratio = explosion.gradient_ratio(lr=0.1, checkpoints=(0,), depth=3, seeds=(0,))
+    ratio = explosion.depth_ratios(lrs=(0.1,), checkpoints=(0,), depth=3, seeds=(0,)).ratio
     assert ratio.astype(np.float32) != ratio

@@ -7,7 +7,6 @@ from torch import nn
 
 from bnlab.chapters.gradient_flow import learning_rates
 from bnlab.chapters.gradient_flow.results import RateSweep
-from bnlab.experiments import load
 from bnlab.stats import t_interval
 
 close = np.testing.assert_allclose
@@ -72,18 +71,6 @@ def test_the_criterion_is_the_one_that_is_documented():
     assert lax.stable.all() == np.isfinite(lax.loss).all()
 
 
-@pytest.mark.parametrize("label", learning_rates.ARMS)
-def test_the_stored_sweeps_are_those_of_todays_code(label):
-    """Runs at the smallest rate can be repeated on any processor; larger ones need not agree."""
-    sweep, origin = book_result(f"gradient_flow_rates_{label.replace(' ', '_')}")
-    assert sweep.label == label
-    assert sweep.lr.tolist() == list(learning_rates.ARMS[label]["lrs"]) == origin.config["lrs"]
-    assert sweep.loss.shape == (len(origin.seeds), len(sweep.lr))
-    again = learning_rates.sweep_arm(label, lrs=sweep.lr[:1], seeds=origin.seeds[:1])
-    close(again.loss, sweep.loss[:1, :1], rtol=1e-3)
-    close(again.growth, sweep.growth[:1, :1], rtol=1e-4)
-
-
 def test_the_stored_sweeps_say_what_the_chapter_says():
     names = ("without", "with", "flat", "last_fixed", "outputs_too")
     without, usual, flat, *others = (
@@ -92,17 +79,3 @@ def test_the_stored_sweeps_say_what_the_chapter_says():
     assert t_interval(usual / without, geometric=True).low > 1
     assert t_interval(flat / usual, geometric=True).low > 1
     assert (np.array(others) == 128).all()
-
-
-def test_store_keeps_where_the_sweeps_come_from(tmp_path):
-    paths = learning_rates.store_sweeps(tmp_path, seeds=(7,), lrs=[0.25, 0.5], steps=3)
-    assert len(paths) == len(learning_rates.ARMS)
-    for path, label in zip(paths, learning_rates.ARMS, strict=True):
-        sweep, origin = load(path)
-        assert sweep.label == label
-        assert origin.seeds == (7,)
-        assert origin.config["steps"] == 3
-        assert origin.config["lrs"] == [0.25, 0.5]
-        assert origin.config["norm"] == {
-            "without": None, "flat": "BatchNorm1d(affine=False)"
-        }.get(label, "BatchNorm1d")  # fmt: skip

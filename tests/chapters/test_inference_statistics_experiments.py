@@ -89,27 +89,6 @@ class TestRace:
         assert np.array_equal(load(path)[0].loss, self.result.loss)
 
 
-@pytest.mark.parametrize("label", experiments.RACES)
-class TestStoredRace:
-    @pytest.fixture
-    def stored(self, label):
-        return book_result(f"inference_race_{label}")
-
-    def test_is_of_todays_configuration(self, label, stored):
-        race, origin = stored
-        config = {k: list(v) if isinstance(v, tuple) else v for k, v in origin.config.items()}
-        today = {k: list(v) if isinstance(v, tuple) else v for k, v in RACES[label].items()}
-        assert config == today
-        assert race.seeds == origin.seeds == tuple(range(8))
-        assert race.checkpoints == RACES[label]["checkpoints"]
-
-    def test_begins_as_a_run_begins_today(self, label, stored):
-        again = experiments.race(label, checkpoints=(10,), seeds=(0,))
-        assert again.methods == stored[0].methods
-        np.testing.assert_allclose(again.loss[0, 0], stored[0].loss[0, 0], rtol=1e-3)
-        np.testing.assert_allclose(again.accuracy[0, 0], stored[0].accuracy[0, 0], atol=5e-3)
-
-
 def test_stored_races_say_what_the_chapter_says():
     sigmoid, relu, small = (book_result(f"inference_race_{k}")[0] for k in RACES)
     early = [t_interval(r.accuracy[:, 0, 0] - r.accuracy[:, 0, -1]) for r in (sigmoid, relu)]
@@ -119,15 +98,6 @@ def test_stored_races_say_what_the_chapter_says():
     assert single.low > 0, "a single pass in batches of 4 is worse than the running average"
     layers = t_interval(small.loss[:, -1, 4] - small.loss[:, -1, 0])
     assert layers.high < 0, "layer by layer is better"
-
-
-def test_store_keeps_where_it_comes_from(tmp_path):
-    paths = experiments.store_races(tmp_path, seeds=(3,), checkpoints=(1,), momenta=(0.1,))
-    assert [p.name for p in paths] == [f"inference_race_{k}.npz" for k in RACES]
-    race, origin = load(paths[1])
-    assert race.seeds == origin.seeds == (3,)
-    assert origin.config["activation"] == "relu"
-    assert tuple(origin.config["checkpoints"]) == race.checkpoints == (1,)
 
 
 class TestCompanions:

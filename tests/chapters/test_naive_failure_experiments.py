@@ -7,7 +7,6 @@ from numpy.testing import assert_allclose, assert_array_equal
 
 from bnlab.chapters.naive_failure import experiments as naive_failure
 from bnlab.chapters.naive_failure import naive
-from bnlab.experiments import load
 
 
 def test_sample_is_what_was_asked_for():
@@ -129,35 +128,6 @@ def test_runs_repeat_bit_for_bit():
     settings = {"arms": ("detached",), "lrs": (0.1,), "steps": 5, "seeds": (0,)}
     runs = [naive_failure.detached_on_digits(**settings) for _ in range(2)]
     assert_array_equal(runs[0].loss, runs[1].loss)
-
-
-def test_store_keeps_where_it_comes_from(tmp_path):
-    settings = {"arms": ("detached",), "lrs": (0.1,), "steps": 3, "seeds": (4,)}
-    path = naive_failure.store_detached(tmp_path / "digits.npz", **settings)
-    digits, origin = load(path)
-    assert digits.loss.shape == (1, 1, 1, 3)
-    assert origin.seeds == (4,)
-    assert origin.config == {"arms": ["detached"], "lrs": [0.1], "steps": 3}
-
-
-@pytest.mark.parametrize(("name", "arms", "rates"), [("digits", 4, 4), ("no_bias", 2, 3)])
-def test_a_stored_run_starts_like_a_new_one(name, arms, rates):
-    stored, origin = book_result(f"naive_failure_{name}")
-    assert stored.loss.shape == (5, arms, rates, 300)
-    assert origin.seeds == stored.seeds == (0, 1, 2, 3, 4)
-    assert origin.config == {
-        "arms": list(stored.arms),
-        "lrs": list(stored.lrs),
-        "steps": stored.loss.shape[-1],
-    }
-    seed, lr, steps = 3, 1, 20
-    again = naive_failure.detached_on_digits(
-        arms=stored.arms, lrs=stored.lrs[lr : lr + 1], steps=steps, seeds=(stored.seeds[seed],)
-    )
-    for name in ("loss", "bias_shift", "weight_growth"):
-        new = getattr(again, name)[0, :, 0]
-        old = getattr(stored, name)[seed, :, lr, : new.shape[-1]]
-        assert_allclose(new, old, rtol=1e-3, atol=1e-9, err_msg=name)
 
 
 def test_the_stored_run_says_what_the_chapter_says():

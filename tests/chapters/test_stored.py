@@ -1,17 +1,29 @@
-"""Every result that the book stores says where it comes from, and refuses an edit."""
+"""Every result that the book stores is an entry of `bnlab run`, says where it comes from, and refuses an edit."""
 
 import importlib
+from dataclasses import fields
 
 import numpy as np
 import pytest
 from _book import RESULTS, book_result
 
 from bnlab.chapters import TOPICS
-from bnlab.experiments import load
+from bnlab.chapters.convolutional_batchnorm import experiments as convolutional_batchnorm
+from bnlab.chapters.covariate_shift import experiments as covariate_shift
+from bnlab.chapters.gradient_flow import explosion, learning_rates
+from bnlab.chapters.inference_statistics import experiments as inference_statistics
+from bnlab.chapters.making_it_fast import one_pass
+from bnlab.chapters.minibatch_batchnorm import experiments as minibatch_batchnorm
+from bnlab.chapters.naive_failure import experiments as naive_failure
+from bnlab.cli import _registry
+from bnlab.experiments import load, seeds_of
+from bnlab.experiments._long import as_json
 
 for topic in TOPICS:  # a result is read by the module that defines it
     importlib.import_module(f"bnlab.chapters.{topic}.results")
 NAMES = sorted(path.stem for path in RESULTS.glob("*.npz"))
+ENTRIES = {entry.file.removesuffix(".npz"): entry for entry in _registry.known().values()}
+LONG = {"conv_shifted_digits"}  # the page of chapter 8 runs its check
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -32,3 +44,59 @@ def test_an_edited_number_is_refused(name, tmp_path):
     np.savez(tmp_path / "edited.npz", **arrays)
     with pytest.raises(ValueError, match="does not match its own checksum"):
         load(tmp_path / "edited.npz")
+
+
+# ---- the entries -----------------------------------------------------------------------------------
+
+
+def test_every_entry_makes_a_file_and_every_file_has_an_entry():
+    assert sorted(ENTRIES) == NAMES
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_an_entry_has_the_settings_that_made_its_file(name):
+    _, origin = book_result(name)
+    told = {k: v for k, v in origin.config.items() if k not in ("seeds", "renamed")}
+    defaults = as_json(ENTRIES[name].defaults, name)
+    assert told == {key: defaults[key] for key in told}
+    assert seeds_of(defaults) == origin.seeds or not {"seed", "seeds"} & set(defaults)
+
+
+@pytest.mark.parametrize("name", [n for n in NAMES if ENTRIES[n].check and n not in LONG])
+def test_todays_code_begins_as_a_file_does(name):
+    try:
+        found = ENTRIES[name].check(*book_result(name))
+    except FileNotFoundError as error:
+        pytest.skip(f"{name} cannot be repeated: {error}")
+    assert found
+    assert max(found.values()) <= ENTRIES[name].tolerance, found
+
+
+@pytest.mark.parametrize(
+    ("name", "function", "small"),
+    [
+        ("covariate_shift_rates_BN_0.1", covariate_shift.learning_rates, {"lrs": [1, 2], "steps": 6}),
+        ("covariate_shift_bn", covariate_shift.drift_run, {"steps": 20, "one_step_at": [0, 20]}),
+        ("naive_failure_digits", naive_failure.detached_on_digits, {"steps": 4}),
+        ("minibatch_makeup", minibatch_batchnorm.batch_makeup, {"steps": 4, "repeats": 2, "sizes": [90]}),
+        ("gradient_flow_explosion_relu", explosion.explosion_rates, {"width": 32}),
+        ("gradient_flow_widths_linear", explosion.width_rates, {"widths": [16, 32]}),
+        ("gradient_flow_ratios", explosion.depth_ratios, {"checkpoints": [0, 1]}),
+        ("gradient_flow_rates_flat", learning_rates.sweep_arm, {"lrs": [0.5]}),
+        ("inference_race_small", inference_statistics.statistics_race, {"checkpoints": [2], "examples": 100}),
+        ("conv_library_twins", convolutional_batchnorm.library_twins, {"steps": 2}),
+        ("conv_shifted_digits", convolutional_batchnorm.shifted_digits, {"steps": 1, "rates": [0.1], "shifts": [0]}),
+        ("making_it_fast_errors", one_pass.error_sweep, {"means": [10.0, 1e4], "values": 256}),
+    ],
+)  # fmt: skip
+def test_the_tasks_of_an_entry_add_up_to_what_its_function_returns(name, function, small):
+    entry = ENTRIES[name]
+    config = entry.configure(small | {"seeds": [2, 5]})
+    tasks = entry.plan(config)
+    found = entry.merge(config, tasks, tuple(entry.run(config, task) for task in tasks))
+    expected = function(**config | {"seeds": (2, 5)})
+    assert type(found) is type(expected)
+    for field in fields(expected):
+        here, there = getattr(found, field.name), getattr(expected, field.name)
+        assert type(here) is type(there), field.name
+        np.testing.assert_array_equal(here, there, err_msg=field.name)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import cache
@@ -20,16 +19,9 @@ __all__ = [
     "EXPERIMENT",
     "ON_FEW",
     "begin",
-    "best",
-    "effect",
-    "final",
-    "interaction",
-    "live_data",
     "paper_table",
     "recipe",
     "same_start",
-    "steps_to",
-    "steps_to_best",
 ]
 
 BASELINE = {"plain": False, "BN": True}  # the nets, and whether they are normalized
@@ -207,135 +199,6 @@ EXPERIMENT = LongExperiment(
 # ---- reading the runs -----------------------------------------------------------------------------
 
 
-def steps_to(accuracy: np.ndarray, at: np.ndarray, target: float | np.ndarray) -> np.ndarray:
-    """Return the number of steps at which each curve first reaches its target; infinity if it never does.
-
-    Parameters
-    ----------
-    accuracy : numpy.ndarray, shape (..., checkpoints)
-    at : numpy.ndarray, shape (checkpoints,)
-        Steps done at each checkpoint.
-    target : float or numpy.ndarray, shape (...)
-
-    Returns
-    -------
-    numpy.ndarray, shape (...)
-
-    Examples
-    --------
-    >>> steps_to(np.array([[0.1, 0.7, 0.6], [0.2, 0.3, 0.4]]), np.array([10, 20, 30]), 0.5).tolist()
-    [20.0, inf]
-    """
-    reached = accuracy >= np.asarray(target)[..., None]
-    return np.where(reached.any(axis=-1), at[reached.argmax(axis=-1)], np.inf)
-
-
-def best(runs: RecipeRuns, arm: str) -> np.ndarray:
-    """Return the best accuracy of each seed of one arm, over the checkpoints.
-
-    Examples
-    --------
-    >>> curves = np.array([[[0.1, 0.5, 0.4]]])
-    >>> runs = RecipeRuns("", 3, 1, ("plain",), (0,), np.arange(3), curves, curves)
-    >>> best(runs, "plain").tolist()
-    [0.5]
-    """
-    return runs.best(arm)
-
-
-def final(runs: RecipeRuns, arm: str) -> np.ndarray:
-    """Return the accuracy of each seed of one arm at the end: the mean of the last four checkpoints.
-
-    Examples
-    --------
-    >>> curves = np.array([[[0.1, 0.5, 0.25, 0.5, 0.25]]])
-    >>> runs = RecipeRuns("", 5, 1, ("plain",), (0,), np.arange(5), curves, curves)
-    >>> final(runs, "plain").tolist()
-    [0.375]
-    """
-    return runs.final(arm)
-
-
-def steps_to_best(
-    runs: RecipeRuns, arm: str, *, target: str = "plain", short: float = 0.0
-) -> np.ndarray:
-    """Return how many steps each seed of an arm needs to the best accuracy of the same seed of `target`.
-
-    Parameters
-    ----------
-    runs : RecipeRuns
-    arm, target : str
-        Names in `ARMS`.
-    short : float
-        How far below that best accuracy is near enough.
-
-    Returns
-    -------
-    numpy.ndarray, shape (seeds,)
-        Infinity where it is not reached.
-
-    Examples
-    --------
-    >>> curves = np.array([[[0.1, 0.5, 0.6]], [[0.6, 0.7, 0.7]]])
-    >>> runs = RecipeRuns("", 3, 1, ("plain", "BN"), (0,), np.array([1, 2, 3]), curves, curves)
-    >>> steps_to_best(runs, "plain").tolist(), steps_to_best(runs, "BN").tolist()
-    ([3.0], [1.0])
-    >>> steps_to_best(runs, "plain", short=0.15).tolist()
-    [2.0]
-    """
-    target_accuracy = best(runs, target) - short
-    return steps_to(runs.accuracy[runs.arms.index(arm)], runs.at, target_accuracy)
-
-
-def effect(
-    runs: RecipeRuns,
-    net: str,
-    change: str,
-    *,
-    of: Callable[[RecipeRuns, str], np.ndarray] = best,
-) -> np.ndarray:
-    r"""Return what a change does to the accuracy of a net, seed by seed.
-
-    .. math:: a(\text{net} + \text{change}) - a(\text{net})
-
-    Parameters
-    ----------
-    runs : RecipeRuns
-    net : {"plain", "BN"}
-    change : str
-        A name in `bnlab.chapters.accelerating.recipes.CHANGES`, "all" or "all, rate x 1".
-    of : callable
-        Which accuracy: `best` or `final`.
-
-    Returns
-    -------
-    numpy.ndarray, shape (seeds,)
-
-    Examples
-    --------
-    >>> curves = np.array([[[0.5]], [[0.75]]])
-    >>> runs = RecipeRuns("", 1, 1, ("BN", "BN + all"), (0,), np.array([1]), curves, curves)
-    >>> effect(runs, "BN", "all").tolist()
-    [0.25]
-    """
-    return of(runs, f"{net} + {change}") - of(runs, net)
-
-
-def interaction(
-    runs: RecipeRuns, change: str, *, of: Callable[[RecipeRuns, str], np.ndarray] = best
-) -> np.ndarray:
-    """Return the effect of a change with normalization less its effect without, seed by seed; see `effect`.
-
-    Examples
-    --------
-    >>> curves = np.array([0.5, 0.75, 0.75, 0.75])[:, None, None]
-    >>> arms = ("plain", "plain + all", "BN", "BN + all")
-    >>> interaction(RecipeRuns("", 1, 1, arms, (0,), np.array([1]), curves, curves), "all").tolist()
-    [-0.25]
-    """
-    return effect(runs, "BN", change, of=of) - effect(runs, "plain", change, of=of)
-
-
 def same_start(runs: RecipeRuns, config: dict[str, Any], arm: str, *, points: int = 2) -> float:
     """Begin the first seed of an arm again, and return the largest relative difference of its first losses.
 
@@ -358,30 +221,6 @@ def same_start(runs: RecipeRuns, config: dict[str, Any], arm: str, *, points: in
     run.advance(int(runs.at[points - 1]))
     stored = runs.loss[runs.arms.index(arm), 0, :points]
     return float(np.abs(run.loss[:points] / stored - 1).max())
-
-
-def live_data(runs: RecipeRuns) -> str:
-    """Return the script with the accuracies that the chapter's live figure shows, in ten-thousandths.
-
-    Examples
-    --------
-    >>> curves = np.array([[[0.1, 0.5]]])
-    >>> print(live_data(RecipeRuns("", 3, 1, ("plain",), (0,), np.array([1, 2]), curves, curves)))
-    /* Written by tools/write_live_data.py from book/results/accelerating.npz. */
-    BNLive.data["recipe-race"] = {"at":[1,2],"accuracy":{
-    "plain":[[1000,5000]]}};
-    <BLANKLINE>
-    """
-    accuracy = (runs.accuracy * 10_000).round().astype(int)
-    lines = [
-        json.dumps({arm: found.tolist()}, separators=(",", ":"))[1:-1]
-        for arm, found in zip(runs.arms, accuracy, strict=True)
-    ]
-    at = json.dumps(runs.at.tolist(), separators=(",", ":"))
-    return (
-        "/* Written by tools/write_live_data.py from book/results/accelerating.npz. */\n"
-        f'BNLive.data["recipe-race"] = {{"at":{at},"accuracy":{{\n' + ",\n".join(lines) + "}};\n"
-    )
 
 
 def paper_table() -> PaperTable:

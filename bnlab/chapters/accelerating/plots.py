@@ -118,7 +118,7 @@ def recipe_rates(
         for arm, label in arms.items():
             row = sweep.arms.index(arm)
             accuracy, finite = sweep.accuracy[row], sweep.finite[row]
-            net, mean = arm.split(" ")[0], accuracy.mean(axis=0)
+            net, mean = arm.split(" ")[0], sweep.mean_accuracy[row]
             color, changed = COLORS[net], arm != net
             ax.plot(
                 sweep.lr,
@@ -272,15 +272,14 @@ def _effect_pair(
     at_end: bool = False,
 ) -> None:
     """Draw one change without and with normalization; beyond the limit, an arrow and the mean."""
-    found = runs.final if at_end else runs.best
     for shift, net in ((0.16, "plain"), (-0.16, "BN")):
-        base, there = (found(arm) for arm in (net, f"{net} + {change}"))
-        interval = t_interval(100 * (there - base))
-        mean, low, high = (float(v) for v in (interval.mean, interval.low, interval.high))
+        interval = t_interval(100 * runs.effect(net, change, of="final" if at_end else "best"))
+        mean = float(interval.mean)
         y, color = shift - row, COLORS[net]
         if limit is None or abs(mean) <= limit:
-            reach = [[mean - low], [high - mean]]
-            ax.errorbar(mean, y, xerr=reach, fmt=MARKERS[net], capsize=3, color=color)
+            ax.errorbar(
+                mean, y, xerr=interval.bars[:, None], fmt=MARKERS[net], capsize=3, color=color
+            )
             continue
         left = mean < 0
         edge, inside = (0.97 * np.sign(mean) * limit, 0.9 * np.sign(mean) * limit)

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from bnlab.experiments import Result
+from bnlab.stats import steps_to
 
 __all__ = ["DepthRates", "PaperTable", "RecipeRates", "RecipeRuns"]
 
@@ -49,6 +50,62 @@ class RecipeRuns(Result):
         """
         return self.accuracy[self.arms.index(arm), :, -4:].mean(axis=-1)
 
+    def steps_to_best(self, arm: str, *, target: str = "plain", short: float = 0.0) -> np.ndarray:
+        """Return how many steps each seed of an arm needs to the best accuracy of the same seed of `target`.
+
+        Parameters
+        ----------
+        arm, target : str
+            Names in `arms`.
+        short : float
+            How far below that best accuracy is near enough.
+
+        Returns
+        -------
+        numpy.ndarray, shape (seeds,)
+            Infinity where it is not reached.
+
+        Examples
+        --------
+        >>> curves = np.array([[[0.1, 0.5, 0.6]], [[0.6, 0.7, 0.7]]])
+        >>> runs = RecipeRuns("", 3, 1, ("plain", "BN"), (0,), np.array([1, 2, 3]), curves, curves)
+        >>> runs.steps_to_best("plain").tolist(), runs.steps_to_best("BN").tolist()
+        ([3.0], [1.0])
+        >>> runs.steps_to_best("plain", short=0.15).tolist()
+        [2.0]
+        """
+        return steps_to(self.accuracy[self.arms.index(arm)], self.at, self.best(target) - short)
+
+    def effect(self, net: str, change: str, *, of: str = "best") -> np.ndarray:
+        r"""Return what a change does to the accuracy of a net, seed by seed.
+
+        .. math:: a(\text{net} + \text{change}) - a(\text{net})
+
+        Parameters
+        ----------
+        net : {"plain", "BN"}
+        change : str
+            A name in `bnlab.chapters.accelerating.recipes.CHANGES`, "all" or "all, rate x 1".
+        of : {"best", "final"}
+            Which accuracy.
+
+        Returns
+        -------
+        numpy.ndarray, shape (seeds,)
+
+        Examples
+        --------
+        >>> curves = np.array([[[0.5]], [[0.75]]])
+        >>> RecipeRuns("", 1, 1, ("BN", "BN + all"), (0,), np.array([1]), curves, curves).effect("BN", "all")
+        array([0.25])
+        """
+        accuracy = getattr(self, of)
+        return accuracy(f"{net} + {change}") - accuracy(net)
+
+    def interaction(self, change: str, *, of: str = "best") -> np.ndarray:
+        """Return the effect of a change with normalization less its effect without, seed by seed; see `effect`."""
+        return self.effect("BN", change, of=of) - self.effect("plain", change, of=of)
+
 
 @dataclass(frozen=True)
 class RecipeRates(Result):
@@ -62,6 +119,17 @@ class RecipeRates(Result):
     lr: np.ndarray  # (rates,)
     accuracy: np.ndarray  # (arms, seeds, rates): the best of the checkpoints of the run
     finite: np.ndarray  # (arms, seeds, rates): no loss was infinite or NaN
+
+    @property
+    def mean_accuracy(self) -> np.ndarray:
+        """The mean over the seeds, (arms, rates)."""
+        return self.accuracy.mean(axis=1)
+
+    def at_best_rate(self, arm: str) -> tuple[np.ndarray, float]:
+        """Return the accuracy of each seed of an arm at the rate with the highest mean, and that rate."""
+        row = self.arms.index(arm)
+        best = self.mean_accuracy[row].argmax()
+        return self.accuracy[row, :, best], float(self.lr[best])
 
 
 @dataclass(frozen=True)
@@ -81,7 +149,19 @@ class DepthRates(Result):
     accuracy: np.ndarray  # (nets, depths, seeds, rates, looks): on the test digits
 
     def at_best_rate(self, look: int = -1) -> tuple[np.ndarray, np.ndarray]:
-        """Return test accuracy (nets, depths, seeds) at the rate best on held-out digits, and that rate."""
+        """Return each net's test accuracy at the rate that is best on the digits held out, and that rate.
+
+        Parameters
+        ----------
+        look : int
+            Which of `looks` to choose and to read at; the last one unless given.
+
+        Returns
+        -------
+        accuracy : numpy.ndarray, shape (nets, depths, seeds)
+        lr : numpy.ndarray, shape (nets, depths)
+            That with the best mean over the seeds.
+        """
         chosen = self.validation[..., look].mean(axis=2).argmax(axis=-1)
         index = chosen[:, :, None, None]
         accuracy = np.take_along_axis(self.accuracy[..., look], index, axis=-1)[..., 0]

@@ -14,7 +14,7 @@ from bnlab.chapters.accelerating.results import DepthRates
 from bnlab.experiments import LongExperiment, seeds_of
 from bnlab.training import Ensemble, Member
 
-__all__ = ["EXPERIMENT", "GAINS", "NETS", "at_best_rate", "network", "repeat"]
+__all__ = ["EXPERIMENT", "GAINS", "NETS", "network", "repeat"]
 
 NETS = ("plain", "BN", "scaled")
 GAINS = {"sigmoid": 4.0, "tanh": 5 / 3, "relu": 2**0.5}
@@ -177,32 +177,6 @@ EXPERIMENT = LongExperiment(
 
 
 # ---- reading the result ---------------------------------------------------------------------------
-
-
-def at_best_rate(result: DepthRates, *, look: int = -1) -> tuple[np.ndarray, np.ndarray]:
-    """Return each net's test accuracy at the rate that is best on the digits held out, and that rate.
-
-    Parameters
-    ----------
-    result : DepthRates
-    look : int
-        Which of ``result.looks`` to choose and to read at; the last one unless given.
-
-    Returns
-    -------
-    accuracy : numpy.ndarray, shape (nets, depths, seeds)
-    lr : numpy.ndarray, shape (nets, depths)
-        That with the best mean over the seeds.
-
-    Examples
-    --------
-    >>> config = EXPERIMENT.configure({"nets": ["BN"], "depths": [1], "rates": [1, 2], "seeds": 2})
-    >>> found = {"validation": [[[0.5], [0.25]], [[0.5], [0.5]]], "accuracy": [[[0.25], [1]], [[0.5], [1]]]}
-    >>> accuracy, lr = at_best_rate(merge(config, tasks(config), [found]))
-    >>> accuracy.tolist(), lr.tolist()
-    ([[[0.25, 0.5]]], [[1.0]])
-    """
-    return result.at_best_rate(look)
 
 
 def repeat(result: DepthRates, net: str, depth: int, *, seed: int | None = None) -> float:

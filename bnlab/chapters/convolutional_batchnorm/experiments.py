@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import functools
 import itertools
 import time
 from collections.abc import Callable, Sequence
-from pathlib import Path
 
 import numpy as np
 import torch
@@ -23,7 +21,7 @@ from bnlab.chapters.convolutional_batchnorm.results import (
     ShiftTest,
 )
 from bnlab.chapters.convolutional_batchnorm.small_nets import mobile_net, residual_net
-from bnlab.experiments.store import run_and_save
+from bnlab.experiments import Provenance, difference
 from bnlab.nn.functional import batch_norm
 
 __all__ = [
@@ -31,9 +29,11 @@ __all__ = [
     "effective_batch",
     "folded_nets",
     "library_twins",
+    "repeat_folding",
+    "repeat_shifted",
+    "repeat_twins",
     "shift_test",
     "shifted_digits",
-    "store",
 ]
 
 PRECISIONS = {"float64": torch.float64, "float32": torch.float32}
@@ -390,7 +390,7 @@ def _run(norm, nudge: bool, dtype, channels, batch_size, lr, kinks: bool, seed):
 
 
 def folded_nets(
-    *, batch_sizes: Sequence[int] = (1, 32), repeats: int = 150, width: int = 32
+    *, batch_sizes: Sequence[int] = (1, 32), repeats: int = 150, width: int = 32, seed: int = 0
 ) -> FoldedNets:
     """Fold three kinds of networks, and time a call before and after, in turns.
 
@@ -402,6 +402,8 @@ def folded_nets(
         Calls of each; 0 to time nothing.
     width : int
         Channels of the first layers.
+    seed : int
+        Of all weights and statistics.
 
     Returns
     -------
@@ -414,9 +416,9 @@ def folded_nets(
     {'plain': 0, 'residual': 3, 'mobile': 0}
     """
     networks = {
-        "plain": models.convnet(channels=(width, 2 * width), norm=nn.BatchNorm2d).eval(),
-        "residual": residual_net(width=width),
-        "mobile": mobile_net(width=width),
+        "plain": models.convnet(channels=(width, 2 * width), norm=nn.BatchNorm2d, seed=seed).eval(),
+        "residual": residual_net(width=width, seed=seed),
+        "mobile": mobile_net(width=width, seed=seed),
     }
     x = _images(_digits()[1])[: max(batch_sizes)]
     results = [inference.fold(model, x) for model in networks.values()]
@@ -448,35 +450,31 @@ def _size(model: nn.Module) -> int:
     return sum(v.numel() for v in itertools.chain(model.parameters(), model.buffers()))
 
 
-def store(name: str, folder: str | Path = "book/results") -> Path:
-    """Run an experiment that takes longer than a page should, and save it with its provenance.
-
-    Parameters
-    ----------
-    name : {"shifted_digits", "library_twins", "smooth_twins", "folded_nets"}
-    folder : str or Path
-        Where ``conv_NAME.npz`` is written.
-
-    Returns
-    -------
-    Path
-        The file.
-    """
-    experiment, describe = {
-        "shifted_digits": (
-            shifted_digits,
-            lambda r: (r.seeds, {"steps": r.steps, "rates": r.rates.tolist()}),
-        ),
-        "library_twins": (library_twins, _describe_twins),
-        "smooth_twins": (functools.partial(library_twins, kinks=False), _describe_twins),
-        "folded_nets": (
-            folded_nets,
-            lambda r: ((0,), {"batch_sizes": r.batch_sizes.tolist(), "repeats": len(r.seconds)}),
-        ),
-    }[name]
-    return run_and_save(Path(folder) / f"conv_{name}.npz", experiment, describe)
+def repeat_shifted(result: ShiftedDigits, origin: Provenance) -> dict[str, float]:
+    """Train the network with one pair a map and the first seed again, and return the difference of accuracies."""
+    rate = result.best[result.normalizations.index("per map")]
+    again = shifted_digits(
+        normalizations=("per map",),
+        shifts=result.shifts.tolist(),
+        steps=result.steps,
+        rates=result.rates[[rate]].tolist(),
+        seeds=result.seeds[:1],
+    )
+    stored = result.accuracy[0, result.normalizations.index("per map"), rate]
+    return {"accuracy": float(np.abs(again.accuracy[0, 0, 0] - stored).max())}
 
 
-def _describe_twins(r: LibraryTwins) -> tuple[Sequence[int], dict]:
-    steps = r.loss.shape[-1]
-    return r.seeds, {"steps": steps, "batch_size": r.batch_size, "lr": r.lr, "kinks": r.kinks}
+def repeat_twins(result: LibraryTwins, origin: Provenance, *, steps: int = 5) -> dict[str, float]:
+    """Train the first seed for a few steps again, and return the relative difference of the losses."""
+    again = library_twins(**origin.config | {"steps": steps, "seeds": result.seeds[:1]})
+    return {"loss": difference(again.loss[0], result.loss[0, :, :steps])}
+
+
+def repeat_folding(result: FoldedNets, origin: Provenance) -> dict[str, float]:
+    """Fold again without the clock, and return the differences of all counts, and the largest error."""
+    again = folded_nets(**origin.config | {"repeats": 0})
+    counts = {
+        name: difference(getattr(again, name), getattr(result, name))
+        for name in ("folded", "left", "numbers")
+    }
+    return counts | {"error": float(again.error.max())}

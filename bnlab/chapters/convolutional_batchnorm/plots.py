@@ -27,9 +27,8 @@ def shifted_digits(result: ShiftedDigits, *, ax: Axes | None = None) -> Axes:
         for j, name in enumerate(result.normalizations):
             interval = t_interval(result.best_accuracy[:, j])
             x = result.shifts + 0.03 * (j - 1)
-            half = interval.high - interval.mean
             ax.errorbar(
-                x, interval.mean, half, color=KINDS[name], marker=MARKERS[j], capsize=3,
+                x, interval.mean, interval.bars, color=KINDS[name], marker=MARKERS[j], capsize=3,
                 label={"none": "no normalization"}.get(name, f"one pair {name}"),
             )  # fmt: skip
         ax.set_xticks(result.shifts)
@@ -48,9 +47,8 @@ def effective_batch(result: EffectiveBatch, *, ax: Axes | None = None) -> Axes:
             label="values that share the mean, m′ = N p q",
         )  # fmt: skip
         interval = t_interval(result.measured, geometric=True)
-        half = [interval.mean - interval.low, interval.high - interval.mean]
         ax.errorbar(
-            place, interval.mean, half, color=style.NORMALIZED, marker="o", ls="", capsize=4,
+            place, interval.mean, interval.bars, color=style.NORMALIZED, marker="o", ls="", capsize=4,
             label="worth, measured",
         )  # fmt: skip
         ax.axhline(result.images, color=style.PLAIN, ls="--", label="images, N")
@@ -86,15 +84,13 @@ def folded_nets(result: FoldedNets, *, ax: Axes | None = None) -> Axes:
     """Draw how long a call takes after folding over before: geometric means with 95% intervals."""
     with style.axes(ax) as ax:
         interval = t_interval(result.time_ratio, geometric=True)
-        low, mid, high = interval.low, interval.mean, interval.high
         width = 0.8 / len(result.batch_sizes)
         for k, size in enumerate(result.batch_sizes):
             place = (
                 np.arange(len(result.networks)) + (k - (len(result.batch_sizes) - 1) / 2) * width
             )
-            half = np.abs([mid[:, k] - low[:, k], high[:, k] - mid[:, k]])
             ax.bar(
-                place, mid[:, k], 0.9 * width, yerr=half, capsize=4, color=style.CYCLE[k],
+                place, interval.mean[:, k], 0.9 * width, yerr=interval.bars[:, :, k], capsize=4, color=style.CYCLE[k],
                 label=f"{size} image{'s' if size > 1 else ''} a call",
             )  # fmt: skip
         ax.axhline(1, color=style.THEORY, ls=":", lw=1.5)

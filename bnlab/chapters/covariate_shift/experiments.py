@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Sequence
-from pathlib import Path
+from collections.abc import Sequence
 
 import numpy as np
 import torch
@@ -14,22 +13,22 @@ from torch.nn import functional
 from bnlab import data, models, probes, training
 from bnlab.chapters.covariate_shift.results import DriftRun, LearningRates, ShiftedFit
 from bnlab.chapters.covariate_shift.signal_depth import saturated_share
-from bnlab.experiments.store import run_and_save
+from bnlab.experiments import Provenance, difference
 
-__all__ = ["drift_run", "learning_rates", "shifted_fit", "store_runs"]
+__all__ = ["drift_run", "learning_rates", "repeat", "repeat_rates", "shifted_fit"]
 
 SIZES = (784, 100, 100, 100, 10)  # the network of Ioffe & Szegedy 2015, section 4.1
 BATCH_SIZE = 60  # and its batch size
 INIT_STD = 0.1  # our choice: the paper gives none
 SITES = ("linear2", "act1", "act2", "act3")  # we look at the inputs of these layers
 ARMS = {"plain": None, "BN": nn.BatchNorm1d}
-# What Chapter 2 compares: name of a run -> std of the first weights, arm, and the arm whose best rate it takes.
+# What Chapter 2 compares. Each has the best rate of its arm by `learning_rates`, and "bn" that of the other arm.
 RUNS = {
-    "plain": (INIT_STD, "plain", "plain"),
-    "bn": (INIT_STD, "BN", "plain"),
-    "bn_own": (INIT_STD, "BN", "BN"),
-    "better_plain": (0.4, "plain", "plain"),
-    "better_bn": (0.4, "BN", "BN"),
+    "plain": {"arm": "plain", "init_std": INIT_STD, "lr": 1},
+    "bn": {"arm": "BN", "init_std": INIT_STD, "lr": 1},
+    "bn_own": {"arm": "BN", "init_std": INIT_STD, "lr": 2},
+    "better_plain": {"arm": "plain", "init_std": 0.4, "lr": 2},
+    "better_bn": {"arm": "BN", "init_std": 0.4, "lr": 4},
 }
 
 
@@ -93,9 +92,9 @@ def _truth(x: np.ndarray) -> np.ndarray:
 
 
 def learning_rates(
-    lrs: Sequence[float],
+    arm: str,
     *,
-    norm: Callable[[int], nn.Module] | None = None,
+    lrs: Sequence[float] = (0.5, 1, 2, 4),
     init_std: float = INIT_STD,
     steps: int = 300,
     seeds: Sequence[int] = (100, 101),
@@ -106,9 +105,9 @@ def learning_rates(
 
     Parameters
     ----------
+    arm : {"plain", "BN"}
+        Without normalization, or with it.
     lrs : sequence of float
-    norm : callable, optional
-        As for `bnlab.models.mlp`.
     init_std : float
         Standard deviation of the first weights.
     steps : int
@@ -122,7 +121,7 @@ def learning_rates(
     loss = np.empty((len(seeds), len(lrs)))
     for i, seed in enumerate(seeds):
         for j, lr in enumerate(lrs):
-            model = _network(norm, seed, init_std)
+            model = _network(arm, seed, init_std)
             history = training.train(
                 model, digits, lr=lr, steps=steps, batch_size=BATCH_SIZE, seed=seed
             )
@@ -131,10 +130,9 @@ def learning_rates(
 
 
 def drift_run(
+    arm: str,
     *,
     lr: float,
-    norm: Callable[[int], nn.Module] | None = None,
-    label: str,
     init_std: float = INIT_STD,
     steps: int = 600,
     every: int = 20,
@@ -153,11 +151,9 @@ def drift_run(
 
     Parameters
     ----------
+    arm : {"plain", "BN"}
+        Without normalization, or with it.
     lr : float
-    norm : callable, optional
-        As for `bnlab.models.mlp`.
-    label : str
-        Name of the run in figures.
     init_std : float
         Standard deviation of the first weights.
     steps, every : int
@@ -193,7 +189,7 @@ def drift_run(
         first: dict[str, np.ndarray] = {}
         tried: dict[str, list[np.ndarray]] = {"one_step_all": [], "one_step_first": []}
 
-        model = _network(norm, seed, init_std)
+        model = _network(arm, seed, init_std)
         scatters.append(_scatter(model, x))
 
         def record(t: int, model: nn.Module, rows=rows, first=first, tried=tried) -> None:
@@ -218,9 +214,9 @@ def drift_run(
         losses.append(history.loss)
         accuracies.append(training.accuracy(model, held_out))
     return DriftRun(
-        label=label,
+        label=f"{arm}, rate {lr:g}",
         lr=float(lr),
-        normalized=norm is not None,
+        normalized=arm != "plain",
         seeds=tuple(seeds),
         layers=SITES,
         steps=times,
@@ -232,55 +228,31 @@ def drift_run(
     )
 
 
-def store_runs(
-    folder: str | Path,
-    *,
-    rates: Sequence[float] = (0.5, 1, 2, 4),
-    pilot: int = 300,
-    **config,
-) -> tuple[Path, ...]:
-    r"""Choose each arm's learning rate, train what Chapter 2 compares, and save all with its provenance.
+def repeat_rates(table: LearningRates, origin: Provenance) -> dict[str, float]:
+    """Train the first run of a stored table again, and return the relative difference of its loss."""
+    few = {"lrs": table.lr[:1].tolist(), "seeds": origin.seeds[:1]}
+    again = learning_rates(**origin.config | few)
+    return {"loss": difference(again.loss, table.loss[:1, :1])}
 
-    Parameters
-    ----------
-    folder : str or Path
-        Where to write ``covariate_shift_rates_<arm>_<std>.npz`` and ``covariate_shift_<run>.npz``.
-    rates : sequence of float
-        The learning rates to choose from, by `learning_rates`, for each arm and each std.
-    pilot : int
-        Steps of the runs that choose.
-    **config
-        Arguments of `drift_run` for every run.
 
-    Returns
-    -------
-    tuple of Path
-        The files written.
-    """
-    paths, best = [], {}
-    for std, arm in dict.fromkeys((std, arm) for std, arm, _ in RUNS.values()):
-        path = Path(folder) / f"covariate_shift_rates_{arm}_{std}.npz"
-
-        def choose(std=std, arm=arm) -> LearningRates:
-            table = learning_rates(rates, norm=ARMS[arm], init_std=std, steps=pilot)
-            best[std, arm] = table.best
-            return table
-
-        told = {"arm": arm, "init_std": std, "lrs": list(rates), "steps": pilot}
-        paths.append(run_and_save(path, choose, lambda _, told=told: ((100, 101), told)))
-    for name, (std, arm, whose) in RUNS.items():
-        lr = best[std, whose]
-        told = {"arm": arm, "init_std": std, "lr": lr} | config
-        paths.append(
-            run_and_save(
-                Path(folder) / f"covariate_shift_{name}.npz",
-                lambda std=std, arm=arm, lr=lr: drift_run(
-                    lr=lr, norm=ARMS[arm], label=f"{arm}, rate {lr:g}", init_std=std, **config
-                ),
-                lambda run, told=told: (run.seeds, told | {"steps": int(run.steps[-1])}),
-            )
-        )
-    return tuple(paths)
+def repeat(run: DriftRun, origin: Provenance, *, steps: int = 20) -> dict[str, float]:
+    """Train the first steps of the first seed again, and return the relative difference of each quantity."""
+    again = drift_run(
+        **origin.config | {"steps": steps, "one_step_at": (0,), "seeds": run.seeds[:1]}
+    )
+    found = {"loss": difference(again.loss[0], run.loss[0, :steps])}
+    for name in (
+        "wasserstein",
+        "distance",
+        "unit",
+        "std",
+        "one_step_all",
+        "one_step_first",
+        "scatter",
+    ):
+        now = getattr(again, name)[0]
+        found[name] = difference(now, getattr(run, name)[0, : len(now)], floor=2e-6)
+    return found
 
 
 def _scatter(model: nn.Module, x: torch.Tensor, pairs: int = 10) -> np.ndarray:
@@ -290,12 +262,10 @@ def _scatter(model: nn.Module, x: torch.Tensor, pairs: int = 10) -> np.ndarray:
     return np.mean(drifts, axis=0)
 
 
-def _network(
-    norm: Callable[[int], nn.Module] | None, seed: int, init_std: float = INIT_STD
-) -> nn.Sequential:
+def _network(arm: str, seed: int, init_std: float = INIT_STD) -> nn.Sequential:
     # In float64: hundreds of steps would carry float32's rounding, which differs between machines,
     # into digits that the book prints.
-    return models.mlp(SIZES, norm=norm, init_std=init_std, seed=seed).double()
+    return models.mlp(SIZES, norm=ARMS[arm], init_std=init_std, seed=seed).double()
 
 
 def _digits() -> tuple[data.Dataset, data.Dataset]:

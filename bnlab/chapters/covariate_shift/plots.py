@@ -139,10 +139,9 @@ def one_step_drift(
                 (run.one_step_all, "s", 0.1, "all layers"),
             ):
                 mid = t_interval(values[:, at])
-                bars = np.stack([mid.mean - mid.low, mid.high - mid.mean])
                 filled = _color(run) if marker == "s" else "white"
                 panel.errorbar(
-                    x + side, mid.mean, bars, fmt=marker, ms=7, color=_color(run), mfc=filled, label=label
+                    x + side, mid.mean, mid.bars, fmt=marker, ms=7, color=_color(run), mfc=filled, label=label
                 )  # fmt: skip
             panel.set(title=run.label, yscale="log")
             panel.margins(x=0.12)
@@ -173,8 +172,7 @@ def depth_profile(
             label = profile.activation + (", normalized" if profile.normalized else "")
             label += f", std {profile.weight_std:.3g}"
             ax.plot(layers, getattr(profile, f"{quantity}_theory"), color=color)
-            bars = np.stack([mid.mean - mid.low, mid.high - mid.mean])
-            ax.errorbar(layers, mid.mean, bars, fmt=marker, ms=5, color=color, label=label)
+            ax.errorbar(layers, mid.mean, mid.bars, fmt=marker, ms=5, color=color, label=label)
         ax.set(xlabel="layer", ylabel=names[quantity], yscale="log")
         ax.xaxis.set_major_locator(MaxNLocator(integer=True))
         ax.legend()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import torch
@@ -60,8 +60,7 @@ def profile(
     width: int = 256,
     depth: int = 20,
     examples: int = 256,
-    seeds: int = 5,
-    first_seed: int = 0,
+    seeds: Sequence[int] = tuple(range(5)),
 ) -> DepthProfile:
     r"""Send independent Gaussian inputs through random networks and measure each layer.
 
@@ -82,10 +81,10 @@ def profile(
         Standard deviation :math:`\sigma` of the Gaussian weights; biases are zero.
     norm : callable, optional
         As for `bnlab.models.mlp`.
-    width, depth, examples, seeds : int
-        Units n in each layer and inputs, number of layers, size of the batch, number of networks.
-    first_seed : int
-        Of the first network; the others take the numbers after it.
+    width, depth, examples : int
+        Units n in each layer and inputs, number of layers, size of the batch.
+    seeds : sequence of int
+        One network each.
 
     Returns
     -------
@@ -96,7 +95,7 @@ def profile(
     The recursion is that of Poole et al. 2016 and Schoenholz et al. 2017.
     """
     measured = []
-    for seed in range(first_seed, first_seed + seeds):
+    for seed in seeds:
         model = models.mlp(
             [width] * (depth + 2), activation=activation, norm=norm, init_std=weight_std, seed=seed
         ).double()  # float32 cannot hold a spread of 1e-8 beside a mean of 0.5

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import numpy as np
-from matplotlib.patches import Ellipse
 
 from bnlab.chapters import style
 from bnlab.chapters.feature_scaling.results import (
@@ -113,13 +112,11 @@ def neighbor_accuracy(*results: NeighborAccuracy, ax=None):
             chosen = [(i, r) for i, r in enumerate(results) if name in r.scalings]
             at = [i + (j - (len(names) - 1) / 2) * width for i, _ in chosen]
             found = [t_interval(r.accuracy[:, r.scalings.index(name)]) for _, r in chosen]
-            means = [interval.mean for interval in found]
-            error = [interval.high - interval.mean for interval in found]
             ax.bar(
                 at,
-                means,
+                [interval.mean for interval in found],
                 width * 0.9,
-                yerr=error,
+                yerr=np.stack([interval.bars for interval in found], axis=1),
                 color=LOOKS[name][0],
                 ecolor="0.25",
                 capsize=3,
@@ -267,12 +264,7 @@ def whitening_steps(result: WhiteningSteps):
             panels.flat, result.names, result.points, result.covariance, strict=True
         ):
             ax.scatter(*points.T, s=10, alpha=0.5, color=style.NORMALIZED, linewidth=0)
-            variances, directions = np.linalg.eigh(covariance)
-            angle = np.degrees(np.arctan2(directions[1, 1], directions[0, 1]))
-            size = 4 * np.sqrt(variances[::-1])
-            ax.add_patch(
-                Ellipse((0, 0), *size, angle=angle, fill=False, color=style.PLAIN, linewidth=2)
-            )
+            ax.add_patch(style.ellipse((0, 0), covariance, color=style.PLAIN))
             ax.set(title=name, xlim=(-4, 4), ylim=(-4, 4), aspect="equal")
         for ax in (panels[0, 0], panels[0, 1]):
             ax.set(xlabel=result.features[0], ylabel=result.features[1])

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 import numpy as np
 
-from bnlab import data
+from bnlab import data, stats
 from bnlab.chapters.figure_one import experiments as figure_one
 from bnlab.chapters.figure_one.results import FigureOne, ImageRows, RateSearch, Stability
 
@@ -17,7 +16,6 @@ __all__ = [
     "begun",
     "example_images",
     "gap",
-    "live_data",
     "repeats",
     "stability",
     "steps_to",
@@ -43,8 +41,7 @@ def steps_to(
         Infinite for a seed that never got there. The looks are 50 steps apart at first and 2,000 at
         the end: a step is at most that much too late.
     """
-    there = result.accuracy[setting] >= level
-    return np.where(there.any(axis=-1), result.steps[there.argmax(axis=-1)], np.inf)
+    return stats.steps_to(result.accuracy[setting], result.steps, level)
 
 
 def at_the_end(result: FigureOne, values: np.ndarray) -> np.ndarray:
@@ -197,48 +194,3 @@ def example_images(*, digits: Sequence[int] = tuple(range(10)), copies: int = 2)
         labels=("gray", "binary", *("deformed",) * copies),
         images=np.concatenate([more[:1], binary]),
     )
-
-
-# ---- what the live figure shows --------------------------------------------------------------------
-
-LETTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/"
-UNIT = 0.01  # in which percentiles are counted, from -20.48 on
-
-
-def live_data(result: FigureOne) -> str:
-    """Return the script with the first seed's percentiles and histograms of every unit, as text.
-
-    Percentiles are rounded to hundredths, two letters each. A histogram's bars are rounded to 63rds of its
-    tallest, one letter each.
-    """
-    arms = {}
-    for arm in figure_one.ARMS:
-        setting = result.setting(arm)
-        q = np.rint(result.percentiles[setting, 0].astype(float) / UNIT).astype(int) + 2048
-        if q.min() < 0 or q.max() > 4095:
-            raise ValueError("a percentile is beyond 20.47; expected less. Choose another UNIT.")
-        counts = result.histogram[setting].astype(float)
-        bars = np.rint(63 * counts / counts.max(axis=-1, keepdims=True)).astype(int)
-        arms[arm] = {
-            "rate": result.rates[setting],
-            "percentiles": _letters(np.stack([q // 64, q % 64], axis=-1)),
-            "bars": _letters(bars),
-        }
-    content = {
-        "data": result.data,
-        "steps": result.watched.tolist(),
-        "units": result.percentiles.shape[-1],
-        "low": float(result.edges[0]),
-        "high": float(result.edges[-1]),
-        "bins": len(result.edges) - 1,
-        "arms": arms,
-    }
-    lines = json.dumps(content, indent=1)
-    return (
-        "/* Written by tools/write_live_data.py from book/results/figure_one_mnist.npz. */\n"
-        f'BNLive.data["figure-one"] = {lines};\n'
-    )
-
-
-def _letters(values: np.ndarray) -> str:
-    return "".join(np.array(list(LETTERS))[values.ravel()])

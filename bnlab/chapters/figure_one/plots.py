@@ -31,12 +31,15 @@ THOUSANDS = FuncFormatter(lambda step, _: f"{step:,.0f}")
 def rate_search(result: RateSearch, *, ax: Axes | None = None) -> Axes:
     """Draw the score of each learning rate and seed, and circle each arm's best rate."""
     with style.axes(ax) as ax:
-        for arm, values, marker in zip(result.arms, result.score(), "so", strict=True):
+        for (arm, best), values, marker in zip(
+            result.best().items(), result.score(), "so", strict=True
+        ):
             mean, color = values.mean(axis=-1), COLORS[arm]
             ax.plot(result.rates, mean, ls=DASHES[arm], color=color, label=f"{arm} normalization")
             ax.plot(result.rates, values, marker, ms=5, color=color)
-            best = int(mean.argmax())
-            ax.plot(result.rates[best], mean[best], "o", ms=16, mfc="none", mew=2, color=color)
+            ax.plot(
+                best, mean[result.rates.index(best)], "o", ms=16, mfc="none", mew=2, color=color
+            )
         ax.set(xscale="log", ylim=(0, 1), xlabel="learning rate")
         ax.set(ylabel="held-out accuracy,\nmean over training")
         ax.set_xticks(result.rates, [f"{rate:g}" for rate in result.rates])

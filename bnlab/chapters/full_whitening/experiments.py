@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
-from pathlib import Path
 
 import numpy as np
 import torch
@@ -21,7 +20,6 @@ from bnlab.chapters.full_whitening.results import (
     Spectrum,
     WhiteningCost,
 )
-from bnlab.experiments.store import run_and_save
 
 __all__ = [
     "activation_correlation",
@@ -36,7 +34,6 @@ __all__ = [
     "multiplications",
     "naive_whitening",
     "spectrum",
-    "store_cost",
 ]
 
 
@@ -235,16 +232,6 @@ def measure_cost(*, repeats: int = 15, seed: int = 0, sweeps=SWEEPS) -> Whitenin
                 seconds[repeat, at] = time.process_time() - start
     rows, features = np.array(points).T
     return WhiteningCost(features, rows, full[1:], per_feature[1:], names)
-
-
-def store_cost(path: str | Path, **config) -> Path:
-    """Measure the cost on this machine and save it with its provenance; see `measure_cost`."""
-    settings = {name: value for name, value in config.items() if name != "seed"}
-
-    def describe(cost):
-        return (config.get("seed", 0),), {"repeats": len(cost.full), **settings}
-
-    return run_and_save(path, lambda: measure_cost(**config), describe)
 
 
 def _full_pass(x: np.ndarray, dz: np.ndarray) -> None:

@@ -6,7 +6,6 @@ from collections.abc import Sequence
 
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.patches import Ellipse
 from matplotlib.ticker import FixedLocator, NullLocator
 
 from bnlab.chapters.full_whitening.results import (
@@ -19,7 +18,7 @@ from bnlab.chapters.full_whitening.results import (
     Spectrum,
     WhiteningCost,
 )
-from bnlab.chapters.style import NORMALIZED, PLAIN, THEORY, axes
+from bnlab.chapters.style import NORMALIZED, PLAIN, THEORY, axes, ellipse
 from bnlab.stats import t_interval
 
 __all__ = [
@@ -53,7 +52,7 @@ def whitened_clouds(result: Clouds, *, ax: np.ndarray | None = None) -> np.ndarr
             color = PLAIN if name == "raw" else NORMALIZED
             panel.plot(*rows.T, ".", color=color, markersize=4, alpha=0.5)
             panel.plot(*rows[marked], "o", color=THEORY, markersize=7)
-            panel.add_patch(_ellipse(rows.mean(axis=0), covariance))
+            panel.add_patch(ellipse(rows.mean(axis=0), covariance, color=THEORY))
             panel.set(title=name, aspect="equal", xlim=(-6, 6), ylim=(-6, 6))
         return ax
 
@@ -231,7 +230,7 @@ def batch_need(result: BatchNeed, *, ax: Axes | None = None) -> Axes:
         ):
             band = t_interval(error)
             ax.loglog(ratio, theory, ":", color=THEORY, linewidth=2)
-            ax.errorbar(ratio, band.mean, [band.mean - band.low, band.high - band.mean],
+            ax.errorbar(ratio, band.mean, band.bars,
                         fmt=marker, color=color, label=name)  # fmt: skip
         ax.plot([], [], ":", color=THEORY, linewidth=2, label="theory")
         ax.set(xlabel="rows per feature, m / d", ylabel="error of a value")
@@ -266,13 +265,6 @@ def spectrum(result: Spectrum, *, ax: Axes | None = None) -> Axes:
         ax.set(xlabel="eigenvalue of the covariance of a batch", ylabel="density")
         ax.legend()
         return ax
-
-
-def _ellipse(mean: np.ndarray, covariance: np.ndarray) -> Ellipse:
-    values, v = np.linalg.eigh(covariance)
-    width, height = 4 * np.sqrt(values)
-    angle = np.degrees(np.arctan2(v[1, 0], v[0, 0]))
-    return Ellipse(mean, width, height, angle=angle, fill=False, color=THEORY, linewidth=2)
 
 
 def _bands(ax: Axes, naive: np.ndarray, right: np.ndarray) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from pathlib import Path
 
 import numpy as np
 import torch
@@ -12,15 +11,16 @@ from torch import nn
 from bnlab import data, models, training
 from bnlab.chapters.covariate_shift import signal_depth
 from bnlab.chapters.gradient_flow.results import DepthRatios, ExplosionRates, WidthRates
-from bnlab.experiments.store import run_and_save
+from bnlab.experiments import Provenance, difference
 
 __all__ = [
+    "depth_ratios",
     "explosion_limit",
     "explosion_rate",
     "explosion_rates",
-    "gradient_ratio",
-    "store_explosion",
-    "store_ratios",
+    "repeat_explosion",
+    "repeat_ratios",
+    "repeat_widths",
     "width_rates",
 ]
 
@@ -115,8 +115,7 @@ def explosion_rates(
     width: int = 512,
     depth: int = 16,
     skip: int = 3,
-    draws: int = 10,
-    first_seed: int = 0,
+    seeds: Sequence[int] = tuple(range(10)),
 ) -> ExplosionRates:
     r"""Measure how much the squared gradient grows per layer in normalized random networks.
 
@@ -132,8 +131,8 @@ def explosion_rates(
         Units in each layer and number L of layers.
     skip : int
         Layers s left out at each end, where inputs and loss still show.
-    draws, first_seed : int
-        Number of networks, and the seed of the first; the others take the numbers after it.
+    seeds : sequence of int
+        One network each.
 
     Returns
     -------
@@ -141,11 +140,11 @@ def explosion_rates(
 
     Examples
     --------
-    >>> result = explosion_rates("relu", batch_sizes=(16,), width=64, depth=10, draws=3)
+    >>> result = explosion_rates("relu", batch_sizes=(16,), width=64, depth=10, seeds=range(3))
     >>> bool(1.3 < result.rate.mean() < 1.9)
     True
     """
-    rates = np.empty((draws, len(batch_sizes)))
+    rates = np.empty((len(seeds), len(batch_sizes)))
     for j, batch_size in enumerate(batch_sizes):
         gradient = signal_depth.profile(
             activation=activation,
@@ -154,8 +153,7 @@ def explosion_rates(
             width=width,
             depth=depth,
             examples=batch_size,
-            seeds=draws,
-            first_seed=first_seed,
+            seeds=seeds,
         ).gradient
         first, last = skip, depth - 1 - skip
         rates[:, j] = (gradient[:, first] / gradient[:, last]) ** (2 / (last - first))
@@ -176,8 +174,8 @@ def width_rates(
     *,
     batch_size: int,
     widths: Sequence[int] = (128, 256, 512),
-    draws: int = 20,
-    first_seed: int = 0,
+    depth: int = 16,
+    seeds: Sequence[int] = tuple(range(20)),
 ) -> WidthRates:
     r"""Measure the growth per layer of the squared gradient against the width; see `explosion_rates`.
 
@@ -186,8 +184,9 @@ def width_rates(
     activation : {"linear", "relu"}
     batch_size : int
     widths : sequence of int
-    draws, first_seed : int
-        Number of networks of each width, and the seed of the first.
+    depth : int
+    seeds : sequence of int
+        One network of each width for each.
 
     Returns
     -------
@@ -195,12 +194,12 @@ def width_rates(
 
     Examples
     --------
-    >>> width_rates("linear", batch_size=8, widths=(16, 32), draws=3).rate.shape
+    >>> width_rates("linear", batch_size=8, widths=(16, 32), seeds=range(3)).rate.shape
     (3, 2)
     """
     rates = [
         explosion_rates(
-            activation, batch_sizes=(batch_size,), width=w, draws=draws, first_seed=first_seed
+            activation, batch_sizes=(batch_size,), width=w, depth=depth, seeds=seeds
         ).rate[:, 0]
         for w in widths
     ]
@@ -213,63 +212,27 @@ def width_rates(
     )
 
 
-def store_explosion(folder: str | Path, *, draws: int = 10, width: int = 1024) -> tuple[Path, ...]:
-    r"""Measure on this machine the explosion that Chapter 6 shows, and save it with its provenance.
-
-    Large networks take their time; the chapter measures a few of them again.
-
-    Parameters
-    ----------
-    folder : str or Path
-        Where to write ``gradient_flow_explosion_<activation>.npz``, over batch sizes, and
-        ``gradient_flow_widths_<activation>.npz``, over widths.
-    draws : int
-        Networks for each batch size, with seeds from 100 on. Over widths, with seeds from 0 on: twice
-        as many for ReLU, four times for the linear network.
-    width : int
-        Of the networks over batch sizes.
-
-    Returns
-    -------
-    tuple of Path
-        The files written.
-    """
-    paths = []
-    for activation, batch_size, many in (("relu", 256, 2 * draws), ("linear", 8, 4 * draws)):
-        paths += [
-            run_and_save(
-                Path(folder) / f"gradient_flow_explosion_{activation}.npz",
-                lambda a=activation: explosion_rates(a, width=width, draws=draws, first_seed=100),
-                lambda r: (range(100, 100 + draws), {"width": r.width, "depth": r.depth}),
-            ),
-            run_and_save(
-                Path(folder) / f"gradient_flow_widths_{activation}.npz",
-                lambda a=activation, b=batch_size, n=many: width_rates(a, batch_size=b, draws=n),
-                lambda r, n=many: (range(n), {"widths": r.widths.tolist(), "depth": 16}),
-            ),
-        ]
-    return tuple(paths)
-
-
-def gradient_ratio(
+def depth_ratios(
     *,
-    lr: float,
+    lrs: Sequence[float] = (0.1, 0.01),
     checkpoints: Sequence[int] = (0, 1, 10, 100),
     width: int = 100,
     depth: int = 50,
     batch_size: int = 60,
     seeds: Sequence[int] = tuple(range(5)),
-) -> np.ndarray:
+) -> DepthRatios:
     r"""Train deep normalized ReLU networks on digits and follow the gradient's growth over the depth.
 
     .. math:: \lVert \partial \ell / \partial z_1 \rVert \,/\, \lVert \partial \ell / \partial z_L \rVert
 
     with :math:`z_k` the inputs of the k-th of L nonlinearities, for one fixed batch. Computed in float64.
+    A deep network multiplies rounding errors all the same: already after ten steps runs differ from one
+    processor to another in the printed digits. So the chapter shows a stored run.
 
     Parameters
     ----------
-    lr : float
-        The learning rate.
+    lrs : sequence of float
+        The learning rates.
     checkpoints : sequence of int
         Numbers of steps after which to measure; 0 is the initialization.
     width, depth, batch_size : int
@@ -279,23 +242,22 @@ def gradient_ratio(
 
     Returns
     -------
-    numpy.ndarray
-        Shape (seeds, checkpoints).
+    DepthRatios
 
     Examples
     --------
-    >>> ratio = gradient_ratio(lr=0.1, checkpoints=(0,), depth=12, seeds=(0,))
-    >>> bool(ratio[0, 0] > 3)
+    >>> bool(depth_ratios(lrs=(0.1,), checkpoints=(0,), depth=12, seeds=(0,)).ratio.item() > 3)
     True
     """
     digits, _ = data.mnist_5k().split(test=1000, seed=0)
     x, y = (t[:batch_size] for t in training.tensors(digits, dtype=torch.float64))
-    ratio = np.empty((len(seeds), len(checkpoints)))
-    for i, seed in enumerate(seeds):
+    ratio = np.empty((len(lrs), len(seeds), len(checkpoints)))
+    for at in np.ndindex(ratio.shape[:2]):
+        lr, seed = lrs[at[0]], seeds[at[1]]
 
-        def measure(t: int, model: nn.Module, i=i) -> None:
+        def measure(t: int, model: nn.Module, at=at) -> None:
             if t in checkpoints:
-                ratio[i, list(checkpoints).index(t)] = _first_over_last(model, x, y)
+                ratio[at][list(checkpoints).index(t)] = _first_over_last(model, x, y)
 
         sizes = (digits.x.shape[1], *[width] * depth, 10)
         training.train(
@@ -309,7 +271,7 @@ def gradient_ratio(
             seed=seed,
             on_step=measure,
         )
-    return ratio
+    return DepthRatios(tuple(lrs), tuple(checkpoints), ratio)
 
 
 def _drawn_in_float64(model: nn.Module, seed: int) -> nn.Module:
@@ -326,45 +288,6 @@ def _drawn_in_float64(model: nn.Module, seed: int) -> nn.Module:
     return model
 
 
-def store_ratios(
-    path: str | Path,
-    *,
-    lrs: Sequence[float] = (0.1, 0.01),
-    checkpoints: Sequence[int] = (0, 1, 10, 100),
-    seeds: Sequence[int] = tuple(range(10)),
-    **config,
-) -> Path:
-    r"""Follow the gradient's growth at several learning rates and save it; see `gradient_ratio`.
-
-    A deep network multiplies rounding errors: already after ten steps even runs in float64 differ from
-    one processor to another in the printed digits. So the chapter shows a stored run.
-
-    Parameters
-    ----------
-    path : str or Path
-        Ends in ``.npz``.
-    lrs : sequence of float
-    checkpoints, seeds : sequence of int
-        As for `gradient_ratio`.
-    **config
-        Further arguments of `gradient_ratio`.
-
-    Returns
-    -------
-    Path
-        The file written.
-    """
-
-    def run() -> DepthRatios:
-        ratios = [
-            gradient_ratio(lr=lr, checkpoints=checkpoints, seeds=seeds, **config) for lr in lrs
-        ]
-        return DepthRatios(tuple(lrs), tuple(checkpoints), np.stack(ratios))
-
-    told = {"lrs": list(lrs), "checkpoints": list(checkpoints)} | config
-    return run_and_save(path, run, lambda _: (seeds, told))
-
-
 def _first_over_last(model: nn.Module, x: torch.Tensor, y: torch.Tensor) -> float:
     inputs = []
     for name, layer in model.named_children():
@@ -374,3 +297,40 @@ def _first_over_last(model: nn.Module, x: torch.Tensor, y: torch.Tensor) -> floa
     loss = nn.functional.cross_entropy(x, y)
     first, last = torch.autograd.grad(loss, [inputs[0], inputs[-1]])
     return float(first.norm() / last.norm())
+
+
+def repeat_explosion(rates: ExplosionRates, origin: Provenance) -> dict[str, float]:
+    """Measure the first network at the first batch size again, and return the relative differences."""
+    again = explosion_rates(
+        rates.activation,
+        batch_sizes=rates.batch_sizes[:1].tolist(),
+        width=rates.width,
+        depth=rates.depth,
+        seeds=origin.seeds[:1],
+    )
+    return {
+        "rate": difference(again.rate, rates.rate[:1, :1]),
+        "theory": difference(again.theory, rates.theory[:1]),
+    }
+
+
+def repeat_widths(rates: WidthRates, origin: Provenance) -> dict[str, float]:
+    """Measure the first two networks of the first width again, and return the relative differences."""
+    few = {"widths": rates.widths[:1].tolist(), "seeds": origin.seeds[:2]}
+    again = width_rates(
+        rates.activation, batch_size=rates.batch_size, depth=origin.config["depth"], **few
+    )
+    return {
+        "rate": difference(again.rate, rates.rate[:2, :1]),
+        "theory": difference(again.theory, rates.theory),
+    }
+
+
+def repeat_ratios(ratios: DepthRatios, origin: Provenance) -> dict[str, float]:
+    """Train the first seed for its first step again, and return the relative difference at each rate."""
+    few = {"checkpoints": ratios.checkpoints[:2], "seeds": origin.seeds[:1]}
+    again = depth_ratios(**origin.config | few)
+    return {
+        f"rate {lr}": difference(now, stored[:1, :2])
+        for lr, now, stored in zip(ratios.lrs, again.ratio, ratios.ratio, strict=True)
+    }

@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from pathlib import Path
 
 import numpy as np
 from torch import nn
 
 from bnlab import data, models, training
 from bnlab.chapters.gradient_flow.results import RateSweep
-from bnlab.experiments.store import run_and_save
+from bnlab.experiments import Provenance, difference
 
-__all__ = ["rate_sweep", "store_sweeps", "sweep_arm"]
+__all__ = ["rate_sweep", "repeat", "sweep_arm"]
 
 GUESSING = float(np.log(10))  # the loss of ten equal guesses
 
@@ -105,14 +104,16 @@ def _flat(units: int) -> nn.Module:
     return nn.BatchNorm1d(units, affine=False)
 
 
-_FINE, _COARSE = 2.0 ** np.arange(-1.5, 5, 0.5), 2.0 ** np.arange(-1, 8, 2)
+NORMS = {"BatchNorm1d": nn.BatchNorm1d, "BatchNorm1d(affine=False)": _flat, None: None}
 
-ARMS = {  # the arguments of `rate_sweep` for each arm that Chapter 6 compares
-    "without": {"lrs": _FINE},
-    "with": {"lrs": _FINE, "norm": nn.BatchNorm1d},
-    "flat": {"lrs": _FINE[3:], "norm": _flat},
-    "last fixed": {"lrs": _COARSE, "norm": nn.BatchNorm1d, "fixed": ("linear3",)},
-    "outputs too": {"lrs": _COARSE, "norm": nn.BatchNorm1d, "normalize_outputs": True},
+_FINE, _COARSE = (2.0 ** np.arange(-1.5, 5, 0.5)).tolist(), (2.0 ** np.arange(-1, 8, 2)).tolist()
+
+ARMS = {  # the arguments of `rate_sweep` for each arm that Chapter 6 compares, norms by their names in NORMS
+    "without": {"lrs": _FINE, "norm": None},
+    "with": {"lrs": _FINE, "norm": "BatchNorm1d"},
+    "flat": {"lrs": _FINE[3:], "norm": "BatchNorm1d(affine=False)"},
+    "last fixed": {"lrs": _COARSE, "norm": "BatchNorm1d", "fixed": ["linear3"]},
+    "outputs too": {"lrs": _COARSE, "norm": "BatchNorm1d", "normalize_outputs": True},
 }
 
 
@@ -135,40 +136,20 @@ def sweep_arm(label: str, **config) -> RateSweep:
     >>> sweep_arm("with", lrs=[0.5], steps=40, seeds=(0,)).stable.tolist()
     [[True]]
     """
-    return rate_sweep(label, **(ARMS[label] | config))
+    settings = ARMS[label] | config
+    return rate_sweep(label, **settings | {"norm": NORMS[settings["norm"]]})
 
 
-def store_sweeps(folder: str | Path, *, seeds: Sequence[int] = tuple(range(10)), **config) -> tuple:
-    r"""Sweep every arm on this machine and save each with its provenance; see `sweep_arm`.
+def repeat(sweep: RateSweep, origin: Provenance) -> dict[str, float]:
+    """Train the first run of a stored sweep again, and return the relative differences.
 
-    Close to where training breaks, rounding decides how a run goes on, and processors round
-    differently. So the chapter shows stored sweeps.
-
-    Parameters
-    ----------
-    folder : str or Path
-        Where to write ``gradient_flow_rates_<arm>.npz``.
-    seeds : sequence of int
-        As for `rate_sweep`.
-    **config
-        Arguments of `rate_sweep` for every arm.
-
-    Returns
-    -------
-    tuple of Path
-        The files written.
+    Close to where training breaks, rounding decides how a run goes on, and processors round differently.
+    So the chapter shows stored sweeps, and only the smallest rate can be compared.
     """
-    paths = []
-    norms = {nn.BatchNorm1d: "BatchNorm1d", _flat: "BatchNorm1d(affine=False)"}
-    for label, arm in ARMS.items():
-        told = {k: v for k, v in (arm | config).items() if k not in ("lrs", "norm")}
-        told["norm"] = norms.get(arm.get("norm"))
-        path = Path(folder) / f"gradient_flow_rates_{label.replace(' ', '_')}.npz"
-        paths.append(
-            run_and_save(
-                path,
-                lambda label=label: sweep_arm(label, seeds=seeds, **config),
-                lambda sweep, told=told: (seeds, told | {"lrs": sweep.lr.tolist()}),
-            )
-        )
-    return tuple(paths)
+    again = sweep_arm(
+        **origin.config | {"label": sweep.label, "lrs": sweep.lr[:1], "seeds": origin.seeds[:1]}
+    )
+    return {
+        name: difference(getattr(again, name), getattr(sweep, name)[:1, :1])
+        for name in ("loss", "growth")
+    }

@@ -214,11 +214,10 @@ def explosion_rates(results: Sequence[ExplosionRates], *, confidence: float = 0.
         for result in results:
             color = COLORS[result.activation]
             rate = t_interval(result.rate, confidence=confidence)
-            spread = np.stack([rate.mean - rate.low, rate.high - rate.mean])
             ax.plot(result.batch_sizes, result.theory, color=style.THEORY, ls=":", lw=1.5)
             ax.axhline(result.limit, color=color, lw=1, alpha=0.6)
             ax.errorbar(
-                result.batch_sizes, rate.mean, spread, color=color, fmt=MARKERS[result.activation],
+                result.batch_sizes, rate.mean, rate.bars, color=color, fmt=MARKERS[result.activation],
                 capsize=4, label=f"{result.activation}, measured",
             )  # fmt: skip
         ax.plot([], [], color=style.THEORY, ls=":", label="theory for wide layers")

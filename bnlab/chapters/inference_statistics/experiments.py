@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Sequence
-from pathlib import Path
 
 import numpy as np
 import torch
@@ -20,7 +19,7 @@ from bnlab.chapters.inference_statistics.results import (
     NetworkGradients,
     StatisticsRace,
 )
-from bnlab.experiments.store import run_and_save
+from bnlab.experiments import Provenance, difference
 
 __all__ = [
     "companions",
@@ -29,9 +28,8 @@ __all__ = [
     "folding",
     "mode_gradients",
     "network_gradients",
-    "race",
+    "repeat",
     "statistics_race",
-    "store_races",
     "train_networks",
 ]
 
@@ -180,58 +178,15 @@ RACES = {  # the arguments of `statistics_race` for each race that Chapter 7 sho
 }
 
 
-def race(label: str, **config) -> StatisticsRace:
-    r"""Run one of the races of Chapter 7; see `statistics_race`.
-
-    Parameters
-    ----------
-    label : {"sigmoid", "relu", "small"}
-        The race: with either activation in batches of 60, or in batches of 4.
-    **config
-        Arguments of `statistics_race` to use instead of the race's own.
-
-    Returns
-    -------
-    StatisticsRace
-
-    Examples
-    --------
-    >>> race("small", checkpoints=(1,), seeds=(0,)).batch_size
-    4
-    """
-    return statistics_race(**(RACES[label] | config))
-
-
-def store_races(
-    folder: str | Path, *, seeds: Sequence[int] = tuple(range(8)), **config
-) -> tuple[Path, ...]:
-    r"""Run every race on this machine and save each with its provenance; see `race`.
+def repeat(race: StatisticsRace, origin: Provenance) -> dict[str, float]:
+    """Train the first seed up to the first checkpoint again, and return the relative difference of the losses.
 
     Training in float32 multiplies rounding errors, and processors round differently, until single
-    decisions differ. So the chapter shows stored races.
-
-    Parameters
-    ----------
-    folder : str or Path
-        Where to write ``inference_race_<label>.npz``.
-    seeds : sequence of int
-        As for `statistics_race`.
-    **config
-        Arguments of `statistics_race` for every race.
-
-    Returns
-    -------
-    tuple of Path
-        The files written.
+    decisions differ. So the chapter shows stored races, and only their beginning can be compared.
     """
-    return tuple(
-        run_and_save(
-            Path(folder) / f"inference_race_{label}.npz",
-            lambda label=label: race(label, seeds=seeds, **config),
-            lambda _, label=label: (seeds, RACES[label] | config),
-        )
-        for label in RACES
-    )
+    few = {"checkpoints": race.checkpoints[:1], "seeds": race.seeds[:1]}
+    again = statistics_race(**origin.config | few)
+    return {"loss": difference(again.loss[0, 0], race.loss[0, 0])}
 
 
 def _watch(model: nn.Module, momentum: float) -> list[nn.BatchNorm1d]:

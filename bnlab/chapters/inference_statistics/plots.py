@@ -244,8 +244,7 @@ def mode_gradients(result: ModeGradients, *, ax: Axes | None = None) -> Axes:
 
 
 def _points(ax: Axes, x, interval, *, ls: str = "none", **kwargs) -> None:
-    bars = np.abs(np.stack([interval.mean - interval.low, interval.high - interval.mean]))
-    ax.errorbar(x, interval.mean, yerr=bars, ls=ls, ms=6, lw=1.5, capsize=2, **kwargs)
+    ax.errorbar(x, interval.mean, yerr=interval.bars, ls=ls, ms=6, lw=1.5, capsize=2, **kwargs)
 
 
 def _log_ticks(ax: Axes, ticks, text: str = "{:d}") -> None:

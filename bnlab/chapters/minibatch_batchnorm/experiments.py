@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Sequence
-from pathlib import Path
 
 import numpy as np
 import torch
@@ -18,7 +17,7 @@ from bnlab.chapters.minibatch_batchnorm.results import (
     LargestValues,
     NormalizedShape,
 )
-from bnlab.experiments.store import run_and_save
+from bnlab.experiments import Provenance
 from bnlab.reference import batch_norm_backward, batch_norm_forward
 
 MEAN, STD, EPS = 3.0, 2.0, 1e-5
@@ -282,7 +281,7 @@ def batch_makeup(
     sizes: Sequence[int] = (2, 5, 10, 18, 45, 90),
     repeats: int = 10,
     steps: int = 400,
-    seeds: int = 5,
+    seeds: Sequence[int] = tuple(range(5)),
 ) -> BatchMakeup:
     r"""Train on shuffled batches of digits, then classify test digits in differently made batches.
 
@@ -295,8 +294,10 @@ def batch_makeup(
         Test batch sizes. Each divides 90, so that all batches, of one class or shuffled, are full.
     repeats : int
         Random companies of each digit; a digit is *fickle* if they do not all give it one class.
-    steps, seeds : int
-        Training steps, and seeds 0, 1, ... of weights, order and companies.
+    steps : int
+        Of training.
+    seeds : sequence of int
+        Each sets the weights, the order of the batches and the companies.
 
     Returns
     -------
@@ -317,7 +318,7 @@ def batch_makeup(
     rows = torch.cat([torch.where(y == c)[0][:90] for c in range(10)])
     x, y = x[rows], y[rows]
     evaluation, shuffled, by_class, fickle = [], [], [], []
-    for seed in range(seeds):
+    for seed in seeds:
         model = models.mlp(
             [784, 100, 100, 10],
             activation="relu",
@@ -343,32 +344,17 @@ def batch_makeup(
     )
 
 
-def store_makeup(path: str | Path, *, seeds: int = 5, **config) -> Path:
-    r"""Run `batch_makeup` on this machine and save it with its provenance.
+def repeat(makeup: BatchMakeup, origin: Provenance) -> dict[str, float]:
+    """Train the first seed again, and return the largest difference of each share of the test digits.
 
-    Training multiplies rounding errors, and processors round differently, so single decisions may
-    differ from one to another. So the chapter shows a stored result.
-
-    Parameters
-    ----------
-    path : str or Path
-        Ends in ``.npz``.
-    seeds : int
-        Seeds 0, 1, ...
-    **config
-        Further arguments of `batch_makeup`.
-
-    Returns
-    -------
-    Path
-        The file written.
+    Training multiplies rounding errors, and processors round differently, so single decisions may differ.
     """
-
-    def describe(makeup):
-        settings = {"sizes": makeup.m.tolist(), "repeats": 10, "steps": 400} | config
-        return range(seeds), settings
-
-    return run_and_save(path, lambda: batch_makeup(seeds=seeds, **config), describe)
+    again = batch_makeup(**origin.config | {"seeds": origin.seeds[:1]})
+    shares = ("evaluation", "shuffled", "by_class", "fickle")
+    return {
+        name: float(np.abs(getattr(again, name)[0] - getattr(makeup, name)[0]).max())
+        for name in shares
+    }
 
 
 def _makeup(model, x, y, m, repeats, generator) -> tuple[float, float, float]:

@@ -125,9 +125,8 @@ def company_spread(result: CompanySpread, *, ax: Axes | None = None) -> Axes:
             (style.NORMALIZED, style.PLAIN, style.GREEN), ("o", "s", "^"), strict=False,
         ):  # fmt: skip
             found = t_interval(spread)
-            bars = np.abs(np.stack([found.low, found.high]) - found.mean)
             ax.errorbar(
-                result.m, found.mean, bars, color=color, marker=marker, ms=5, ls="none",
+                result.m, found.mean, found.bars, color=color, marker=marker, ms=5, ls="none",
                 label=f"value {value:g} std from the mean",
             )  # fmt: skip
             ax.plot(result.m, theory, color=color, ls="--", lw=1.5)

@@ -6,7 +6,6 @@ import copy
 from collections import OrderedDict
 from collections.abc import Sequence
 from dataclasses import replace
-from pathlib import Path
 
 import numpy as np
 import torch
@@ -22,7 +21,7 @@ from bnlab.chapters.naive_failure.results import (
     RoundingSweep,
     Stall,
 )
-from bnlab.experiments.store import run_and_save
+from bnlab.experiments import Provenance, difference
 from bnlab.nn import DetachedBatchNorm1d
 
 __all__ = [
@@ -30,9 +29,9 @@ __all__ = [
     "claimed_and_real",
     "detached_on_digits",
     "gradient_agreement",
+    "repeat",
     "rounding_sweep",
     "sample",
-    "store_detached",
 ]
 
 ARMS = {
@@ -194,8 +193,7 @@ def detached_on_digits(
     The network has two hidden layers of 64 ReLU units, each normalized before its nonlinearity; the
     digits are averaged to 14 by 14 pixels, 1,000 of them held out. Computed in float64; even so, at
     the largest learning rate a run multiplies its rounding errors, which differ from machine to
-    machine, until they show in the printed digits. The chapter therefore prints a stored run; see
-    `store_detached`.
+    machine, until they show in the printed digits. The chapter therefore prints a stored run.
 
     Parameters
     ----------
@@ -245,14 +243,18 @@ def detached_on_digits(
     )
 
 
-def store_detached(path: str | Path, **config) -> Path:
-    """Run `detached_on_digits` on this machine and save the result with its provenance."""
-
-    def describe(digits):
-        measured = {"arms": digits.arms, "lrs": digits.lrs, "steps": digits.loss.shape[-1]}
-        return digits.seeds, measured
-
-    return run_and_save(path, lambda: detached_on_digits(**config), describe)
+def repeat(result: DetachedOnDigits, origin: Provenance, *, steps: int = 20) -> dict[str, float]:
+    """Train the first seed for a few steps at the second rate again, and return the relative differences."""
+    lr = result.lrs[:2][-1]
+    again = detached_on_digits(arms=result.arms, lrs=(lr,), steps=steps, seeds=result.seeds[:1])
+    found = {}
+    for name in ("loss", "bias_shift", "weight_growth"):
+        now, stored = (
+            getattr(again, name)[0, :, 0],
+            getattr(result, name)[0, :, result.lrs.index(lr)],
+        )
+        found[name] = difference(now, stored[:, : now.shape[1]], floor=1e-6)
+    return found
 
 
 def gradient_agreement(

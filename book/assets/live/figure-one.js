@@ -3,36 +3,24 @@
   "use strict";
   const { math, format } = BNLive;
   const data = BNLive.data["figure-one"];
-  const letters = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
-  const digit = Object.fromEntries([...letters].map((letter, i) => [letter, i]));
   const arms = Object.keys(data.arms);
   const last = data.steps.length - 1;
   const limit = 10;
   const steps = (time) => data.steps[time].toLocaleString("en-US");
 
-  /** The three percentiles of a unit at a time: two letters each, in hundredths from -20.48 on. */
-  function percentiles(arm, time, unit) {
-    return [0, 1, 2].map((q) => {
-      const at = 2 * ((time * 3 + q) * data.units + unit);
-      const text = data.arms[arm].percentiles;
-      return (64 * digit[text[at]] + digit[text[at + 1]] - 2048) / 100;
-    });
-  }
-
-  /** The share of the images in each bin: one letter each, in 63rds of the tallest bar. */
+  /** The share of the images in each bin. Stored are the number of the first bar that is not empty, and heights from there. */
   function histogram(arm, time, unit) {
-    const start = (time * data.units + unit) * data.bins;
-    const heights = [...data.arms[arm].bars.slice(start, start + data.bins)].map((letter) => digit[letter]);
+    const [first, ...heights] = data.arms[arm].bars[time][unit];
     const width = (data.high - data.low) / data.bins;
     const total = math.sum(heights);
-    return heights.map((height, i) => ({
-      x0: data.low + i * width, x1: data.low + (i + 1) * width, share: height / total,
+    return Array.from({ length: data.bins }, (_, i) => ({
+      x0: data.low + i * width, x1: data.low + (i + 1) * width, share: (heights[i - first] || 0) / total,
     }));
   }
 
   function look(arm, time, unit) {
     const series = data.steps.map((step, t) => {
-      const [low, middle, high] = percentiles(arm, t, unit);
+      const [low, middle, high] = data.arms[arm].percentiles[t].map((row) => row[unit] / 100); // stored in hundredths
       return { step, low, middle, high };
     });
     const middles = series.map((d) => d.middle);
