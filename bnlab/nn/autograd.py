@@ -155,7 +155,6 @@ class CompilableBatchNorm(Function):
         if ctx.of_batch:
             _, statistics = output
             ctx.mark_non_differentiable(statistics)
-            ctx.set_materialize_grads(False)  # or zeros would be made for its gradient
         ctx.save_for_backward(x, gamma, statistics)
         ctx.save_for_forward(x, gamma, statistics)
         ctx.dtypes = [None if p is None else p.dtype for p in (gamma, beta)]
