@@ -332,6 +332,22 @@ def test_error_is_a_few_units_in_the_last_place_whatever_the_mean(mean, shape):
     assert (mine - dx).abs().max() <= 32 * U32 * max(dx.abs().max(), terms)
 
 
+@pytest.mark.parametrize("mean", [0.0, -1e3, 1e6])
+@pytest.mark.parametrize("shape", [(2, 16), (4096, 4), (32, 4, 28, 28)])
+def test_what_torch_maps_over_is_as_exact(mean, shape):
+    x, dy = (normal(*shape, seed=1) + mean).float(), normal(*shape, seed=2).float()
+    x_hat, dx = exact(x, dy)
+
+    def both(x):
+        y, back = torch.func.vjp(lambda x: ours.batch_norm(x, None, None, training=True), x)
+        return y, back(dy)[0]
+
+    y, mine = (v[0] for v in torch.vmap(both)(x[None]))
+    assert (y - x_hat).abs().max() <= 8 * U32 * x_hat.abs().max()
+    terms = (x_hat.var() / x.double().var()).sqrt() * dy.abs().max()
+    assert (mine - dx).abs().max() <= 32 * U32 * max(dx.abs().max(), terms)
+
+
 @pytest.mark.parametrize("scale", [1e-3, 1.0, 1e4])
 @pytest.mark.parametrize("order", ["sorted", "outlier", "skewed"])
 def test_the_bound_holds_for_awkward_data(order, scale):

@@ -94,9 +94,11 @@ def assert_right(found, expected):
 @pytest.mark.parametrize("small_eps", [False, True], ids=["eps=1e-5", "eps as small as x"])
 def test_every_scale(way, dtype, small_eps):
     source = torch.Generator().manual_seed(0)
-    scales = SCALES[dtype]
-    for scale in scales[::3] if way == "compiled" else scales:  # compiling takes long
-        for shape in ((50, 3), (4, 3, 5, 2)):
+    scales, shapes = SCALES[dtype], ((50, 3), (4, 3, 5, 2))
+    if way == "compiled":  # each takes a second
+        scales, shapes = scales[::5], shapes[:1]
+    for scale in scales:
+        for shape in shapes:
             x = (scale * (3 + torch.randn(shape, generator=source, dtype=torch.float64))).to(dtype)
             dy = torch.randn(shape, generator=source, dtype=torch.float64).to(dtype)
             eps = 1e-3 * scale * scale if small_eps else 1e-5

@@ -5,7 +5,6 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-FULL = (torch.float32, torch.float64)
 HALF = (torch.float16, torch.bfloat16)
 
 
@@ -21,55 +20,17 @@ def check_arguments(
     eps: float,
 ) -> None:
     """Raise what torch.nn.functional.batch_norm raises for the same arguments."""
-    if _ordinary(input, (running_mean, running_var, weight, bias), training, momentum, eps):
-        return  # nearly every call; the checks below take three times as long
     check_tensor("input", input)
-    per_feature = {
-        "running_mean": running_mean,
-        "running_var": running_var,
-        "weight": weight,
-        "bias": bias,
-    }
-    per_feature = {name: value for name, value in per_feature.items() if value is not None}
+    named = (
+        ("running_mean", running_mean), ("running_var", running_var), ("weight", weight), ("bias", bias),
+    )  # fmt: skip
+    per_feature = {name: value for name, value in named if value is not None}
     for name, value in per_feature.items():
         check_tensor(name, value)
     _numbers(momentum, eps, training)
     _input(input, training)
     _statistics(running_mean, running_var, training)
     _match(input, per_feature)
-
-
-def _ordinary(
-    x: Tensor,
-    per_feature: tuple[Tensor | None, ...],
-    training: bool,
-    momentum: float | Tensor,
-    eps: float,
-) -> bool:
-    """Tell whether this is a call of the usual kind, in which nothing is wrong.
-
-    False does not mean that something is wrong: unusual arguments may be right as well.
-    """
-    if not (type(x) is Tensor and type(momentum) is type(eps) is float and eps > 0 and x.is_cpu):
-        return False
-    dtype, values = x.dtype, x.numel()
-    if x.dim() < 2 or dtype not in FULL or x.layout is not torch.strided:
-        return False
-    channels = x.shape[1]
-    if channels == 0 or (training and values == channels):
-        return False
-    running_mean, running_var = per_feature[:2]
-    if running_mean is None or running_var is None:
-        if not (training and running_mean is running_var):
-            return False
-    elif running_mean.requires_grad or running_var.requires_grad:
-        return False
-    for p in per_feature:
-        if p is not None and not (
-            isinstance(p, Tensor) and p.dtype is dtype and p.numel() == channels and p.is_cpu
-        ):
-            return False
-    return True
 
 
 def check_tensor(name: str, value: object) -> None:

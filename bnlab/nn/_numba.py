@@ -86,7 +86,11 @@ def _backward(dy, x, gamma, statistics, eps):
 
 def _run(kind: str, statistics: Tensor, *, eps: float, **tensors: Tensor | None) -> None:
     """Hand addresses and sizes to the compiled code."""
-    present = {name: t.contiguous() for name, t in tensors.items() if t is not None}
+    optional = (
+        "gamma",
+        "beta",
+    )  # anything else that is missing must fail here, not in compiled code
+    present = {k: t.contiguous() for k, t in tensors.items() if not (t is None and k in optional)}
     numbers = {name: t.data_ptr() for name, t in present.items()}
     x, statistics = present["x"], statistics.contiguous()
     n, c = x.shape[:2]

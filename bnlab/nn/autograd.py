@@ -20,7 +20,7 @@ and so is the backward pass, the chain rule of its section 3:
        + \frac{2 (x - \mu_B)}{m} \frac{\partial \ell}{\partial \sigma_B^2}
        + \frac{1}{m} \frac{\partial \ell}{\partial \mu_B}
 
-With :math:`x - \mu_B = s \hat x`, three of these four lines are one:
+With :math:`x - \mu_B = s \hat x`, these four lines become one:
 
 .. math::
 
@@ -33,8 +33,8 @@ of y as the gradient of x.
 
 Everything here can be compiled, exported, mapped over (:func:`torch.vmap`) and differentiated again.
 Where nothing of that is asked for, :mod:`bnlab.kernels` or ``_inplace`` compute the same numbers in
-less time. Each computes in the type of x, in float32 for float16 and bfloat16, and sums in float64:
-no float32 is so large or so small that its square would not fit.
+less time. All compute in the type of x, in float32 for float16 and bfloat16. Statistics are the rows of
+one float64 tensor (2, C), mean and variance, in which the square of any float32 fits.
 """
 
 from __future__ import annotations
@@ -49,17 +49,7 @@ from torch.autograd import Function, forward_ad
 
 import bnlab.nn._inplace as _inplace
 import bnlab.nn._numba as _numba
-from bnlab.nn._tensors import (
-    axes,
-    column,
-    count,
-    dense,
-    first,
-    in_cpu_memory,
-    line,
-    parts,
-    scale_of,
-)
+from bnlab.nn._tensors import arithmetic, axes, count, dense, in_cpu_memory
 
 
 def moments(x: Tensor) -> Tensor:
@@ -68,8 +58,8 @@ def moments(x: Tensor) -> Tensor:
     One pass sums d = x - k and its square, where k is the first value of the feature. Any k would do;
     with this one (k - mean)^2 <= (m - 1) var, so that the difference of the two keeps its digits.
     """
-    k, m = first(x), count(x)
-    d = x.double() - column(k, x, torch.float64)
+    k, m = _first(x), count(x)
+    d = x.double() - k.reshape(_shape(x))
     mean_d, square = _sum(d) / m, _sum(d * d) / m
     var = (square - mean_d * mean_d).clamp(min=0)
     # Infinite squares of finite numbers leave an infinite variance, and not what infinities differ by.
@@ -77,10 +67,15 @@ def moments(x: Tensor) -> Tensor:
 
 
 def affine(x: Tensor, mean: Tensor, scale: Tensor, beta: Tensor | None = None) -> Tensor:
-    """Return (x - mean) * scale + beta: y for the scale gamma / s, x_hat for 1 / s and no beta."""
-    coarse, rest = parts(mean, x)
-    scale, shift = line(x, rest, scale, 0.0 if beta is None else beta)
-    return torch.addcmul(shift, x - column(coarse, x), scale)
+    """Return (x - mean) * scale + beta: y for the scale gamma / s, x_hat for 1 / s and no beta.
+
+    Float32 cannot hold a float64 mean: near 1e6 it is off by up to 0.03. So x loses the coarse mean,
+    what float32 can hold, and the shift makes up for the rest.
+    """
+    coarse = mean.to(arithmetic(x))
+    rest = (mean - coarse).nan_to_num(0.0, 0.0, 0.0)  # of an infinite mean there is no rest
+    shift = (0.0 if beta is None else beta) - rest * scale
+    return torch.addcmul(_column(shift, x), x - _column(coarse, x), _column(scale, x))
 
 
 def gradients(
@@ -88,21 +83,42 @@ def gradients(
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Return dx, dgamma and dbeta, where the statistics are those of the batch or constants."""
     mean, var = statistics
-    x_hat = affine(x, mean, scale_of(var, None, eps))
+    x_hat = affine(x, mean, _scale(var, None, eps))
     rest, dbeta, dgamma = _project(dy, x_hat)
-    dx = (rest if of_batch else dy) * column(scale_of(var, gamma, eps), x)
+    dx = (rest if of_batch else dy) * _column(_scale(var, gamma, eps), x)
     return dense(dx.to(x.dtype), like=x), dgamma, dbeta
 
 
 def _project(v: Tensor, x_hat: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     """Return v - mean(v) - x_hat * mean(v * x_hat), sum(v) and sum(v * x_hat)."""
     m, sum_v, sum_v_x_hat = count(x_hat), _sum(v), _sum(v * x_hat)
-    rest = v - column(sum_v / m, x_hat) - x_hat * column(sum_v_x_hat / m, x_hat)
+    rest = v - _column(sum_v / m, x_hat) - x_hat * _column(sum_v_x_hat / m, x_hat)
     return rest, sum_v, sum_v_x_hat
+
+
+def _scale(var: Tensor, gamma: Tensor | None, eps: float) -> Tensor:
+    """Return gamma / s."""
+    inv_std = (var + eps).rsqrt()
+    return inv_std if gamma is None else inv_std * gamma
 
 
 def _sum(x: Tensor) -> Tensor:
     return x.sum(axes(x), dtype=torch.float64)
+
+
+def _first(x: Tensor) -> Tensor:
+    """Return the first value of each feature as float64 of shape (C,), 0 for NaN and infinity."""
+    k = x.detach()[(slice(1), slice(None), *(slice(1),) * (x.dim() - 2))]
+    return _sum(k.nan_to_num(0.0, 0.0, 0.0))  # a sum, as there may be no value at all
+
+
+def _column(value: Tensor, x: Tensor) -> Tensor:
+    """Shape C values as (C, 1, ...), to broadcast against x, in the type that x is computed in."""
+    return value.to(arithmetic(x)).reshape(_shape(x))
+
+
+def _shape(x: Tensor) -> tuple[int, ...]:
+    return -1, *(1,) * (x.dim() - 2)
 
 
 class CompilableBatchNorm(Function):
@@ -125,7 +141,7 @@ class CompilableBatchNorm(Function):
                 return found
         statistics = moments(x) if given is None else given
         mean, var = statistics
-        y = affine(x, mean, scale_of(var, gamma, eps), beta).to(x.dtype)
+        y = affine(x, mean, _scale(var, gamma, eps), beta).to(x.dtype)
         return (y, statistics) if given is None else y
 
     # Torch asks for the signature at every call: a third of the time of a small layer, if not kept.
@@ -170,15 +186,15 @@ class BatchNorm(CompilableBatchNorm):
         _refuse_nested_forward_mode()
         x, gamma, statistics = ctx.saved_tensors
         mean, var = moments(x) if ctx.of_batch else statistics
-        x_hat = affine(x, mean, scale_of(var, None, ctx.eps))
+        x_hat = affine(x, mean, _scale(var, None, ctx.eps))
         dy = torch.zeros_like(x_hat)
         if dgamma is not None:
-            dy = dy + x_hat * column(dgamma, x)
+            dy = dy + x_hat * _column(dgamma, x)
         if dbeta is not None:
-            dy = dy + column(dbeta, x)
+            dy = dy + _column(dbeta, x)
         if dx is not None:  # the projection of the backward pass is its own transpose
             rest = _project(dx, x_hat)[0] if ctx.of_batch else dx
-            dy = dy + rest * column(scale_of(var, gamma, ctx.eps), x)
+            dy = dy + rest * _column(_scale(var, gamma, ctx.eps), x)
         dy = dy.to(x.dtype)
         return (dy, None) if ctx.of_batch else dy
 

@@ -9,7 +9,7 @@ from torch.nn import functional
 from torch.overrides import handle_torch_function, has_torch_function
 
 from bnlab.nn._check import check_arguments
-from bnlab.nn._tensors import dense
+from bnlab.nn._tensors import arithmetic, dense
 from bnlab.nn.autograd import BatchNorm, CompilableBatchNorm
 
 __all__ = ["batch_norm"]
@@ -107,18 +107,17 @@ def batch_norm(
     y, statistics = transform.apply(x, gamma, beta, None, eps)
     m = x.numel() // x.shape[1]
     if running_mean is not None and running_var is not None and m > 0:
-        # Moved last: a checkpointed block may stop when it has y. The biased variance would fall
-        # short of the population's by (m - 1) / m on average.
-        mu_B, var_B = statistics.detach()
-        _move(running_mean, mu_B, momentum)
-        _move(running_var, var_B, momentum, m / (m - 1))
+        # Last, as a checkpointed block may stop when it has y. The biased variance would fall short of
+        # the population's by (m - 1) / m on average.
+        mu_B, var_B = statistics.detach().to(arithmetic(running_mean))
+        _move(running_mean, mu_B, momentum, momentum)
+        _move(running_var, var_B, momentum, momentum * (m / (m - 1)))
     return y
 
 
-def _move(running: Tensor, new: Tensor, momentum: float | Tensor, correction: float = 1.0) -> None:
-    """Move a running statistic in place, towards `new` times a correction."""
-    new = (new * (momentum * correction)).to(running.dtype)
-    moved = new.view_as(running) + running * (1 - momentum)
+def _move(running: Tensor, new: Tensor, momentum: float | Tensor, weight: float | Tensor) -> None:
+    """Change a running statistic, in place, to 1 - momentum times itself and weight times the new one."""
+    moved = running.to(new.dtype) * (1 - momentum) + new.view_as(running) * weight
     try:
         running.copy_(moved)
     except RuntimeError as error:
