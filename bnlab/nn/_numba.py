@@ -84,13 +84,19 @@ def _backward(dy, x, gamma, statistics, eps):
     return dx, dgamma, dbeta
 
 
-def _run(kind: str, statistics: Tensor, *, eps: float, **tensors: Tensor | None) -> None:
-    """Hand addresses and sizes to the compiled code."""
-    optional = (
-        "gamma",
-        "beta",
-    )  # anything else that is missing must fail here, not in compiled code
-    present = {k: t.contiguous() for k, t in tensors.items() if not (t is None and k in optional)}
+def _run(
+    kind: str,
+    statistics: Tensor,
+    *,
+    eps: float,
+    gamma: Tensor | None = None,
+    beta: Tensor | None = None,
+    **tensors: Tensor,
+) -> None:
+    """Hand addresses and sizes to the compiled code; any other tensor that is missing fails here, not there."""
+    optional = {"gamma": gamma, "beta": beta}
+    given = tensors | {name: t for name, t in optional.items() if t is not None}
+    present = {name: t.contiguous() for name, t in given.items()}
     numbers = {name: t.data_ptr() for name, t in present.items()}
     x, statistics = present["x"], statistics.contiguous()
     n, c = x.shape[:2]
