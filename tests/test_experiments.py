@@ -294,7 +294,7 @@ def start():
     for process in started:
         with contextlib.suppress(ProcessLookupError):
             os.killpg(process.pid, signal.SIGKILL)
-        process.communicate()
+        process.communicate(timeout=120)
 
 
 def start_until_two_are_done_and_two_at_work(start, out, orders, *words):
@@ -303,7 +303,7 @@ def start_until_two_are_done_and_two_at_work(start, out, orders, *words):
     process = start("bnlab", "run", "_toy_experiment:EXPERIMENT", *words)
     latest = time.monotonic() + 120
     while len(list(parts_of(out).glob("*.npz"))) < 2 or len(begun(orders)) < 4:
-        assert process.poll() is None, process.communicate()
+        assert process.poll() is None, process.communicate(timeout=120)
         assert time.monotonic() < latest, "waited two minutes"
         time.sleep(0.02)
     return process
@@ -323,14 +323,14 @@ def test_a_run_that_is_stopped_or_killed_keeps_what_is_finished(start, out, orde
         process.kill()  # and not the processes it has started
     else:
         os.killpg(process.pid, number)  # as a terminal does: to all of them
-        said, errors = process.communicate()
+        said, errors = process.communicate(timeout=120)
         assert (said, "Traceback" in errors) == ("", False)
         line = errors.strip().splitlines()[-1]
         expected = (
             rf"bnlab: stopped by {number.name}; .* kept. Go on with: bnlab run .*{out}.* --resume"
         )
         assert re.fullmatch(expected, line)
-    assert process.wait() == code
+    assert process.wait(timeout=120) == code
     before = len(begun(orders))
     let_them_end(orders)
     run(out, seeds=6, orders=orders, resume=True)
@@ -359,7 +359,7 @@ def test_a_cluster_gives_the_same_bits_when_a_worker_is_killed(start, out, order
     assert set(at_work) == {worker.pid for worker in workers}
     workers[1].kill()
     let_them_end(orders)
-    _, errors = process.communicate()
+    _, errors = process.communicate(timeout=120)
     assert process.returncode == 0, errors
     assert_is_the_result(out, seeds=6)
     assert sorted(s for s, _ in begun(orders)) == sorted([*range(6), at_work[workers[1].pid]])
@@ -369,7 +369,7 @@ def test_a_cluster_without_its_scheduler_ends_the_run(start, out, orders, cluste
     address, scheduler, _ = cluster
     process = start_until_two_are_done_and_two_at_work(start, out, orders, "--cluster", address)
     scheduler.kill()
-    _, errors = process.communicate()
+    _, errors = process.communicate(timeout=120)
     assert (process.returncode, "Traceback" in errors) == (1, False)
     assert re.search(f"bnlab: the cluster at {address} gave up: .* go on with: bnlab run", errors)
     assert len(list(parts_of(out).glob("*.npz"))) == 2
