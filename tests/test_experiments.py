@@ -142,7 +142,8 @@ def test_the_threads_of_one_process_take_turns():
         return {"n": len(busy.pop())}
 
     with ThreadPoolExecutor(4) as pool:
-        assert [part.number for part in pool.map(do, [task] * 8, [{}] * 8, range(8))] == [*range(8)]
+        parts = pool.map(do, [task] * 8, [{}] * 8, range(8))
+        assert [(part.number, part.failure) for part in parts] == [(i, None) for i in range(8)]
 
 
 # --- refusals ------------------------------------------------------------------------------------------------
@@ -357,12 +358,14 @@ def test_a_cluster_gives_the_same_bits_when_a_worker_is_killed(start, out, order
     process = start_until_two_are_done_and_two_at_work(start, out, orders, "--cluster", address)
     at_work = {pid: seed for seed, pid in begun(orders) if seed > 1}
     assert set(at_work) == {worker.pid for worker in workers}
-    workers[1].kill()
+    last = max(parts_of(out).iterdir(), key=lambda path: path.stat().st_mtime_ns)
+    (victim,) = (w for w in workers if (int(last.stem[5:]), w.pid) in begun(orders))
+    victim.kill()  # with the task it is at, and not with what it has done
     let_them_end(orders)
     _, errors = process.communicate(timeout=120)
     assert process.returncode == 0, errors
     assert_is_the_result(out, seeds=6)
-    assert sorted(s for s, _ in begun(orders)) == sorted([*range(6), at_work[workers[1].pid]])
+    assert sorted(s for s, _ in begun(orders)) == sorted([*range(6), at_work[victim.pid]])
 
 
 def test_a_cluster_without_its_scheduler_ends_the_run(start, out, orders, cluster):

@@ -7,7 +7,6 @@ import hashlib
 import inspect
 import json
 import logging
-import signal
 import sys
 import threading
 import time
@@ -255,10 +254,9 @@ def _work(calls: Calls, jobs: int | None, cluster: str | None) -> Generator[Part
 def _in_processes(calls: Calls, jobs: int | None) -> Generator[Part, None, None]:
     from joblib import Parallel, cpu_count, delayed, parallel_config
 
-    options = {"initializer": _leave_signals_alone, "idle_worker_timeout": 30}
     one_by_one: Any = {"batch_size": 1}  # joblib annotates it as text
     enough = max(2, len(calls))  # one process would be this one, and die with its task
-    with parallel_config("loky", inner_max_num_threads=1, **options):
+    with parallel_config("loky", inner_max_num_threads=1, idle_worker_timeout=30):
         parallel: Any = Parallel(
             min(jobs or cpu_count(), enough),
             return_as="generator_unordered",
@@ -266,12 +264,6 @@ def _in_processes(calls: Calls, jobs: int | None) -> Generator[Part, None, None]
             pre_dispatch="n_jobs",  # a task that waits in a process would be begun after a kill of this one
         )
         yield from parallel(delayed(_do)(*call) for call in list(calls.values()))
-
-
-def _leave_signals_alone() -> None:
-    """Leave it to the process that started this one what a Ctrl-C means."""
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, signal.SIG_IGN)
 
 
 def _in_cluster(calls: Calls, jobs: int | None, cluster: str) -> Generator[Part, None, None]:
