@@ -13,25 +13,26 @@ from bnlab.stats import t_interval
 
 
 class TestShift:
-    result = experiments.shift_test(seeds=(0, 1, 2))
+    @pytest.fixture(scope="class")
+    @classmethod
+    def result(cls):
+        return experiments.shift_test(seeds=(0, 1, 2))
 
-    def error(self, normalization, case):
-        return self.result.error[
-            :, self.result.normalizations.index(normalization), self.result.cases.index(case)
-        ]
+    def error(self, result, normalization, case):
+        return result.error[:, result.normalizations.index(normalization), result.cases.index(case)]
 
     @pytest.mark.parametrize("case", experiments.SHIFT_CASES)
     @pytest.mark.parametrize("normalization", ["none", "per map"])
-    def test_one_pair_a_map_keeps_the_convolutional_property(self, normalization, case):
-        assert (self.error(normalization, case) < 1e-12).all()
+    def test_one_pair_a_map_keeps_the_convolutional_property(self, result, normalization, case):
+        assert (self.error(result, normalization, case) < 1e-12).all()
 
-    def test_a_pair_for_each_position_breaks_it(self):
+    def test_a_pair_for_each_position_breaks_it(self, result):
         for case in experiments.SHIFT_CASES[1:]:
-            assert (self.error("per activation", case) > 0.1).all()
+            assert (self.error(result, "per activation", case) > 0.1).all()
 
-    def test_the_wrong_test_does_not_notice(self):
+    def test_the_wrong_test_does_not_notice(self, result):
         case = "training, all images moved, gamma 1, beta 0"
-        assert (self.error("per activation", case) < 1e-12).all()
+        assert (self.error(result, "per activation", case) < 1e-12).all()
 
     def test_the_function_under_test_is_the_layer(self):
         generator = torch.Generator().manual_seed(0)
@@ -67,16 +68,19 @@ def test_shifted_digits_tests_what_was_trained():
 
 
 class TestWorth:
-    result = experiments.effective_batch(seeds=(0, 1, 2), digits=300)
+    @pytest.fixture(scope="class")
+    @classmethod
+    def result(cls):
+        return experiments.effective_batch(seeds=(0, 1, 2), digits=300)
 
-    def test_theory_predicts_it(self):
-        ratio = self.result.measured / self.result.theory
+    def test_theory_predicts_it(self, result):
+        ratio = result.measured / result.theory
         assert ratio == pytest.approx(np.ones_like(ratio), abs=0.1)
 
-    def test_far_fewer_than_there_are_in_the_first_layer_and_far_more_than_images(self):
-        m = self.result.images * self.result.positions
-        assert (self.result.measured[:, 0] < m[0] / 2).all()
-        assert (self.result.measured > 10 * self.result.images).all()
+    def test_far_fewer_than_there_are_in_the_first_layer_and_far_more_than_images(self, result):
+        m = result.images * result.positions
+        assert (result.measured[:, 0] < m[0] / 2).all()
+        assert (result.measured > 10 * result.images).all()
 
     def test_independent_values_would_count_in_full(self):
         rng = np.random.default_rng(0)
@@ -100,14 +104,17 @@ class TestWorth:
 
 
 class TestTwins:
-    result = experiments.library_twins(steps=15, seeds=(0, 1), channels=(3, 4))
+    @pytest.fixture(scope="class")
+    @classmethod
+    def result(cls):
+        return experiments.library_twins(steps=15, seeds=(0, 1), channels=(3, 4))
 
-    def test_in_float64_they_are_one(self):
-        assert self.result.loss_gap[:, :, 0].max() < 1e-9
-        assert self.result.weight_gap[:, :, 0].max() < 1e-9
+    def test_in_float64_they_are_one(self, result):
+        assert result.loss_gap[:, :, 0].max() < 1e-9
+        assert result.weight_gap[:, :, 0].max() < 1e-9
 
-    def test_in_float32_they_part_as_far_as_one_bit_takes_them(self):
-        gaps = t_interval(self.result.weight_gap[:, :, 1, -1], geometric=True).mean
+    def test_in_float32_they_part_as_far_as_one_bit_takes_them(self, result):
+        gaps = t_interval(result.weight_gap[:, :, 1, -1], geometric=True).mean
         assert (gaps > 1e-9).all()
         assert (gaps < 1e-3).all()
 
@@ -117,31 +124,34 @@ class TestTwins:
         assert _largest_jump(result).max() < 2
         assert result.weight_gap[:, :, 0].max() < 1e-12
 
-    def test_the_first_run_is_torchs_own_training(self):
+    def test_the_first_run_is_torchs_own_training(self, result):
         model = models.convnet(channels=(3, 4), norm=nn.BatchNorm2d, seed=1).double()
         train = experiments._digits()[0]
         history = training.train(model, train, lr=0.05, steps=15, batch_size=60, seed=1)
-        np.testing.assert_allclose(self.result.loss[1, 0], history.loss, rtol=1e-9)
+        np.testing.assert_allclose(result.loss[1, 0], history.loss, rtol=1e-9)
 
 
 class TestFoldedNets:
-    result = experiments.folded_nets(batch_sizes=(2,), repeats=1, width=4)
+    @pytest.fixture(scope="class")
+    @classmethod
+    def result(cls):
+        return experiments.folded_nets(batch_sizes=(2,), repeats=1, width=4)
 
-    def test_what_is_folded_and_left(self):
-        assert self.result.networks == ("plain", "residual", "mobile")
-        assert self.result.folded.tolist() == [2, 10, 13]
-        assert self.result.left.tolist() == [0, 3, 0]
-        assert (self.result.error < 1e-5).all()
-        assert self.result.seconds.shape == (1, 3, 1, 2)
-        assert (self.result.seconds > 0).all()
+    def test_what_is_folded_and_left(self, result):
+        assert result.networks == ("plain", "residual", "mobile")
+        assert result.folded.tolist() == [2, 10, 13]
+        assert result.left.tolist() == [0, 3, 0]
+        assert (result.error < 1e-5).all()
+        assert result.seconds.shape == (1, 3, 1, 2)
+        assert (result.seconds > 0).all()
 
-    def test_each_folded_normalization_frees_four_numbers_a_map_and_costs_a_bias(self):
+    def test_each_folded_normalization_frees_four_numbers_a_map_and_costs_a_bias(self, result):
         for i, net in ((1, residual_net(width=4)), (2, mobile_net(width=4))):
             norms = [m for m in net.modules() if isinstance(m, nn.BatchNorm2d)]
             left = 3 * 8 if i == 1 else 0
             maps = sum(m.num_features for m in norms) - left
-            saved = 3 * maps + self.result.folded[i]  # gamma, beta, mean, var, less a bias; a count
-            before, after = self.result.numbers[i]
+            saved = 3 * maps + result.folded[i]  # gamma, beta, mean, var, less a bias; a count
+            before, after = result.numbers[i]
             assert before - after == saved
 
 

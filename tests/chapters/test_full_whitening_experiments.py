@@ -49,16 +49,19 @@ def test_crossing_eigenvalues_make_only_pca_jump():
 
 
 class TestEigenvalueGap:
-    result = full_whitening.eigenvalue_gap(gaps=(1.0, 1e-3, 1e-6, 0.0), seeds=(0, 1, 2))
+    @pytest.fixture(scope="class")
+    @classmethod
+    def result(cls):
+        return full_whitening.eigenvalue_gap(gaps=(1.0, 1e-3, 1e-6, 0.0), seeds=(0, 1, 2))
 
-    def test_closed_form_stays_at_rounding(self):
-        assert self.result.closed_error[0].max() < 1e-6
-        assert self.result.closed_error[1].max() < 1e-13
+    def test_closed_form_stays_at_rounding(self, result):
+        assert result.closed_error[0].max() < 1e-6
+        assert result.closed_error[1].max() < 1e-13
 
-    def test_eigh_loses_digits_with_the_gap_and_ends_in_nan(self):
-        median = np.median(self.result.eigh_error, axis=1)
+    def test_eigh_loses_digits_with_the_gap_and_ends_in_nan(self, result):
+        median = np.median(result.eigh_error, axis=1)
         assert (median[:, 2] > 100 * median[:, 0]).all()
-        assert np.isnan(self.result.eigh_error[..., -1]).all()
+        assert np.isnan(result.eigh_error[..., -1]).all()
 
     def test_the_exact_gradient_is_one(self):
         x = np.random.default_rng(0).normal(size=(8, 3))
@@ -104,13 +107,16 @@ def test_multiplications_are_those_of_the_code(n, d):
 
 
 class TestCost:
-    tiny = full_whitening.measure_cost(repeats=2, sweeps={"rows": ((8, 2), (16, 2), (32, 2))})
+    @pytest.fixture(scope="class")
+    @classmethod
+    def tiny(cls):
+        return full_whitening.measure_cost(repeats=2, sweeps={"rows": ((8, 2), (16, 2), (32, 2))})
 
-    def test_every_point_is_timed(self):
-        assert self.tiny.full.shape == self.tiny.per_feature.shape == (2, 3)
-        assert (self.tiny.full > 0).all()
-        assert self.tiny.sweeps == ("rows",) * 3
-        np.testing.assert_array_equal(self.tiny.rows, [8, 16, 32])
+    def test_every_point_is_timed(self, tiny):
+        assert tiny.full.shape == tiny.per_feature.shape == (2, 3)
+        assert (tiny.full > 0).all()
+        assert tiny.sweeps == ("rows",) * 3
+        np.testing.assert_array_equal(tiny.rows, [8, 16, 32])
 
     def test_exponents_are_found(self):
         d = np.array([4, 8, 16, 32])
@@ -174,28 +180,29 @@ class TestNaive:
 
 
 class TestBatchNeed:
-    result = full_whitening.batch_need(features=32, sizes=(64, 512), seeds=tuple(range(5)))
+    @pytest.fixture(scope="class")
+    @classmethod
+    def result(cls):
+        return full_whitening.batch_need(features=32, sizes=(64, 512), seeds=tuple(range(5)))
 
-    def test_meets_theory(self):
+    def test_meets_theory(self, result):
         for measured, theory in (
-            (self.result.full_error, self.result.full_theory),
-            (self.result.per_feature_error, self.result.per_feature_theory),
+            (result.full_error, result.full_theory),
+            (result.per_feature_error, result.per_feature_theory),
         ):
             np.testing.assert_allclose(measured.mean(axis=0), theory, rtol=0.1)
 
-    def test_spectrum_reaches_the_edges(self):
-        np.testing.assert_allclose(self.result.lowest.mean(axis=0), self.result.edges[0], atol=0.05)
-        np.testing.assert_allclose(
-            self.result.highest.mean(axis=0), self.result.edges[1], atol=0.25
-        )
+    def test_spectrum_reaches_the_edges(self, result):
+        np.testing.assert_allclose(result.lowest.mean(axis=0), result.edges[0], atol=0.05)
+        np.testing.assert_allclose(result.highest.mean(axis=0), result.edges[1], atol=0.25)
 
-    def test_error_is_that_of_new_rows(self):
+    def test_error_is_that_of_new_rows(self, result):
         x = np.random.default_rng(0).normal(size=(64, 32))
         _, cache = whitening.whitening_forward(x, eps=0)
         fresh = np.random.default_rng(1).normal(size=(20_000, 32))
         z = whitening.whitening_inference(fresh, cache.mean, cache.covariance, eps=0)
         measured = np.sqrt(np.mean((z - fresh) ** 2))
-        assert measured == pytest.approx(self.result.full_error[0, 0], rel=0.02)
+        assert measured == pytest.approx(result.full_error[0, 0], rel=0.02)
 
 
 @pytest.mark.parametrize("ratio", [0.05, 0.5, 0.9])

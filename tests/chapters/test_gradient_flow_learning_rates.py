@@ -14,7 +14,7 @@ close = np.testing.assert_allclose
 
 @pytest.fixture(scope="module")
 def sweeps():
-    settings = {"lrs": (0.25, 4.0, 64.0), "steps": 100, "seeds": (50, 51)}
+    settings = {"lrs": (0.25, 4.0, 64.0), "steps": 60, "seeds": (50, 51)}
     flat = {"norm": lambda n: nn.BatchNorm1d(n, affine=False)}
     outputs = {"norm": nn.BatchNorm1d, "normalize_outputs": True}
     return {

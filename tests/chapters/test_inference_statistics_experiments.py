@@ -26,34 +26,40 @@ def test_training_repeats_bit_for_bit(networks):
 
 
 class TestRace:
-    result = experiments.statistics_race(checkpoints=(10, 60), seeds=(0, 1, 2), examples=1000)
+    @pytest.fixture(scope="class")
+    @classmethod
+    def result(cls):
+        return experiments.statistics_race(checkpoints=(10, 60), seeds=(0, 1, 2), examples=1000)
 
-    def column(self, start):
-        return max(k for k, m in enumerate(self.result.methods) if m.startswith(start))
+    def column(self, result, start):
+        return max(k for k, m in enumerate(result.methods) if m.startswith(start))
 
-    def test_torchs_own_running_average_is_the_watcher_of_momentum_01(self):
+    def test_torchs_own_running_average_is_the_watcher_of_momentum_01(self, result):
         model = experiments.train_networks(steps=60, seeds=(0,))[0]
         accuracy = training.accuracy(model, experiments._digits()[1])
-        assert self.result.accuracy[0, 1, self.column("running average, momentum 0.1")] == accuracy
+        assert (
+            result.accuracy[0, 1, self.column(result, "running average, momentum 0.1")] == accuracy
+        )
 
-    def test_exact_statistics_win_early(self):
-        exact = self.result.accuracy[:, 0, self.column("layer by layer")]
+    def test_exact_statistics_win_early(self, result):
+        exact = result.accuracy[:, 0, self.column(result, "layer by layer")]
         for momentum in ("0.1", "0.01"):
-            running = self.result.accuracy[
-                :, 0, self.column(f"running average, momentum {momentum}")
+            running = result.accuracy[
+                :, 0, self.column(result, f"running average, momentum {momentum}")
             ]
             assert (exact > running + 0.2).all()
 
-    def test_a_small_momentum_is_still_asleep_when_a_large_one_is_awake(self):
+    def test_a_small_momentum_is_still_asleep_when_a_large_one_is_awake(self, result):
         large, small = (
-            self.result.accuracy[:, 1, self.column(f"running average, momentum {a}")].mean()
+            result.accuracy[:, 1, self.column(result, f"running average, momentum {a}")].mean()
             for a in ("0.1", "0.01")
         )
         assert large > small + 0.3
 
-    def test_all_methods_are_on_the_same_weights(self):
+    def test_all_methods_are_on_the_same_weights(self, result):
         one, layers = (
-            self.result.loss[..., self.column(m)] for m in ("single pass, batches of 500", "layer")
+            result.loss[..., self.column(result, m)]
+            for m in ("single pass, batches of 500", "layer")
         )
         np.testing.assert_allclose(one, layers, rtol=0.01)
         assert not np.array_equal(one, layers)
@@ -69,24 +75,24 @@ class TestRace:
         assert small.methods[-1] == "layer by layer"
         assert (np.abs(layers) < single / 5).all()
 
-    def test_training_is_not_disturbed_by_the_tests_in_between(self):
+    def test_training_is_not_disturbed_by_the_tests_in_between(self, result):
         late = experiments.statistics_race(checkpoints=(60,), seeds=(0,), examples=1000)
-        np.testing.assert_array_equal(late.accuracy[0, 0], self.result.accuracy[0, 1])
+        np.testing.assert_array_equal(late.accuracy[0, 0], result.accuracy[0, 1])
 
-    def test_the_activation_is_the_one_asked_for(self):
+    def test_the_activation_is_the_one_asked_for(self, result):
         relu = experiments.statistics_race(
             activation="relu", checkpoints=(10,), seeds=(0, 1, 2), examples=1000
         )
         gap = [
-            r.accuracy[:, 0, self.column("layer")]
-            - r.accuracy[:, 0, self.column("running average, momentum 0.1")]
-            for r in (relu, self.result)
+            r.accuracy[:, 0, self.column(result, "layer")]
+            - r.accuracy[:, 0, self.column(result, "running average, momentum 0.1")]
+            for r in (relu, result)
         ]
         assert gap[0].mean() < gap[1].mean() - 0.2
 
-    def test_can_be_stored(self, tmp_path):
-        path = save(self.result, tmp_path / "race.npz", provenance=Provenance((0,), {}, 1.0))
-        assert np.array_equal(load(path)[0].loss, self.result.loss)
+    def test_can_be_stored(self, result, tmp_path):
+        path = save(result, tmp_path / "race.npz", provenance=Provenance((0,), {}, 1.0))
+        assert np.array_equal(load(path)[0].loss, result.loss)
 
 
 def test_stored_races_say_what_the_chapter_says():

@@ -68,7 +68,10 @@ class TestBatchMoments:
 
 
 class TestPixelDependence:
-    result = sampling.pixel_dependence()
+    @pytest.fixture(scope="class")
+    @classmethod
+    def result(cls):
+        return sampling.pixel_dependence()
 
     def test_is_what_algorithm_2_would_compute(self):
         """A few draws by the reference, on the images themselves."""
@@ -79,33 +82,36 @@ class TestPixelDependence:
             _, var = reference.population_statistics([digits[pair]])
             assert small.corrected[i, 0] == pytest.approx(var[0] / digits.var(), rel=1e-9)
 
-    def test_the_prediction_holds_at_every_pooling(self):
-        assert inside(t_interval(self.result.corrected), self.result.predicted).all()
+    def test_the_prediction_holds_at_every_pooling(self, result):
+        assert inside(t_interval(result.corrected), result.predicted).all()
 
-    def test_m_over_m_minus_1_fails_where_positions_repeat_and_not_at_one_position(self):
-        interval = t_interval(self.result.corrected)
-        four, one = (list(self.result.positions).index(p) for p in (4, 1))
+    def test_m_over_m_minus_1_fails_where_positions_repeat_and_not_at_one_position(self, result):
+        interval = t_interval(result.corrected)
+        four, one = (list(result.positions).index(p) for p in (4, 1))
         assert interval.high[four] < 0.9
         assert inside(interval, 1)[one]
 
-    def test_intraclass_grows_with_pooling_to_1(self):
-        assert (np.diff(self.result.intraclass) > 0).all()
-        assert self.result.intraclass[-1] == pytest.approx(1)
+    def test_intraclass_grows_with_pooling_to_1(self, result):
+        assert (np.diff(result.intraclass) > 0).all()
+        assert result.intraclass[-1] == pytest.approx(1)
 
 
 class TestSampleDependence:
-    result = sampling.sample_dependence(draws=500)
+    @pytest.fixture(scope="class")
+    @classmethod
+    def result(cls):
+        return sampling.sample_dependence(draws=500)
 
-    def test_predictions_hold(self):
-        assert inside(t_interval(self.result.corrected), self.result.predicted).all()
+    def test_predictions_hold(self, result):
+        assert inside(t_interval(result.corrected), result.predicted).all()
 
-    def test_one_class_is_biased_at_every_batch_size(self):
-        k = self.result.schemes.index("one class")
-        assert (t_interval(self.result.corrected[:, k]).high < 0.85).all()
+    def test_one_class_is_biased_at_every_batch_size(self, result):
+        k = result.schemes.index("one class")
+        assert (t_interval(result.corrected[:, k]).high < 0.85).all()
 
-    def test_pairs_need_the_factor_of_half_the_batch(self):
-        m, k = self.result.batch_sizes, self.result.schemes.index("every example twice")
-        biased = self.result.corrected[:, k] * (m - 1) / m
+    def test_pairs_need_the_factor_of_half_the_batch(self, result):
+        m, k = result.batch_sizes, result.schemes.index("every example twice")
+        biased = result.corrected[:, k] * (m - 1) / m
         assert inside(t_interval(biased * (m / 2) / (m / 2 - 1)), 1).all()
 
 

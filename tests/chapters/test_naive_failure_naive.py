@@ -144,8 +144,8 @@ def test_affine_makes_a_and_b_copy_gamma_and_beta(covariance):
 
 def test_small_affine_steps_conserve_the_difference_of_squares():
     u, t = sample(covariance=2.0)
-    run = naive.train(u, t, variant="center_scale_affine", lr=1e-4, steps=40_000, a0=1.7)
-    np.testing.assert_allclose(run.a**2 - run.gamma**2, 1.7**2 - 1, atol=2e-3)
+    run = naive.train(u, t, variant="center_scale_affine", lr=4e-4, steps=10_000, a0=1.7)
+    np.testing.assert_allclose(run.a**2 - run.gamma**2, 1.7**2 - 1, atol=5e-4)
     assert run.gamma[-1] == pytest.approx(2.0, abs=1e-2)
 
 
