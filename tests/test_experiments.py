@@ -148,7 +148,8 @@ def test_the_threads_of_one_process_take_turns():
         return {"n": len(busy.pop())}
 
     with ThreadPoolExecutor(4) as pool:
-        assert [part.number for part in pool.map(do, [task] * 8, [{}] * 8, range(8))] == [*range(8)]
+        parts = pool.map(do, [task] * 8, [{}] * 8, range(8))
+        assert [(part.number, part.failure) for part in parts] == [(i, None) for i in range(8)]
 
 
 # --- refusals ------------------------------------------------------------------------------------------------
@@ -300,7 +301,7 @@ def start():
     for process in started:
         with contextlib.suppress(ProcessLookupError):
             os.killpg(process.pid, signal.SIGKILL)
-        process.communicate()
+        process.communicate(timeout=120)
 
 
 def start_until_two_are_done_and_two_at_work(start, out, orders, *words):
@@ -309,7 +310,7 @@ def start_until_two_are_done_and_two_at_work(start, out, orders, *words):
     process = start("bnlab", "run", "_toy_experiment:EXPERIMENT", *words)
     latest = time.monotonic() + 120
     while len(list(parts_of(out).glob("*.npz"))) < 2 or len(begun(orders)) < 4:
-        assert process.poll() is None, process.communicate()
+        assert process.poll() is None, process.communicate(timeout=120)
         assert time.monotonic() < latest, "waited two minutes"
         time.sleep(0.02)
     return process
@@ -329,14 +330,14 @@ def test_a_run_that_is_stopped_or_killed_keeps_what_is_finished(start, out, orde
         process.kill()  # and not the processes it has started
     else:
         os.killpg(process.pid, number)  # as a terminal does: to all of them
-        said, errors = process.communicate()
+        said, errors = process.communicate(timeout=120)
         assert (said, "Traceback" in errors) == ("", False)
         line = errors.strip().splitlines()[-1]
         expected = (
             rf"bnlab: stopped by {number.name}; .* kept. Go on with: bnlab run .*{out}.* --resume"
         )
         assert re.fullmatch(expected, line)
-    assert process.wait() == code
+    assert process.wait(timeout=120) == code
     before = len(begun(orders))
     let_them_end(orders)
     run(out, seeds=6, orders=orders, resume=True)
@@ -363,19 +364,21 @@ def test_a_cluster_gives_the_same_bits_when_a_worker_is_killed(start, out, order
     process = start_until_two_are_done_and_two_at_work(start, out, orders, "--cluster", address)
     at_work = {pid: seed for seed, pid in begun(orders) if seed > 1}
     assert set(at_work) == {worker.pid for worker in workers}
-    workers[1].kill()
+    last = max(parts_of(out).iterdir(), key=lambda path: path.stat().st_mtime_ns)
+    (victim,) = (w for w in workers if (int(last.stem[5:]), w.pid) in begun(orders))
+    victim.kill()  # with the task it is at, and not with what it has done
     let_them_end(orders)
-    _, errors = process.communicate()
+    _, errors = process.communicate(timeout=120)
     assert process.returncode == 0, errors
     assert_is_the_result(out, seeds=6)
-    assert sorted(s for s, _ in begun(orders)) == sorted([*range(6), at_work[workers[1].pid]])
+    assert sorted(s for s, _ in begun(orders)) == sorted([*range(6), at_work[victim.pid]])
 
 
 def test_a_cluster_without_its_scheduler_ends_the_run(start, out, orders, cluster):
     address, scheduler, _ = cluster
     process = start_until_two_are_done_and_two_at_work(start, out, orders, "--cluster", address)
     scheduler.kill()
-    _, errors = process.communicate()
+    _, errors = process.communicate(timeout=120)
     assert (process.returncode, "Traceback" in errors) == (1, False)
     assert re.search(f"bnlab: the cluster at {address} gave up: .* go on with: bnlab run", errors)
     assert len(list(parts_of(out).glob("*.npz"))) == 2

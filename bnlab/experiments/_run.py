@@ -7,12 +7,11 @@ import hashlib
 import inspect
 import json
 import logging
-import signal
 import sys
 import threading
 import time
 import traceback
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from concurrent.futures import CancelledError
 from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
@@ -110,12 +109,18 @@ def run(
         )
     show(len(done), len(tasks))
     left = {i: (experiment.run, plan, task, i) for i, task in enumerate(tasks) if i not in done}
-    for part in _work(left, jobs, cluster):
-        if part.failure:  # a value until now, for what was finished before it to arrive
-            raise part.failure
-        parts.write(part)
-        done[part.number] = part
-        show(len(done), len(tasks))
+    work = _work(left, jobs, cluster)
+    try:
+        for part in work:
+            if part.failure:  # a value until now, for what was finished before it to arrive
+                raise part.failure
+            parts.write(part)
+            done[part.number] = part
+            del left[part.number]
+            show(len(done), len(tasks))
+    except BaseException as error:
+        work.throw(error)  # or joblib would warn that its tasks are cancelled
+        raise
     in_order = [done[i] for i in range(len(tasks))]
     result = experiment.merge(config, tasks, tuple(part.outcome for part in in_order))
     origin = Provenance.now(
@@ -234,14 +239,11 @@ class _Parts:
 # ---- the work ---------------------------------------------------------------------------------------
 
 
-def _work(calls: Calls, jobs: int | None, cluster: str | None) -> Iterator[Part]:
-    """Yield what each call of `_do` returns, as it comes; begin those again whose process died."""
+def _work(calls: Calls, jobs: int | None, cluster: str | None) -> Generator[Part, None, None]:
+    """Yield what each call of `_do` returns, as it comes; begin those again that are left when a process dies."""
     for attempt in range(1, ATTEMPTS + 1):
-        found = _in_processes(calls, jobs) if cluster is None else _in_cluster(calls, jobs, cluster)
         try:
-            for part in found:
-                del calls[part.number]
-                yield part
+            yield from _in_cluster(calls, jobs, cluster) if cluster else _in_processes(calls, jobs)
             return
         except BrokenProcessPool as error:
             if attempt == ATTEMPTS:
@@ -250,16 +252,14 @@ def _work(calls: Calls, jobs: int | None, cluster: str | None) -> Iterator[Part]
                 ) from error
 
 
-def _in_processes(calls: Calls, jobs: int | None) -> Iterator[Part]:
+def _in_processes(calls: Calls, jobs: int | None) -> Generator[Part, None, None]:
     from joblib import Parallel, cpu_count, delayed, parallel_config
 
-    options = {"initializer": _leave_signals_alone, "idle_worker_timeout": 30}
     one_by_one: Any = {"batch_size": 1}  # joblib annotates it as text
-    with parallel_config("loky", inner_max_num_threads=1, **options):
+    enough = max(2, len(calls))  # one process would be this one, and die with its task
+    with parallel_config("loky", inner_max_num_threads=1, idle_worker_timeout=30):
         parallel: Any = Parallel(
-            min(
-                jobs or cpu_count(), max(2, len(calls))
-            ),  # one would be this process, and die with its task
+            min(jobs or cpu_count(), enough),
             return_as="generator_unordered",
             **one_by_one,
             pre_dispatch="n_jobs",  # a task that waits in a process would be begun after a kill of this one
@@ -267,13 +267,7 @@ def _in_processes(calls: Calls, jobs: int | None) -> Iterator[Part]:
         yield from parallel(delayed(_do)(*call) for call in list(calls.values()))
 
 
-def _leave_signals_alone() -> None:
-    """Leave it to the process that started this one what a Ctrl-C means."""
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, signal.SIG_IGN)
-
-
-def _in_cluster(calls: Calls, jobs: int | None, cluster: str) -> Iterator[Part]:
+def _in_cluster(calls: Calls, jobs: int | None, cluster: str) -> Generator[Part, None, None]:
     """Use Dask without joblib, which does every task in this process while a cluster has one worker."""
     try:
         from dask.distributed import Client, KilledWorker, LocalCluster, as_completed
