@@ -1,6 +1,7 @@
 """Every result that the book stores is an entry of `bnlab run`, says where it comes from, and refuses an edit."""
 
 import importlib
+import importlib.util
 from dataclasses import fields
 
 import numpy as np
@@ -54,6 +55,10 @@ def test_an_edited_number_is_refused(name, tmp_path):
 # ---- the entries -----------------------------------------------------------------------------------
 
 
+def test_every_entry_makes_a_file_and_every_file_has_an_entry():
+    assert sorted(ENTRIES) == NAMES
+
+
 @pytest.mark.parametrize("name", NAMES)
 def test_an_entry_has_the_settings_that_made_its_file(name):
     _, origin = book_result(name)
@@ -61,6 +66,31 @@ def test_an_entry_has_the_settings_that_made_its_file(name):
     defaults = as_json(ENTRIES[name].defaults, name)
     assert told == {key: defaults[key] for key in told}
     assert seeds_of(defaults) == origin.seeds or not {"seed", "seeds"} & set(defaults)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_an_entry_made_by_the_command_has_no_other_settings_and_can_be_planned(name):
+    entry, (_, origin) = ENTRIES[name], book_result(name)
+    if origin.experiment:  # before there was a choice of the device
+        assert entry.defaults in (origin.config, origin.config | {"device": "cpu"})
+    assert entry.plan(entry.configure({}))
+    assert entry.chapter in range(1, 15)
+
+
+def test_no_two_entries_have_one_name():
+    modules = [f"bnlab.chapters.{topic}.stored" for topic in TOPICS]
+    found = [importlib.import_module(m) for m in modules if importlib.util.find_spec(m)]
+    assert sum(len(module.EXPERIMENTS) for module in found) == len(ENTRIES)
+
+
+def test_what_cannot_be_checked_is_a_time_and_says_so():
+    unchecked = {name: entry.summary for name, entry in ENTRIES.items() if entry.check is None}
+    assert set(unchecked) == {
+        "full_whitening_cost",
+        "making_it_fast_speed",
+        "making_it_fast_ensemble",
+    }
+    assert all("as this machine" in summary for summary in unchecked.values())
 
 
 @pytest.mark.parametrize("name", CHECKED)

@@ -272,24 +272,6 @@ def test_the_stored_runs_are_those_that_their_configuration_says(name):
     assert runs.steps * runs.batch_size >= 20 * origin.config["trained"]  # passes
 
 
-@pytest.mark.parametrize("arm", ["plain", "BN", "BN + no Dropout"])
-def test_the_stored_digits_begin_as_a_run_begins_today(arm):
-    runs, origin = book_result("accelerating_digits")
-    assert accelerating.same_start(runs, origin.config, arm, points=1) < 0.02
-
-
-@pytest.mark.parametrize("name", ["accelerating", "accelerating_few"])
-def test_the_stored_runs_on_clothes_begin_as_a_run_begins_today(name):
-    try:
-        data.load("fashion-mnist", split="test")
-    except FileNotFoundError:
-        pytest.skip(
-            "Fashion-MNIST is not on this machine; `bnlab data fetch fashion-mnist` gets it"
-        )
-    runs, origin = book_result(name)
-    assert accelerating.same_start(runs, origin.config, "BN", points=1) < 0.02
-
-
 def test_another_run_would_be_noticed():
     runs, origin = book_result("accelerating_digits")
     other = origin.config | {"lr": 2 * origin.config["lr"]}
