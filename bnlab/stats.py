@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from html import escape
 
 import numpy as np
 
-__all__ = ["Interval", "growth_exponent", "steps_to", "t_interval", "text_table"]
+__all__ = ["Interval", "Table", "growth_exponent", "steps_to", "t_interval"]
 
 
 @dataclass(frozen=True)
@@ -168,42 +169,97 @@ def _t_quantile(confidence: float, degrees: int) -> float:
     return float(np.sqrt(degrees) * np.tan(np.interp(confidence, share / share[-1], edges[1:])))
 
 
-def text_table(columns: Mapping[str, Sequence[object]]) -> str:
-    """Return the columns side by side under their names, floats with three significant digits.
+class Table:
+    """Columns side by side: text where it is printed, a real table in a notebook.
+
+    A float has three significant digits; an `Interval` is ``mean [low, high]``, and one of many means gives a row
+    each. In HTML the first column heads its row, intervals are set small, and the best of a column is bold.
 
     Parameters
     ----------
     columns : mapping of str to sequence
-        Name and values of each column, all of one length. What is not a float is written by `str`.
-
-    Returns
-    -------
-    str
-        One line for the names and one per row, without trailing spaces.
+        Name and values of each column, all of one length.
+    formats : mapping of str to str, optional
+        Other format specifications for the floats of a column, such as ``{"loss": ".4f"}``.
+    best : mapping of str to callable, optional
+        `min` or `max` for each column whose best value is to stand out.
 
     Raises
     ------
     ValueError
-        If the columns differ in length.
+        If the columns differ in length, or `formats` or `best` names no column.
 
     Examples
     --------
-    >>> print(text_table({"rate": [0.1, 1], "loss": [2.30259, 0.5]}))
+    >>> Table({"rate": [0.1, 1], "loss": [2.30259, 0.5]}, formats={"loss": ".2f"}, best={"loss": min})
     rate  loss
-    0.1   2.3
-    1     0.5
+    0.1   2.30
+    1     0.50
     """
-    lengths = {name: len(values) for name, values in columns.items()}
-    if len(set(lengths.values())) > 1:
-        raise ValueError(f"the columns have lengths {lengths}; expected equal ones.")
-    cells = [[name, *map(_text, values)] for name, values in columns.items()]
-    widths = [max(map(len, column)) for column in cells]
-    rows = zip(*cells, strict=True)
-    return "\n".join(
-        "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
-        for row in rows
-    )
+
+    def __init__(
+        self,
+        columns: Mapping[str, Sequence[object] | np.ndarray | Interval],
+        *,
+        formats: Mapping[str, str] | None = None,
+        best: Mapping[str, Callable] | None = None,
+    ) -> None:
+        self._columns = {name: _values(column) for name, column in columns.items()}
+        self._formats, self._best = dict(formats or {}), dict(best or {})
+        lengths = {name: len(values) for name, values in self._columns.items()}
+        if len(set(lengths.values())) > 1:
+            raise ValueError(f"the columns have lengths {lengths}; expected equal ones.")
+        unknown = {*self._formats, *self._best} - set(self._columns)
+        if unknown:
+            raise ValueError(f"{sorted(unknown)} are no columns; there are {list(self._columns)}.")
+
+    def __repr__(self) -> str:
+        cells = [[name, *(a + b for a, b in self._cells(name))] for name in self._columns]
+        widths = [max(map(len, column)) for column in cells]
+        return "\n".join(
+            "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
+            for row in zip(*cells, strict=True)
+        )
+
+    def _repr_html_(self) -> str:
+        head = "".join(f'<th scope="col">{escape(name)}</th>' for name in self._columns)
+        marked = [self._marked(name) for name in self._columns]
+        rows = (
+            f'<tr><th scope="row">{first}</th>'
+            + "".join(f"<td>{cell}</td>" for cell in rest)
+            + "</tr>"
+            for first, *rest in zip(*marked, strict=True)
+        )
+        body = "\n".join(rows)
+        return f'<table class="bn-table">\n<thead><tr>{head}</tr></thead>\n<tbody>\n{body}\n</tbody>\n</table>'
+
+    def _cells(self, name: str) -> list[tuple[str, str]]:
+        """Write each value of a column as its text and, for an interval, the two ends."""
+        spec = self._formats.get(name, ".3g")
+        return [_written(value, spec) for value in self._columns[name]]
+
+    def _marked(self, name: str) -> list[str]:
+        values = [v.mean if isinstance(v, Interval) else v for v in self._columns[name]]
+        best = self._best[name](values) if name in self._best else None
+        texts = []
+        for value, (text, ends) in zip(values, self._cells(name), strict=True):
+            text = escape(text)
+            text = f"<b>{text}</b>" if best is not None and value == best else text
+            texts.append(f"{text}<small>{escape(ends)}</small>" if ends else text)
+        return texts
 
 
-def _text(value: object) -> str:
-    return f"{value:.3g}" if isinstance(value, float | np.floating) else str(value)
+def _values(column: Sequence[object] | np.ndarray | Interval) -> list:
+    """Return a column's values one by one; an interval of many means gives one for each."""
+    if isinstance(column, Interval):
+        ends = (column.mean, column.low, column.high)
+        return [
+            Interval(*map(np.asarray, row)) for row in zip(*map(np.atleast_1d, ends), strict=True)
+        ]
+    return list(column)
+
+
+def _written(value: object, spec: str) -> tuple[str, str]:
+    if isinstance(value, Interval):
+        return f"{value.mean:{spec}}", f" [{value.low:{spec}}, {value.high:{spec}}]"
+    return (f"{value:{spec}}" if isinstance(value, float | np.floating) else str(value)), ""

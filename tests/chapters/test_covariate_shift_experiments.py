@@ -12,56 +12,9 @@ from torch import nn
 from bnlab import models, probes, training
 from bnlab.chapters.covariate_shift import cup_game, signal_depth
 from bnlab.chapters.covariate_shift import experiments as covariate_shift
-from bnlab.stats import Interval, t_interval, text_table
+from bnlab.stats import t_interval
 
 BN = nn.BatchNorm1d
-
-
-# ---- intervals -------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize(("n", "confidence"), [(2, 0.95), (3, 0.9), (6, 0.95), (40, 0.99)])
-def test_the_interval_is_scipys(n, confidence):
-    samples = np.random.default_rng(n).normal(size=(n, 2))
-    got = t_interval(samples, confidence=confidence)
-    sem = samples.std(axis=0, ddof=1) / np.sqrt(n)
-    low, high = stats.t.interval(confidence, n - 1, samples.mean(axis=0), sem)
-    np.testing.assert_allclose([got.low, got.high], [low, high], rtol=1e-4)
-    np.testing.assert_allclose(got.mean, samples.mean(axis=0))
-
-
-def test_a_geometric_interval_is_that_of_the_logarithms():
-    samples = np.array([0.1, 1.0, 10.0])
-    got, logs = t_interval(samples, geometric=True), t_interval(np.log(samples))
-    np.testing.assert_allclose(
-        np.log([got.mean, got.low, got.high]), [logs.mean, logs.low, logs.high], atol=1e-12
-    )
-
-
-@pytest.mark.parametrize(
-    ("samples", "settings", "message"),
-    [
-        ([1.0], {}, r"1 seed\(s\).*at least 2"),
-        (3.0, {}, "at least 2"),
-        ([1.0, 2.0], {"confidence": 95}, "confidence is 95"),
-        ([0.0, 2.0], {"geometric": True}, "positive"),
-    ],
-)
-def test_an_interval_needs_seeds(samples, settings, message):
-    with pytest.raises(ValueError, match=message):
-        t_interval(np.array(samples), **settings)
-
-
-def test_intervals_print():
-    assert repr(Interval(*map(np.array, (1.0, 0.5, 1.5)))) == "1 [0.5, 1.5]"
-    assert repr(t_interval(np.eye(3))) == "Interval of (3,) means"
-
-
-def test_a_table_lines_its_columns_up():
-    table = text_table({"a": ["x", "long name"], "number": [1 / 3, 12]})
-    assert table == "a          number\nx          0.333\nlong name  12"
-    with pytest.raises(ValueError, match="'a': 1, 'b': 2"):
-        text_table({"a": [1], "b": [1, 2]})
 
 
 Z = np.random.default_rng(0).normal(size=100_000)

@@ -11,7 +11,7 @@ import numpy as np
 
 from bnlab.chapters.making_it_fast import _traffic, blocked
 from bnlab.chapters.making_it_fast.results import BOTH, EnsembleSpeed, SpeedTable, Traffic
-from bnlab.stats import text_table
+from bnlab.stats import Table
 
 __all__ = [
     "AIMS",
@@ -205,13 +205,13 @@ def peak_memory(form: str, *, shape: Sequence[int] = (4096, 256)) -> float:
 
 def ratio_table(
     table: SpeedTable, names: Sequence[str], *, kind: str = BOTH, threads: int = 1
-) -> str:
+) -> Table:
     """Write the ratios of some contestants as text, a column for each shape."""
     columns = {"": names}
     for j, shape in enumerate(table.shapes):
         cells = [table.of(table.ratio, name, kind, threads)[j] for name in names]
         columns[_size(shape)] = ["–" if np.isnan(v) else f"{v:.2f}" for v in cells]
-    return text_table(columns)
+    return Table(columns)
 
 
 @dataclass(frozen=True)
@@ -240,7 +240,7 @@ AIMS = (
 )
 
 
-def aims_table(table: SpeedTable) -> tuple[str, int]:
+def aims_table(table: SpeedTable) -> tuple[Table, int]:
     """Say of each aim whether it is reached with each number of threads; count those that always are.
 
     Returns
@@ -261,10 +261,10 @@ def aims_table(table: SpeedTable) -> tuple[str, int]:
         ]
         columns[f"{threads} thread{'s' if threads > 1 else ''}"] = cells
         reached &= held
-    return text_table(columns), int(reached.sum())
+    return Table(columns), int(reached.sum())
 
 
-def ensemble_aims(speed: EnsembleSpeed) -> str:
+def ensemble_aims(speed: EnsembleSpeed) -> Table:
     """Say of each aim for training many networks at once whether it is reached in each arm."""
     at = list(speed.members).index(speed.chosen)
     rows = (
@@ -281,7 +281,7 @@ def ensemble_aims(speed: EnsembleSpeed) -> str:
             f"{row[3][i]:.2f} {'reached' if h else 'not reached'}"
             for row, h in zip(rows, held, strict=True)
         ]
-    return text_table(columns)
+    return Table(columns)
 
 
 def _value(aim: Aim, table: SpeedTable, threads: int) -> float:
