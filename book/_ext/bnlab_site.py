@@ -7,6 +7,7 @@ import re
 from pathlib import Path
 from urllib.parse import urlsplit
 
+from bnlab_page import minutes
 from docutils import nodes
 from myst_nb.core import render
 from sphinx.util import logging
@@ -78,37 +79,39 @@ class LocalCommands(SphinxDirective):
 
 
 class ChapterMap(SphinxDirective):
-    """A list of the chapters that exist, each with the question it opens with."""
+    """A card for each chapter that exists: a figure of it, the question it opens with, and how long it takes."""
 
     def run(self) -> list[nodes.Node]:
-        """Leave a place for the list, which needs every chapter to be read first."""
-        return [nodes.container(classes=["chapter-map"])]
+        """Leave a place for the cards, which need every chapter to be read first."""
+        return [nodes.container(classes=["chapter-map", "bn-cards"])]
 
 
 def fill_chapter_map(app, doctree, docname) -> None:
-    """Write the list: a chapter's question is the first bold text in it."""
-    for place in doctree.findall(
-        lambda node: "chapter-map" in getattr(node, "attributes", {}).get("classes", ())
-    ):
-        chapters, expected = None, 0
+    """Write the cards: a chapter's question is the first bold text in it, its figure the first one."""
+    for place in doctree.findall(nodes.container):
+        if "chapter-map" not in place["classes"]:
+            continue
         for name in sorted(filter(CHAPTER.match, app.env.found_docs)):
-            question = next(app.env.get_doctree(name).findall(nodes.strong), None)
+            chapter = app.env.get_doctree(name)
+            question = chapter.next_node(nodes.strong)
             if question is None:
                 LOG.warning("%s opens with no question in bold, which the chapter map shows", name)
                 continue
-            address = app.builder.get_relative_uri(docname, name)
+            card = nodes.container(classes=["bn-card"])
+            figure = chapter.next_node(nodes.image)
+            if figure is not None:
+                picture = nodes.image(uri=figure["uri"], candidates={"*": figure["uri"]}, alt="")
+                card += nodes.container("", picture, classes=["bn-card-picture"])
             title = nodes.reference(
-                "", app.env.titles[name].astext(), refuri=address, internal=True
+                "",
+                f"{int(name[:2])}. {app.env.titles[name].astext()}",
+                refuri=app.builder.get_relative_uri(docname, name),
+                internal=True,
             )
-            text = nodes.paragraph("", "", title, nodes.Text(f". {question.astext()}"))
-            number = int(name[:2])
-            if number != expected:  # after a gap: a chapter that is not written yet
-                chapters = nodes.enumerated_list(
-                    enumtype="arabic", prefix="", suffix=".", start=number
-                )
-                place += chapters
-            chapters += nodes.list_item("", text)
-            expected = number + 1
+            card += nodes.paragraph("", "", nodes.strong("", "", title))
+            card += nodes.paragraph("", question.astext())
+            card += nodes.paragraph("", f"{minutes(chapter)} minutes", classes=["bn-minutes"])
+            place += card
 
 
 def number_chapters(app, env) -> list[str]:
