@@ -51,7 +51,7 @@ def themed(match: re.Match) -> str:
 
 
 def inlined(svg: str, name: str, alt: str) -> str:
-    """Return a drawing to stand in a page: described, without names that other drawings have, in both themes' colours."""
+    """Return a drawing to stand in a page: described, with names of its own, in both themes' colours."""
     body = svg[svg.index("<svg") :]
     body = re.sub(r"<metadata>.*?</metadata>", "", body, flags=re.DOTALL)
     used = set(re.findall(r'(?:href="|url\()#([\w-]+)', body))

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import re
+from collections.abc import Iterator
+from html import escape
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -165,6 +167,54 @@ def mend(app, pagename, templatename, context, doctree) -> None:
         context["script_files"] = [s for s in scripts if "mathjax/" not in str(s.filename or "")]
 
 
+def describe(app, pagename, templatename, context, doctree) -> None:
+    """Say what a link to the page shows where it is shared; a picture must be named by its whole address."""
+    address, tags = (
+        app.config.html_baseurl,
+        {"type": "article", "title": context.get("title", ""), "site_name": "bnlab"},
+    )
+    if doctree is not None and (first := next(iter(paragraphs(doctree)), "")):
+        tags["description"] = first[:200]
+    if address:
+        tags |= {"url": f"{address}{pagename}.html", "image": f"{address}_static/card.png"}
+    lines = (f'<meta property="og:{name}" content="{escape(text)}">' for name, text in tags.items())
+    context["metatags"] = context.get("metatags", "") + "\n".join(lines)
+
+
+def paragraphs(doctree) -> Iterator[str]:
+    """Yield the text of each paragraph that stands directly in a section."""
+    for node in doctree.findall(nodes.paragraph):
+        if isinstance(node.parent, nodes.section) and not node["classes"]:
+            yield " ".join(node.astext().split())
+
+
+LOST = """<!doctype html>
+<html lang="en"><head><meta charset="utf-8"><title>Not found</title>
+<style>
+:root {{ color-scheme: light dark }}
+body {{ font: 1.1rem/1.5 system-ui, sans-serif; max-width: 40rem; margin: 15vh auto; padding: 0 1rem }}
+</style>
+</head><body><h1>This page has mean 0, variance 0 and no content.</h1>
+<p>It may have moved. Go back to <a href="{home}">the first page</a>, or look in <a href="{index}">the index</a>.</p>
+</body></html>
+"""
+
+
+def write_site_files(app, exception) -> None:
+    """Write the page for a wrong address and, where the address is known, the list of pages for search engines."""
+    if exception or app.builder.name != "html":
+        return
+    address, out = app.config.html_baseurl, Path(app.outdir)
+    lost = LOST.format(home=f"{address}index.html", index=f"{address}genindex.html")
+    (out / "404.html").write_text(lost, encoding="utf-8")
+    if address:
+        pages = "\n".join(
+            f"<url><loc>{address}{name}.html</loc></url>" for name in sorted(app.env.found_docs)
+        )
+        head = '<?xml version="1.0" encoding="UTF-8"?>\n<urlset xmlns="http://www.sitemaps.org/schemas/sitemap/0.9">'
+        (out / "sitemap.xml").write_text(f"{head}\n{pages}\n</urlset>\n", encoding="utf-8")
+
+
 # ---- printed text ----------------------------------------------------------------------------------------------------
 
 
@@ -207,4 +257,6 @@ def setup(app) -> dict:
     app.connect("doctree-resolved", fill_chapter_map)
     app.connect("html-page-context", add_live_scripts)
     app.connect("html-page-context", mend, priority=900)
+    app.connect("html-page-context", describe)
+    app.connect("build-finished", write_site_files)
     return {"parallel_read_safe": True, "parallel_write_safe": True}

@@ -63,7 +63,7 @@
         const points = ridges.flatMap((r) => r.s.map((share, i) => ({ ...r, x: middle(i), y: r.base + 0.92 * Math.min(1, share / 0.3) })));
         row.append(panel(arm, Plot.plot({
           width: across, height: narrow ? 215 : 255, marginLeft: narrow ? 8 : 62, marginRight: 8, marginBottom: 42, marginTop: 26,
-          x: { domain: [data.low, data.high], label: narrow ? "input" : "input of the sigmoids", ticks: [-8, -4, 0, 4, 8], labelAnchor: "center" },
+          x: { domain: [data.low, data.high], label: narrow ? "input" : "input of the sigmoids", labelOffset: 32, ticks: [-8, -4, 0, 4, 8], labelAnchor: "center" },
           y: { domain: [0, 3], axis: null },
           marks: [
             Plot.rect([[-8, -flat], [flat, 8]], { x1: (d) => d[0], x2: (d) => d[1], y1: 0, y2: 3, fill: colors.muted, fillOpacity: 0.16 }),
@@ -84,7 +84,7 @@
       const apart = arms[0].accuracy[last] <= arms[1].accuracy[last] ? [18, -12] : [-12, 18];
       box.append(row, panel("accuracy", Plot.plot({
         width: whole, height: narrow ? 200 : 230, marginLeft: 42, marginBottom: 44, marginTop: 18,
-        x: { type: "log", domain: [5, at(last)], label: "training steps", labelAnchor: "center", ticks: [10, 100, 1000, 10000], tickFormat: (v) => v.toLocaleString("en-US") },
+        x: { type: "log", domain: [5, at(last)], label: "training steps", labelAnchor: "center", labelOffset: 34, ticks: [10, 100, 1000, 10000], tickFormat: (v) => v.toLocaleString("en-US") },
         y: { domain: [0, 1.05], label: null, ticks: [0, 0.25, 0.5, 0.75, 1], tickFormat: (v) => `${Math.round(100 * v)}%`, grid: true },
         marks: [
           Plot.ruleX([step + 5], { stroke: "currentColor", strokeDasharray: "4 3" }),
