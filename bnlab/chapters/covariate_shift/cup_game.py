@@ -26,11 +26,11 @@ def play(
 ) -> CupGame:
     r"""Pass messages through a chain of cups, each with a gain, an offset and noise of its own.
 
-    .. math:: h_k = \mathrm{clip}\left(g_k\, f(h_{k-1}) + o_k + \text{noise}\right), \qquad
-              h_0 = s \sim \mathcal N(0, 1)
+    .. math:: x_k = \mathrm{clip}\left(g_k\, f(x_{k-1}) + o_k + \text{noise}\right), \qquad
+              x_0 \sim \mathcal N(0, 1)
 
     where f standardizes over the batch of messages if `standard` is ``"everyone"``. A listener after
-    cup k learns the best line from :math:`h_k` back to s. Then every player changes its gain and
+    cup k learns the best line from :math:`x_k` back to the message :math:`x_0`. Then every player changes its gain and
     offset a little, new messages are sent, and the listener uses the line it learned.
 
     Parameters
