@@ -280,7 +280,8 @@ def test_cup_game(compute, standard, params):
     r2, error = found[data["typical"]]
     np.testing.assert_allclose([p["correlation"] for p in shown], r2, rtol=1e-9)
     np.testing.assert_allclose([p["stale"] for p in shown], error, rtol=1e-9)
-    heard = [p["heard"] for p in shown]  # a decoded message is gain * message + offset, give or take noise
+    # a decoded message is gain * message + offset, give or take noise
+    heard = [p["heard"] for p in shown]
     wrong = [(h["gain"] - 1) ** 2 + h["offset"] ** 2 + h["noise"] ** 2 for h in heard]
     np.testing.assert_allclose(wrong, error, rtol=1e-9)
 

@@ -252,8 +252,8 @@ def descend(eigenvalues: np.ndarray, start: np.ndarray, *, step: float, steps: i
 def steps_bound(condition: float, *, tolerance: float, safe: bool = False) -> int:
     r"""Return how many steps suffice to multiply the distance to the minimum by `tolerance`.
 
-    The best step :math:`2/(h_{\min}+h_{\max})` shrinks the distance by :math:`\rho = (\kappa-1)/(\kappa+1)` or better at every
-    step, the step :math:`1/h_{\max}` (``safe=True``) by :math:`\rho = 1 - 1/\kappa`, so
+    The best step :math:`2/(h_{\min}+h_{\max})` shrinks the distance by :math:`\rho = (\kappa-1)/(\kappa+1)` or
+    better at every step, the step :math:`1/h_{\max}` (``safe=True``) by :math:`\rho = 1 - 1/\kappa`, so
     :math:`\lceil \log(\text{tolerance}) / \log \rho \rceil` steps suffice.
 
     Examples
