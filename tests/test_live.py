@@ -278,6 +278,16 @@ def test_cup_game(compute, standard, params):
     np.testing.assert_allclose([p["stale"] for p in line], stale, rtol=1e-9)
     assert len(line) == 30
     assert len(players) == 50
+    shown = compute("cup-game", standard=standard, **params)["shown"]
+    r2, error = found[data["typical"]]
+    if not params:
+        assert error[19] == pytest.approx(stale[19], rel=0.4)  # so it may be called typical
+    np.testing.assert_allclose([p["correlation"] for p in shown], r2, rtol=1e-9)
+    np.testing.assert_allclose([p["stale"] for p in shown], error, rtol=1e-9)
+    # a decoded message is gain * message + offset, give or take noise
+    heard = [p["heard"] for p in shown]
+    wrong = [(h["gain"] - 1) ** 2 + h["offset"] ** 2 + h["noise"] ** 2 for h in heard]
+    np.testing.assert_allclose(wrong, error, rtol=1e-9)
 
 
 @pytest.mark.parametrize(("mean", "std"), [(2.0, 3.0), (-6.0, 0.5), (0.0, 8.0)])
@@ -345,11 +355,12 @@ def test_distance_shares_starts_where_scaling_changes_the_nearest(compute):
 
 
 @pytest.mark.parametrize(("condition", "step"), [(0, 1.0), (1.3, 0.5), (2, 1.9), (1, 2.2)])
-def test_gradient_descent(compute, condition, step):
-    data = compute("gradient-descent", condition=condition, step=step, steps=60)
-    run = feature_scaling.descend(
-        np.array([10.0**-condition, 1.0]), np.ones(2), step=step, steps=60
-    )
+@pytest.mark.parametrize("given", [None, [-1.2, 0.3]])
+def test_gradient_descent(compute, condition, step, given):
+    start = np.array(given or [1.0, 1.0])
+    more = {"start": given} if given else {}
+    data = compute("gradient-descent", condition=condition, step=step, steps=60, **more)
+    run = feature_scaling.descend(np.array([10.0**-condition, 1.0]), start, step=step, steps=60)
     np.testing.assert_allclose(data["path"], run.path, rtol=1e-9, atol=1e-300)
     distance = np.linalg.norm(run.path, axis=1)
     np.testing.assert_allclose(data["distance"], distance / distance[0], rtol=1e-9, atol=1e-300)

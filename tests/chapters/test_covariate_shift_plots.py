@@ -116,9 +116,11 @@ def test_depth_draws_measurement_and_theory(quantity):
     assert np.array_equal(ax.get_lines()[0].get_ydata(), measured.size_theory)
     assert bool(ax.containers[1].lines[0].get_color() == style.NORMALIZED)
     assert bool(ax.containers[0].lines[0].get_color() == style.PLAIN)
-    bars = ax.containers[0]
-    assert bars.get_label() == "tanh, std 0.05"
-    assert ax.containers[1].get_label() == "tanh, normalized, std 0.05"
+    bars, at = ax.containers[0], 0 if quantity == "gradient" else -1
+    assert [t.get_text() for t in ax.texts] == [  # in the order of the ends' heights
+        c.get_label() for c in sorted(ax.containers, key=lambda c: c.lines[0].get_ydata()[at])
+    ]
+    assert {t.get_text() for t in ax.texts} == {"std 0.05", "std 0.05 with BN"}
     middle = t_interval(getattr(measured, quantity), geometric=True)
     np.testing.assert_allclose(bars.lines[0].get_ydata(), middle.mean)
     ends = [bars.lines[2][0].get_segments()[k][:, 1] for k in range(6)]

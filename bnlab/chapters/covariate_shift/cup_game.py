@@ -26,11 +26,11 @@ def play(
 ) -> CupGame:
     r"""Pass messages through a chain of cups, each with a gain, an offset and noise of its own.
 
-    .. math:: h_k = \mathrm{clip}\left(g_k\, f(h_{k-1}) + o_k + \text{noise}\right), \qquad
-              h_0 = s \sim \mathcal N(0, 1)
+    .. math:: x_k = \mathrm{clip}\left(g_k\, f(x_{k-1}) + o_k + \text{noise}\right), \qquad
+              x_0 \sim \mathcal N(0, 1)
 
     where f standardizes over the batch of messages if `standard` is ``"everyone"``. A listener after
-    cup k learns the best line from :math:`h_k` back to s. Then every player changes its gain and
+    cup k learns the best line from :math:`x_k` back to the message :math:`x_0`. Then every player changes its gain and
     offset a little, new messages are sent, and the listener uses the line it learned.
 
     Parameters
@@ -115,9 +115,9 @@ def theory(
 ) -> tuple[np.ndarray, np.ndarray]:
     r"""Solve the cup game in closed form, for batches without end and cups without a ceiling.
 
-    After k cups :math:`h_k = A_k s + B_k + \sqrt{V_k}\,\epsilon` with
+    After k cups :math:`x_k = A_k x_0 + B_k + \sqrt{V_k}\,\xi` with a Gaussian :math:`\xi`,
     :math:`A_k = g_k A_{k-1}/d_k,\; B_k = g_k (B_{k-1} - c_k)/d_k + o_k,\; V_k = g_k^2 V_{k-1}/d_k^2 +
-    \sigma^2`, where a standardizing cup has :math:`c_k = B_{k-1}`, :math:`d_k^2 = A_{k-1}^2 +
+    v`, where a standardizing cup has :math:`c_k = B_{k-1}`, :math:`d_k^2 = A_{k-1}^2 +
     V_{k-1}` and any other has 0 and 1.
 
     Parameters
@@ -127,7 +127,7 @@ def theory(
     gains_later, offsets_later : arrays of shape (cups,)
         While it decodes.
     noise : float
-        Standard deviation :math:`\sigma`.
+        Standard deviation :math:`\sqrt v` of what each cup adds.
     standard : {"nobody", "listener", "everyone"}
 
     Returns

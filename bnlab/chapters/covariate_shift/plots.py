@@ -64,7 +64,7 @@ def cup_correlation(games: Sequence[CupGame], *, ax: Axes | None = None) -> Axes
             _band(ax, _cups(game), game.correlation, color, label, dash)
         ax.set(xlabel="cups", ylabel="squared correlation", ylim=(0, 1.02))
         ax.xaxis.set_major_locator(MaxNLocator(integer=True))
-        ax.legend(title="who standardizes")
+        _name_lines(ax)
     return ax
 
 
@@ -80,7 +80,7 @@ def cup_error(games: Sequence[CupGame], *, ax: Axes | None = None) -> Axes:
         ax.set(xlabel="cups", ylabel="error of the old decoder", yscale="log")
         ax.xaxis.set_major_locator(MaxNLocator(integer=True))
         _plain_numbers(ax)
-        ax.legend(title="who standardizes", loc="lower right")
+        _name_lines(ax)
     return ax
 
 
@@ -121,7 +121,7 @@ def drift_since_start(
         ax.set(xlabel="step", ylabel=f"drift ({unit})", yscale="log")
         _plain_numbers(ax)
         ax.set_title(f"input of {PLACES[layer]}")
-        ax.legend()
+        _name_lines(ax)
     return ax
 
 
@@ -163,19 +163,23 @@ def depth_profile(
         "gradient": "gradient (last layer = 1)",
     }
     with style.axes(ax) as ax:
+        kinds, ends = {profile.activation for profile in profiles}, []
+        at = 0 if quantity == "gradient" else -1  # where the curves are apart
         plain = iter(zip((style.PLAIN, style.GREEN, style.ROSE, style.OLIVE), "os^v", strict=True))
         for profile in profiles:
             color, marker = (style.NORMALIZED, "D") if profile.normalized else next(plain)
             values = getattr(profile, quantity)
             layers = np.arange(1, values.shape[1] + 1)
             mid = t_interval(values, geometric=True)
-            label = profile.activation + (", normalized" if profile.normalized else "")
-            label += f", std {profile.weight_std:.3g}"
-            ax.plot(layers, getattr(profile, f"{quantity}_theory"), color=color)
-            ax.errorbar(layers, mid.mean, mid.bars, fmt=marker, ms=5, color=color, label=label)
+            name = profile.activation if len(kinds) > 1 else f"std {profile.weight_std:.3g}"
+            name += " with BN" if profile.normalized else ""
+            theory = getattr(profile, f"{quantity}_theory")
+            ax.plot(layers, theory, color=style.THEORY, ls="--", lw=1.2)
+            ax.errorbar(layers, mid.mean, mid.bars, fmt=marker, ms=5, color=color, label=name)
+            ends.append((name, color, layers[at], mid.mean[at]))
         ax.set(xlabel="layer", ylabel=names[quantity], yscale="log")
         ax.xaxis.set_major_locator(MaxNLocator(integer=True))
-        ax.legend()
+        _name(ax, ends, left=at == 0)
     return ax
 
 
@@ -190,8 +194,36 @@ def saturated_share(
             _band(ax, run.steps, values, _color(run), run.label, dash)
         ax.set(xlabel="step", ylabel="saturated (%)", title=f"inputs of {PLACES[layer]}")
         ax.set_ylim(bottom=0)
-        ax.legend()
+        _name_lines(ax)
     return ax
+
+
+def _name_lines(ax: Axes) -> None:
+    """Write each labelled line's name at its right end."""
+    lines = [line for line in ax.get_lines() if not line.get_label().startswith("_")]
+    _name(ax, [(n.get_label(), n.get_color(), n.get_xdata()[-1], n.get_ydata()[-1]) for n in lines])
+
+
+def _name(ax: Axes, ends: list[tuple], *, left: bool = False) -> None:
+    """Write names beside the ends of curves, no two closer than a line of text; make room for them."""
+    low, high = ax.get_xlim()
+    ax.set_xticks([tick for tick in ax.get_xticks() if low <= tick <= high])
+    room = (0.45 if left else 0.36) * (high - low)
+    ax.set_xlim((low - room, high) if left else (low, high + room))
+    pixel = 72 / ax.figure.dpi  # in points
+    at = -np.inf
+    for name, color, x, y in sorted(ends, key=lambda end: end[3]):
+        height = ax.transData.transform((x, y))[1] * pixel
+        at = max(height, at + 15)
+        ax.annotate(
+            name,
+            (x, y),
+            (-8 if left else 8, at - height),
+            textcoords="offset points",
+            ha="right" if left else "left",
+            va="center",
+            color=color,
+        )
 
 
 def _plain_numbers(ax: Axes) -> None:

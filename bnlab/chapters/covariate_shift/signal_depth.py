@@ -29,8 +29,8 @@ NONLINEARITIES = {
 def saturated_share(z: np.ndarray, *, activation: str = "sigmoid", fraction: float = 0.1) -> float:
     r"""Return the share of inputs at which a nonlinearity is nearly flat.
 
-    .. math:: g'(z) < \text{fraction} \cdot \max g', \qquad
-              \max \sigma' = \sigma'(0) = \tfrac14 \text{ for the sigmoid}
+    .. math:: \phi'(z) < \text{fraction} \cdot \max \phi', \qquad
+              \max s' = s'(0) = \tfrac14 \text{ for the sigmoid}
 
     Parameters
     ----------
@@ -67,9 +67,9 @@ def profile(
     The theory is the mean-field recursion for wide networks, with
     :math:`q = \mathrm{E}[z^2]` and :math:`p = \mathrm{E}[z z']` for two different examples:
 
-    .. math:: q \leftarrow n\sigma^2\,\mathrm{E}[g(z)^2], \qquad
-              p \leftarrow n\sigma^2\,\mathrm{E}[g(z) g(z')], \qquad
-              \mathrm{E}[\delta^2] \leftarrow n\sigma^2\,\mathrm{E}[g'(z)^2]\,\mathrm{E}[\delta^2]
+    .. math:: q \leftarrow n\sigma_w^2\,\mathrm{E}[\phi(z)^2], \qquad
+              p \leftarrow n\sigma_w^2\,\mathrm{E}[\phi(z) \phi(z')], \qquad
+              \mathrm{E}[\delta^2] \leftarrow n\sigma_w^2\,\mathrm{E}[\phi'(z)^2]\,\mathrm{E}[\delta^2]
 
     The size of a signal is :math:`\sqrt q`, its spread over examples :math:`\sqrt{q - p}`, and
     :math:`\delta` the gradient, from the last layer down.
@@ -78,7 +78,7 @@ def profile(
     ----------
     activation : {"linear", "tanh", "relu", "sigmoid"}
     weight_std : float
-        Standard deviation :math:`\sigma` of the Gaussian weights; biases are zero.
+        Standard deviation :math:`\sigma_w` of the Gaussian weights; biases are zero.
     norm : callable, optional
         As for `bnlab.models.mlp`.
     width, depth, examples : int

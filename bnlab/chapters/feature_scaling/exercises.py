@@ -173,7 +173,7 @@ def zca_whiten(function: Callable[[np.ndarray], np.ndarray]) -> Verdict:
 
 
 def best_step(function: Callable[[np.ndarray], float]) -> Verdict:
-    """Check ``function(hessian)``: the constant step with the best worst-case rate, 2 / (mu + L)."""
+    """Check ``function(hessian)``: the constant step with the best worst-case rate, 2 / (h_min + h_max)."""
     for eigenvalues in ((4.0, 1.0, 0.5), (0.3, 0.2, 0.1)):
         rotation = np.linalg.qr(np.arange(9.0).reshape(3, 3) ** 2 + np.eye(3))[0]
         hessian = (rotation * eigenvalues) @ rotation.T
@@ -184,9 +184,9 @@ def best_step(function: Callable[[np.ndarray], float]) -> Verdict:
             correct("the softest and the stiffest direction shrink at the same rate."),
             [
                 (1 / largest,
-                 "1 / L is safe, but its rate is 1 - 1/kappa. A step about twice as long has a better one."),
+                 "1 / h_max is safe, but its rate is 1 - 1/kappa. A step about twice as long has a better one."),
                 (2 / largest,
-                 "2 / L is where descent stops converging: the stiffest direction swings forever."),
+                 "2 / h_max is where descent stops converging: the stiffest direction swings forever."),
                 (1 / (smallest + largest), "that is half the best step."),
                 (2 / np.trace(hessian),
                  "the trace adds all eigenvalues. Only the smallest and the largest count."),
@@ -195,9 +195,9 @@ def best_step(function: Callable[[np.ndarray], float]) -> Verdict:
                 (2 / (largest - smallest),
                  "the sign is wrong: add the smallest and the largest eigenvalue."),
                 (1 / smallest,
-                 "1 / mu is far too long for the stiffest direction: descent diverges."),
+                 "1 / h_min is far too long for the stiffest direction: descent diverges."),
             ],
-            "Make the two worst factors equal: |1 - step * mu| = |1 - step * L|.",
+            "Make the two worst factors equal: |1 - step * h_min| = |1 - step * h_max|.",
             given=f"for eigenvalues {eigenvalues}",
         )  # fmt: skip
         if not verdict:

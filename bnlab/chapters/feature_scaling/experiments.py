@@ -234,7 +234,7 @@ def _quartiles(x: np.ndarray) -> Callable:
 
 
 def descend(eigenvalues: np.ndarray, start: np.ndarray, *, step: float, steps: int) -> DescentPath:
-    r"""Run gradient descent on :math:`f(w) = \frac12 \sum_i \lambda_i w_i^2`.
+    r"""Run gradient descent on :math:`\ell(w) = \frac12 \sum_i h_i w_i^2`.
 
     Examples
     --------
@@ -252,8 +252,8 @@ def descend(eigenvalues: np.ndarray, start: np.ndarray, *, step: float, steps: i
 def steps_bound(condition: float, *, tolerance: float, safe: bool = False) -> int:
     r"""Return how many steps suffice to multiply the distance to the minimum by `tolerance`.
 
-    The best step :math:`2/(\mu+L)` shrinks the distance by :math:`\rho = (\kappa-1)/(\kappa+1)` or better at every
-    step, the step :math:`1/L` (``safe=True``) by :math:`\rho = 1 - 1/\kappa`, so
+    The best step :math:`2/(h_{\min}+h_{\max})` shrinks the distance by :math:`\rho = (\kappa-1)/(\kappa+1)` or
+    better at every step, the step :math:`1/h_{\max}` (``safe=True``) by :math:`\rho = 1 - 1/\kappa`, so
     :math:`\lceil \log(\text{tolerance}) / \log \rho \rceil` steps suffice.
 
     Examples
@@ -346,7 +346,7 @@ def table_optimizers(
 ) -> TableOptimizers:
     r"""Give the problem of `table_descent` to momentum and to Adam.
 
-    Momentum (Polyak 1964) gets the best step :math:`4 / (\sqrt L + \sqrt\mu)^2` and the best memory
+    Momentum (Polyak 1964) gets the best step :math:`4 / (\sqrt{h_{\max}} + \sqrt{h_{\min}})^2` and the best memory
     :math:`((\sqrt\kappa - 1) / (\sqrt\kappa + 1))^2` of each bowl, Adam (Kingma & Ba 2015) its usual constants and
     whichever of the `rates` is first at the tolerance.
     """

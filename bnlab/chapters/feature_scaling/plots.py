@@ -40,8 +40,8 @@ LOOKS = {  # of each scaling, in every figure of the chapter
 
 @DistanceShares.figure
 def distance_shares(result: DistanceShares, *, ax=None):
-    """Draw one bar of length 1 a scaling, cut by feature; small shares keep a label."""
-    with style.axes(ax, size=(6.4, 3.0)) as ax:
+    """Draw one bar of length 1 a scaling, cut by feature, with the share in each part wide enough for it."""
+    with style.axes(ax, size=(6.4, 2.9)) as ax:
         left = np.zeros(len(result.scalings))
         for j, feature in enumerate(result.features):
             width = result.shares[:, j]
@@ -50,8 +50,18 @@ def distance_shares(result: DistanceShares, *, ax=None):
                 width,
                 left=left,
                 color=(style.GREEN, style.ROSE)[j % 2],
-                label=feature,
                 height=0.6,
+            )
+            ax.annotate(
+                feature,
+                (j, 1),
+                (0, 4),
+                xycoords="axes fraction",
+                textcoords="offset points",
+                ha=("left", "right")[j % 2],
+                va="bottom",
+                color=(style.GREEN, style.ROSE)[j % 2],
+                weight="bold",
             )
             labels = [f"{share:.0%}" if share > 0.08 else "" for share in width]
             ax.bar_label(bars, labels, label_type="center", color="white")
@@ -59,7 +69,7 @@ def distance_shares(result: DistanceShares, *, ax=None):
         ax.invert_yaxis()
         ax.grid(visible=False)
         ax.set(xlim=(0, 1), xlabel="share of the squared distance")
-        ax.legend(loc="lower center", bbox_to_anchor=(0.5, 1), ncols=len(result.features))
+        ax.xaxis.set_major_formatter("{x:.0%}")
     return ax
 
 
@@ -172,31 +182,25 @@ def outlier_effect(result: OutlierEffect, *, ax=None):
 def steps_and_condition(result: DescentRates, *, ax=None):
     """Draw steps to the tolerance against the condition number, measured and promised."""
     with style.axes(ax) as ax:
-        for steps, bound, color, marker, name in (
-            (result.steps_safe, result.bound_safe, style.PLAIN, "s", "step 1/L"),
-            (result.steps, result.bound, style.NORMALIZED, "o", "step 2/(μ+L)"),
+        for steps, bound, color, marker, name, place in (
+            (result.steps_safe, result.bound_safe, style.PLAIN, "s", "cautious step", (-6, 6)),
+            (result.steps, result.bound, style.NORMALIZED, "o", "best step", (10, -18)),
         ):
             middle = np.median(steps, axis=0)
             spread = np.abs([steps.min(axis=0), steps.max(axis=0)] - middle)
-            ax.errorbar(
-                result.condition,
-                middle,
-                yerr=spread,
-                fmt=marker,
+            ax.errorbar(result.condition, middle, yerr=spread, fmt=marker, color=color, capsize=3)
+            ax.plot(result.condition, bound, color=style.THEORY, linestyle="--", linewidth=1.2)
+            at = len(result.condition) // 2
+            ax.annotate(
+                name,
+                (result.condition[at], middle[at]),
+                place,
+                textcoords="offset points",
+                ha="right" if place[0] < 0 else "left",
                 color=color,
-                capsize=3,
-                label=name,
             )
-            ax.plot(
-                result.condition,
-                bound,
-                color=style.THEORY,
-                linestyle="--" if marker == "s" else "-",
-                linewidth=1.2,
-            )
-        ax.plot([], [], color=style.THEORY, linewidth=1.2, label="theory, at most")
-        ax.set(xscale="log", yscale="log", xlabel="condition number of the Hessian", ylabel="steps")
-        ax.legend()
+        ax.set(xscale="log", yscale="log", xlabel="condition number κ of the Hessian")
+        ax.set_ylabel("steps (dashed: at most, by theory)")
     return ax
 
 
@@ -216,43 +220,44 @@ def table_descent(result: TableDescent, *, ax=None):
 
 @RoundingError.figure
 def rounding_error(result: RoundingError, *, ax=None):
-    """Draw the median error of two float32 methods against the condition number, with u and u kappa squared."""
+    """Draw the median error of two float32 methods against the condition number, with what theory says."""
     with style.axes(ax) as ax:
-        pairs = (
-            (result.normal, style.PLAIN, "s", "normal equations"),
-            (result.orthogonal, style.NORMALIZED, "o", "orthogonalization"),
-        )
-        for errors, color, marker, name in pairs:
+        for errors, color, marker, name, place, side in (
+            (result.normal, style.PLAIN, "s", "normal equations", (-12, 8), "right"),
+            (result.orthogonal, style.NORMALIZED, "o", "orthogonalization", (0, -22), "center"),
+        ):
             shown = np.where(np.isnan(errors), np.inf, errors)
             low, middle, high = np.quantile(shown, [0, 0.5, 1], axis=0, method="lower")
             keep = np.isfinite(high)
             ax.fill_between(
                 result.condition[keep], low[keep], high[keep], color=color, alpha=0.2, linewidth=0
             )
-            ax.plot(result.condition[keep], middle[keep], marker=marker, color=color, label=name)
-        ax.plot(
-            result.condition,
-            result.normal_theory,
-            color=style.THEORY,
-            linestyle="--",
-            linewidth=1.2,
-            label="u κ²",
-        )
-        ax.plot(
-            result.condition,
-            result.orthogonal_theory,
-            color=style.THEORY,
-            linestyle=":",
-            linewidth=1.2,
-            label="u κ",
-        )
-        ax.set(
-            xscale="log",
-            yscale="log",
-            xlabel="condition number κ of the matrix",
-            ylabel="relative error",
-        )
-        ax.legend()
+            ax.plot(result.condition[keep], middle[keep], marker=marker, color=color)
+            at = len(result.condition) // 2
+            ax.annotate(
+                name,
+                (result.condition[at], middle[at]),
+                place,
+                textcoords="offset points",
+                ha=side,
+                color=color,
+            )
+        for theory, dash, name in (
+            (result.normal_theory, "--", "$2^{-24}$ κ²"),
+            (result.orthogonal_theory, ":", "$2^{-24}$ κ"),
+        ):
+            ax.plot(result.condition, theory, color=style.THEORY, linestyle=dash, linewidth=1.2)
+            ax.annotate(
+                name,
+                (result.condition[-1], theory[-1]),
+                (6, 0),
+                textcoords="offset points",
+                va="center",
+                color=style.THEORY,
+                annotation_clip=False,
+            )
+        ax.set(xscale="log", yscale="log", ylabel="relative error")
+        ax.set_xlabel("condition number κ of the matrix")
     return ax
 
 

@@ -83,10 +83,10 @@ class DescentRates(Result):
     condition: np.ndarray  # (K,), of the Hessian
     tolerance: float  # final distance to the minimum over the first
     seeds: tuple[int, ...]
-    steps: np.ndarray  # (seeds, K), with the best step 2 / (mu + L)
-    steps_safe: np.ndarray  # (seeds, K), with the step 1 / L
+    steps: np.ndarray  # (seeds, K), with the best step 2 / (h_min + h_max)
+    steps_safe: np.ndarray  # (seeds, K), with the step 1 / h_max
     bound: np.ndarray  # (K,), what theory promises for the best step
-    bound_safe: np.ndarray  # (K,), and for 1 / L
+    bound_safe: np.ndarray  # (K,), and for 1 / h_max
 
 
 @dataclass(frozen=True)

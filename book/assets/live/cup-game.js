@@ -1,4 +1,4 @@
-/* Chapter 2: who must standardize so that an old decoder still works after the players changed. */
+/* Chapter 2: messages go from cup to cup; the players have changed, and the listener's decoder has not. */
 (function () {
   "use strict";
   const { math, format } = BNLive;
@@ -8,11 +8,10 @@
     Object.fromEntries(
       ["gain", "offset", "gainChange", "offsetChange"].map((name) => [name, random.normals(longest)]),
     ));
-  const arms = [
-    { standard: "nobody", label: "nobody", color: "plain", dash: "none" },
-    { standard: "listener", label: "listener", color: "third", dash: "6 4" },
-    { standard: "everyone", label: "everyone", color: "normalized", dash: "none" },
-  ];
+  const typical = 25; // the chain that is drawn: its errors are near the mean ones
+  const messages = [-2, -1, 0, 1, 2];
+  const arms = ["nobody", "listener", "everyone"];
+  const looks = { nobody: "plain", listener: "third", everyone: "normalized" };
 
   /** Gain a, offset b and noise variance v from the first speaker to a listener after each cup. */
   function propagate(gains, offsets, noise, standard) {
@@ -28,16 +27,26 @@
     });
   }
 
+  /** What each chain does to messages, when the decoder was learned and now. */
+  function listen(chain, noise, standard) {
+    const then = propagate(chain.gains, chain.offsets, noise, standard);
+    const now = propagate(chain.gainsLater, chain.offsetsLater, noise, standard);
+    return then.map(({ a, b, v }, k) => {
+      const slope = a / (a * a + v); // of the best line from the sound back to the message
+      const heard = { gain: slope * now[k].a, offset: slope * (now[k].b - b), noise: slope * Math.sqrt(now[k].v) };
+      const stale = (heard.gain - 1) ** 2 + heard.offset ** 2 + heard.noise ** 2;
+      return { correlation: (a * a) / (a * a + v), stale, heard };
+    });
+  }
+
   BNLive.register("cup-game", {
-    title: "The cup game: players change, the listener's decoder does not",
+    title: "The cup game: the players changed, the listener's decoder did not",
     controls: [
-      { id: "cups", label: "Cups to the listener", min: 1, max: longest, step: 1, value: 15 },
+      { id: "standard", label: "Who standardizes", options: arms, value: "nobody" },
+      { id: "cups", label: "Cups to the listener", min: 1, max: longest, step: 1, value: 20, play: 160 },
       { id: "noise", label: "Noise of each cup", min: 0, max: 0.6, step: 0.02, value: 0.1 },
-      { id: "gain", label: "Typical gain of a cup", min: 0.6, max: 1.6, step: 0.05, value: 1 },
-      { id: "spread", label: "Differences between cups", min: 0, max: 0.6, step: 0.05, value: 0.3 },
-      { id: "change", label: "Change since learning", min: 0, max: 0.4, step: 0.02, value: 0.1 },
     ],
-    compute({ noise, gain, spread, change }) {
+    compute({ standard, noise, gain = 1, spread = 0.3, change = 0.1 }) {
       const players = chains.map((draws) => {
         const logGains = draws.gain.map((z) => Math.log(gain) + spread * z);
         const offsets = draws.offset.map((z) => spread * z);
@@ -48,62 +57,58 @@
           offsetsLater: offsets.map((value, k) => value + change * draws.offsetChange[k]),
         };
       });
-      const lines = arms.flatMap(({ standard }) => {
-        const found = players.map((chain) => {
-          const then = propagate(chain.gains, chain.offsets, noise, standard);
-          const now = propagate(chain.gainsLater, chain.offsetsLater, noise, standard);
-          return then.map(({ a, b, v }, k) => {
-            const slope = a / (a * a + v);
-            const stale =
-              (slope * now[k].a - 1) ** 2 + (slope * (now[k].b - b)) ** 2 + slope ** 2 * now[k].v;
-            return { correlation: (a * a) / (a * a + v), stale };
-          });
-        });
+      const lines = arms.flatMap((name) => {
+        const found = players.map((chain) => listen(chain, noise, name));
         // Errors spread over powers of ten, so their mean is geometric; without noise they may be 0.
         return math.linspace(1, longest, longest).map((cups) => ({
-          standard,
+          standard: name,
           cups,
           correlation: math.mean(found.map((chain) => chain[cups - 1].correlation)),
           stale: Math.exp(math.mean(found.map((chain) => Math.log(Math.max(chain[cups - 1].stale, 1e-30))))),
         }));
       });
-      return { players, lines };
+      return { players, lines, typical, shown: listen(players[typical], noise, standard) };
     },
-    draw({ lines }, { cups }, { Plot, width, narrow, colors }) {
-      const shown = (standard) => lines.filter((point) => point.standard === standard);
-      return Plot.plot({
+    draw({ shown }, { cups, standard }, { Plot, width, narrow, colors, panel }) {
+      const color = colors[looks[standard]];
+      const start = messages.map((message) => ({ cups: 0, message, value: message, low: message, high: message }));
+      const heard = [...start, ...shown.flatMap(({ heard: { gain, offset, noise } }, k) =>
+        messages.map((message) => {
+          const value = gain * message + offset;
+          return { cups: k + 1, message, value, low: value - noise, high: value + noise };
+        }))];
+      const now = heard.filter((point) => point.cups === cups);
+      const named = (value) => (value > 0 ? `+${value}` : format(value, 0));
+      return panel("chain", Plot.plot({
         width,
-        height: narrow ? 260 : 320,
-        marginRight: 12,
+        height: narrow ? 300 : 340,
+        marginLeft: 34,
+        marginRight: narrow ? 20 : 76,
+        marginTop: 26,
         marginBottom: 38,
-        x: { domain: [1, longest], label: "cups", ticks: narrow ? 4 : 7 },
-        y: { type: "log", domain: [0.001, 100], clamp: true, label: "error of the old decoder", grid: true, ticks: 5, tickFormat: "~g" },
+        style: { fontSize: "13px" },
+        x: { domain: [0, longest], label: "cups on the way", ticks: narrow ? 4 : 7 },
+        y: { domain: [-5, 5], label: null, ticks: 5, tickFormat: "+d" },
         marks: [
-          Plot.ruleY([1], { stroke: colors.theory, strokeDasharray: "2 3" }),
-          Plot.text([[longest, 1]], { text: ["knowing nothing"], textAnchor: "end", dy: -8, fill: "currentColor" }),
-          Plot.ruleX([cups], { stroke: colors.muted }),
-          ...arms.map(({ standard, color, dash }) =>
-            Plot.lineY(shown(standard), {
-              x: "cups", y: "stale", stroke: colors[color], strokeDasharray: dash, strokeWidth: 2.5,
-            })),
-          Plot.dot(arms.map(({ standard, color }) => ({ ...shown(standard)[cups - 1], color })), {
-            x: "cups", y: "stale", r: 4.5, fill: (d) => colors[d.color],
-          }),
-          ...arms.map(({ label, color, dash }, i) =>
-            Plot.text([`${dash === "none" ? "\u2014" : "- -"} ${label} standardizes`], {
-              frameAnchor: "top-left", dx: 8, dy: 4 + 16 * i, fill: colors[color], fontSize: 12,
-            })),
+          Plot.text(["what the old decoder makes of the messages −2, −1, 0, 1 and 2"], { frameAnchor: "top-left", dy: -22, fill: "currentColor", lineWidth: narrow ? 26 : 80 }),
+          Plot.ruleY(messages, { stroke: colors.theory, strokeDasharray: "4 4", strokeOpacity: 0.7 }),
+          Plot.areaY(heard, { x: "cups", y1: "low", y2: "high", z: "message", fill: color, fillOpacity: 0.12, clip: true }),
+          Plot.lineY(heard, { x: "cups", y: "value", z: "message", stroke: color, strokeWidth: 1.5, strokeOpacity: 0.5, clip: true }),
+          Plot.ruleX([cups], { stroke: "currentColor" }),
+          Plot.link(now, { x1: "cups", x2: "cups", y1: "low", y2: "high", stroke: color, strokeWidth: 6, strokeOpacity: 0.35, clip: true }),
+          Plot.dot(now, { x: "cups", y: "value", r: 5, fill: color, clip: true }),
+          ...(narrow ? [] : [Plot.text(messages, { x: longest, y: (d) => d, text: (d) => `said ${named(d)}`, textAnchor: "start", dx: 6, fill: "currentColor" })]),
         ],
-      });
+      }));
     },
-    readout({ lines }, { cups }) {
+    drag: ({ x }) => ({ cups: Math.max(1, Math.min(longest, Math.round(x))) }),
+    readout({ lines, shown }, { cups }) {
       const at = Object.fromEntries(
         lines.filter((point) => point.cups === cups).map((point) => [point.standard, point]));
-      const errors = arms.map(({ standard, label }) => `${label} ${format(at[standard].stale, 3)}`);
+      const errors = arms.map((name) => `${name} ${format(at[name].stale, 3)}`);
       return [
-        `After ${cups} cups, error of the old decoder by who standardizes (geometric mean of ${chains.length} chains): ${errors.join(", ")}.`,
-        `A decoder learned anew would have ${format(1 - at.nobody.correlation, 3)} if nobody or the listener standardizes, ` +
-          `${format(1 - at.everyone.correlation, 3)} if everyone does.`,
+        `The old decoder's mean squared error after ${cups} cups: ${format(shown[cups - 1].stale, 3)} for this chain (1 is guessing).`,
+        `Geometric mean of ${chains.length} chains, by who standardizes: ${errors.join(", ")}.`,
       ];
     },
   });

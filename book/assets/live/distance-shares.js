@@ -16,6 +16,7 @@
 
   const dollars = (value) => `$${Math.round(value).toLocaleString("en-US")}`;
   const percent = (share) => (share < 5e-5 ? "less than 0.01" : format(100 * share, share < 0.1 ? 2 : 0)) + "\u00a0%";
+  let drawn = []; // where the households stand in the map, to find the one that was clicked
   const words = ([kids, value]) => `${kids ? "kids" : "no kids"}, ${dollars(value)}`;
 
   BNLive.register("distance-shares", {
@@ -38,7 +39,7 @@
         nearest: distances.indexOf(Math.min(...distances)) + 1,
       };
     },
-    draw({ kids, car, shares, nearest }, { query }, { Plot, width, narrow, colors }) {
+    draw({ kids, car, shares, nearest }, { query }, { Plot, width, narrow, colors, panel }) {
       const names = ["has_kids", "car_value"];
       const parts = [
         { name: names[0], x1: 0, x2: shares[0], fill: colors.third },
@@ -47,8 +48,8 @@
       const bar = Plot.plot({
         width,
         height: 84,
-        marginLeft: 16,
-        marginRight: 16,
+        marginLeft: 24,
+        marginRight: 24,
         marginTop: 22,
         style: { fontSize: "13px" },
         x: { domain: [0, 1], tickFormat: "%", ticks: 5, label: null },
@@ -66,6 +67,7 @@
       const place = (x, size) => x.map((value) => (value - (Math.min(...x) + Math.max(...x)) / 2) * pixels + size / 2);
       const [x, y] = [place(car, w), place(kids, h)];
       const points = x.map((value, i) => ({ x: value, y: y[i], kids: HOUSEHOLDS[i][0] }));
+      drawn = points;
       const [a, b] = [points[query - 1], points[nearest - 1]];
       const map = Plot.plot({
         width,
@@ -85,7 +87,11 @@
           Plot.text(["car_value →"], { frameAnchor: "bottom-right", dy: 24, fill: "currentColor" }),
         ],
       });
-      return [bar, map];
+      return [panel("map", map), bar];
+    },
+    drag({ x, y }) {
+      const far = drawn.map((point) => Math.hypot(point.x - x, point.y - y));
+      return { query: far.indexOf(Math.min(...far)) + 1 };
     },
     readout: ({ shares, nearest }, { unit, scaling, query }) => [
       `has_kids makes up ${percent(shares[0])} of the squared distance, car_value ${percent(shares[1])}` +

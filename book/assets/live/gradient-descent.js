@@ -1,23 +1,22 @@
-/* Chapter 1: gradient descent in a bowl, long and narrow or round; past 2/L it climbs out. */
+/* Chapter 1: gradient descent in a bowl, long and narrow or round; past 2/h_max it climbs out. */
 (function () {
   "use strict";
   const { math, format } = BNLive;
-  const START = [1, 1];
   const MOST = 60;
 
   BNLive.register("gradient-descent", {
     title: "Gradient descent in a bowl",
     controls: [
       { id: "condition", label: "Condition number κ", min: 0, max: 2, step: 0.1, value: 1.3, format: (v) => format(10 ** v, v < 1 ? 1 : 0) },
-      { id: "step", label: "Step size, times 1/L", min: 0.1, max: 2.2, step: 0.05, value: 1 },
-      { id: "steps", label: "Steps taken", min: 0, max: MOST, step: 1, value: 12 },
+      { id: "step", label: "Step size η, times 1/hₘₐₓ", min: 0.1, max: 2.2, step: 0.05, value: 1 },
+      { id: "steps", label: "Steps taken", min: 0, max: MOST, step: 1, value: 12, play: 150 },
     ],
-    compute({ condition, step, steps }) {
-      const eigenvalues = [10 ** -condition, 1]; // so that L is 1
+    compute({ condition, step, steps, start = [1, 1] }) {
+      const eigenvalues = [10 ** -condition, 1]; // so that h_max is 1
       const factors = eigenvalues.map((value) => 1 - step * value);
-      const path = [START];
+      const path = [start];
       for (let t = 0; t < MOST; t += 1) path.push(path[t].map((value, i) => factors[i] * value));
-      const distance = path.map((w) => Math.hypot(...w) / Math.hypot(...START));
+      const distance = path.map((w) => Math.hypot(...w) / Math.hypot(...start));
       return {
         eigenvalues,
         path: path.slice(0, steps + 1),
@@ -27,7 +26,7 @@
         bestRate: (1 - eigenvalues[0]) / (1 + eigenvalues[0]),
       };
     },
-    draw({ eigenvalues, path, distance, bestRate }, { steps }, { Plot, width, narrow, colors }) {
+    draw({ eigenvalues, path, distance, bestRate }, { steps }, { Plot, width, narrow, colors, panel }) {
       const side = narrow ? width : Math.floor(width / 2) - 5;
       const contours = math.linspace(0.15, 3, 20).map((r) =>
         math.linspace(0, 2 * Math.PI, 181).map((a) => [(r * Math.cos(a)) / Math.sqrt(eigenvalues[0]), r * Math.sin(a)]));
@@ -45,6 +44,8 @@
           contours.map((line) => Plot.line(line, { stroke: colors.muted, strokeOpacity: 0.5, clip: true })),
           Plot.line(path, { stroke: colors.plain, strokeWidth: 2, clip: true }),
           Plot.dot(path, { r: 3, fill: colors.plain, clip: true }),
+          Plot.dot([path[0]], { r: 7, stroke: colors.plain, strokeWidth: 2 }),
+          Plot.text([path[0]], { text: ["drag me"], dy: path[0][1] > 1 ? 18 : -16, fill: "currentColor" }),
           Plot.dot([[0, 0]], { symbol: "times", r: 6, stroke: "currentColor", strokeWidth: 2 }),
         ],
       });
@@ -68,15 +69,20 @@
       });
       const pair = document.createElement("div"); // side by side where there is room
       pair.style.cssText = "display: flex; flex-wrap: wrap; gap: 8px";
-      pair.append(bowl, race);
+      pair.append(panel("bowl", bowl), race);
       return pair;
+    },
+    drag({ panel, x, y }) {
+      const within = (value) => Math.max(-1.3, Math.min(1.3, Number(value.toFixed(2))));
+      const start = [within(x), within(y)];
+      return panel === "bowl" && Math.hypot(...start) > 0.2 ? { start } : null;
     },
     readout: ({ distance, rate, best, bestRate }, { steps, step }) => [
       `After ${steps} steps the distance to the minimum is ${distance[steps].toPrecision(2)} of the first. ` +
         (rate > 1 + 1e-12
-          ? `It diverges: beyond 2/L the stiff direction grows by ${format(rate, 2)} a step.`
+          ? `It diverges: beyond 2/hₘₐₓ the stiff direction grows by ${format(rate, 2)} a step.`
           : `The slowest direction keeps ${format(rate, 3)} of its distance a step.`),
-      `The best step here is ${format(best, 2)}/L (yours: ${format(step, 2)}/L); it keeps ${format(bestRate, 3)}.`,
+      `The best step here is ${format(best, 2)}/hₘₐₓ (yours: ${format(step, 2)}/hₘₐₓ); it keeps ${format(bestRate, 3)}.`,
     ],
   });
 })();
