@@ -626,8 +626,15 @@ def test_running_average(compute, power, speed, m):
     assert data["halfLife"] == pytest.approx(inference.half_life(momentum))
     assert data["startWeight"] == pytest.approx((1 - momentum) ** 150, abs=1e-15)
     assert data["lag"] == pytest.approx(truth[-1] - theory.expected[0, -1], abs=1e-4)
-    corrected = compute("running-average", logMomentum=power, speed=0, m=m, corrected=True)
-    np.testing.assert_allclose([p["expected"] for p in corrected["points"]], 1, rtol=1e-9)
+
+
+def test_running_average_takes_the_speed_from_a_place_in_the_plot(js):
+    drag = "BNLive.figures['running-average'].drag({x: a[0], y: a[1]})"
+    truth = 1 + 0.012 * (101 - 1)
+    assert js(drag, 101, truth)["speed"] == pytest.approx(0.012)
+    assert js(drag, 101, 9)["speed"] == pytest.approx(0.03)
+    assert js(drag, 101, -1)["speed"] == 0
+    assert js(drag, 5, 2) is None
 
 
 @pytest.mark.parametrize("method", ["ZCA", "PCA"])
