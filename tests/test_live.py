@@ -527,11 +527,11 @@ def test_batch_variance(compute, source, m):
 
 @pytest.mark.parametrize(
     ("kind", "look", "learned"),
-    [("per map", 15, 8), ("per activation", 40, 72), ("per image and map", 256, 8)],
+    [("per map", 15, 6), ("per activation", 40, 54), ("per image and map", 81, 6)],
 )
 def test_shared_mean(compute, kind, look, learned):
-    data = compute("shared-mean", images=3, maps=4, side=3, kind=kind, look=look)
-    x = np.array([cell["x"] for cell in data["cells"]]).reshape(3, 4, 3, 3)
+    data = compute("shared-mean", batch="3 images, 3 × 3", kind=kind, look=look)
+    x = np.array([cell["x"] for cell in data["cells"]]).reshape(3, 3, 3, 3)
     chosen = (look - 1) % x.size
     assert data["chosen"] == chosen
     n, c, h, w = np.unravel_index(chosen, x.shape)
@@ -554,8 +554,28 @@ def test_shared_mean(compute, kind, look, learned):
     assert (data["count"], data["means"]) == (values.size, x.size // values.size)
     assert data["learned"] == learned
     if kind == "per map":  # the layer's own result
-        y = bnlab.batch_norm_forward(x, np.ones(4), np.zeros(4))[0]
+        y = bnlab.batch_norm_forward(x, np.ones(3), np.zeros(3))[0]
         assert data["normalized"] == pytest.approx(y.ravel()[chosen])
+
+
+def test_shared_mean_breaks_with_one_value(compute):
+    batch = "1 image, 3 × 3"
+    assert compute("shared-mean", batch=batch, kind="per activation")["count"] == 1
+    assert compute("shared-mean", batch=batch, kind="per map")["count"] == 9
+    batch = "3 images, 1 × 1"
+    both = [compute("shared-mean", batch=batch, kind=k) for k in ("per map", "per activation")]
+    assert both[0] == both[1]
+
+
+def test_shared_mean_looks_at_the_value_under_the_pointer(js):
+    drag = "BNLive.figures['shared-mean'].drag({x: a[0], y: a[1]}, {batch: a[2]})"
+    batch = "3 images, 3 × 3"
+    step = 3.6  # three squares and a gap
+    look = js(drag, 2 * step + 1.5, 1 * step + 2.5, batch)["look"]
+    assert look - 1 == np.ravel_multi_index((1, 2, 2, 1), (3, 3, 3, 3))
+    assert js(drag, 3.3, 0.5, batch) is None  # between two maps
+    assert js(drag, -1, 0.5, batch) is None
+    assert js(drag, 1.5, 0.5, "1 image, 1 × 1") is None
 
 
 @pytest.mark.parametrize("name", DATA)
