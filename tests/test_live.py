@@ -540,11 +540,11 @@ def test_batch_variance(compute, source, m):
 
 @pytest.mark.parametrize(
     ("kind", "look", "learned"),
-    [("per map", 15, 8), ("per activation", 40, 72), ("per image and map", 256, 8)],
+    [("per map", 15, 6), ("per activation", 40, 54), ("per image and map", 81, 6)],
 )
 def test_shared_mean(compute, kind, look, learned):
-    data = compute("shared-mean", images=3, maps=4, side=3, kind=kind, look=look)
-    x = np.array([cell["x"] for cell in data["cells"]]).reshape(3, 4, 3, 3)
+    data = compute("shared-mean", batch="3 images, 3 × 3", kind=kind, look=look)
+    x = np.array([cell["x"] for cell in data["cells"]]).reshape(3, 3, 3, 3)
     chosen = (look - 1) % x.size
     assert data["chosen"] == chosen
     n, c, h, w = np.unravel_index(chosen, x.shape)
@@ -567,8 +567,28 @@ def test_shared_mean(compute, kind, look, learned):
     assert (data["count"], data["means"]) == (values.size, x.size // values.size)
     assert data["learned"] == learned
     if kind == "per map":  # the layer's own result
-        y = bnlab.batch_norm_forward(x, np.ones(4), np.zeros(4))[0]
+        y = bnlab.batch_norm_forward(x, np.ones(3), np.zeros(3))[0]
         assert data["normalized"] == pytest.approx(y.ravel()[chosen])
+
+
+def test_shared_mean_breaks_with_one_value(compute):
+    batch = "1 image, 3 × 3"
+    assert compute("shared-mean", batch=batch, kind="per activation")["count"] == 1
+    assert compute("shared-mean", batch=batch, kind="per map")["count"] == 9
+    batch = "3 images, 1 × 1"
+    both = [compute("shared-mean", batch=batch, kind=k) for k in ("per map", "per activation")]
+    assert both[0] == both[1]
+
+
+def test_shared_mean_looks_at_the_value_under_the_pointer(js):
+    drag = "BNLive.figures['shared-mean'].drag({x: a[0], y: a[1]}, {batch: a[2]})"
+    batch = "3 images, 3 × 3"
+    step = 3.6  # three squares and a gap
+    look = js(drag, 2 * step + 1.5, 1 * step + 2.5, batch)["look"]
+    assert look - 1 == np.ravel_multi_index((1, 2, 2, 1), (3, 3, 3, 3))
+    assert js(drag, 3.3, 0.5, batch) is None  # between two maps
+    assert js(drag, -1, 0.5, batch) is None
+    assert js(drag, 1.5, 0.5, "1 image, 1 × 1") is None
 
 
 @pytest.mark.parametrize("name", DATA)
@@ -727,8 +747,15 @@ def test_running_average(compute, power, speed, m):
     assert data["halfLife"] == pytest.approx(inference.half_life(momentum))
     assert data["startWeight"] == pytest.approx((1 - momentum) ** 150, abs=1e-15)
     assert data["lag"] == pytest.approx(truth[-1] - theory.expected[0, -1], abs=1e-4)
-    corrected = compute("running-average", logMomentum=power, speed=0, m=m, corrected=True)
-    np.testing.assert_allclose([p["expected"] for p in corrected["points"]], 1, rtol=1e-9)
+
+
+def test_running_average_takes_the_speed_from_a_place_in_the_plot(js):
+    drag = "BNLive.figures['running-average'].drag({x: a[0], y: a[1]})"
+    truth = 1 + 0.012 * (101 - 1)
+    assert js(drag, 101, truth)["speed"] == pytest.approx(0.012)
+    assert js(drag, 101, 9)["speed"] == pytest.approx(0.03)
+    assert js(drag, 101, -1)["speed"] == 0
+    assert js(drag, 5, 2) is None
 
 
 @pytest.mark.parametrize("method", ["ZCA", "PCA"])

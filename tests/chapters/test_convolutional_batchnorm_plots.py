@@ -64,13 +64,22 @@ def test_shifted_digits_shows_each_at_its_own_best_rate():
     ax = plots.shifted_digits(SHIFTED)
     heights = [bar.lines[0].get_ydata() for bar in ax.containers]
     np.testing.assert_allclose(heights, [[0.7, 0.3], [0.9, 0.7]])
-    names = [text.get_text() for text in ax.get_legend().get_texts()]
-    assert names == ["no normalization", "one pair per map"]
+    assert [text.get_text() for text in ax.texts] == ["no normalization", "one pair per map"]
+
+
+def test_shared_values_fills_one_map_of_every_image():
+    ax = plots.shared_values(images=2, maps=3, side=4, chosen=2)
+    blue = mpl.colors.to_rgba(plots.style.NORMALIZED)
+    filled = [patch for patch in ax.patches if patch.get_facecolor() == blue]
+    assert (len(filled), len(ax.patches)) == (2 * 4 * 4, 2 * 3 * 4 * 4)
+    assert min(patch.get_x() for patch in filled) == pytest.approx(2 * (4 + 1.2))
+    given = mpl.pyplot.subplots()[1]
+    assert plots.shared_values(ax=given) is given
 
 
 def test_effective_batch():
     ax = plots.effective_batch(WORTH)
-    np.testing.assert_allclose(lines(ax)["values that share the mean, m′ = N p q"], [160, 40])
+    np.testing.assert_allclose(lines(ax)["values"], [160, 40])
     np.testing.assert_allclose(ax.containers[0].lines[0].get_ydata(), [60, 60])
     assert [t.get_text() for t in ax.get_xticklabels()] == ["norm1\n4 × 4", "norm2\n2 × 2"]
 

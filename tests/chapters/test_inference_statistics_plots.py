@@ -137,6 +137,6 @@ def test_running_averages_can_show_the_variance_and_fewer_steps():
 
 def test_statistics_race_draws_chosen_methods():
     ax = plots.statistics_race(RACE, methods=("b",))
-    assert [t.get_text() for t in ax.get_legend().get_texts()] == ["b"]
+    assert [t.get_text() for t in ax.texts] == ["b"]
     with pytest.raises(ValueError, match="not in tuple"):
         plots.statistics_race(RACE, methods=("c",))

@@ -34,7 +34,10 @@ __all__ = [
     "tracking_error",
 ]
 
-MARKERS = ("o", "s", "^", "D", "v", "P", "X")  # one for each color of style.CYCLE
+# No curve here is a network without normalization, so none is orange.
+COLORS = (style.NORMALIZED, style.GREEN, style.ROSE, style.OLIVE, style.SKY, style.GRAY)
+MARKERS = ("o", "s", "^", "D", "v", "P")
+LABELS = {3: (2.3, 0.25), 10: (1.5, 0.6), 100: (1.22, 2.0)}  # where the histogram of m leaves room
 
 
 @BatchMoments.figure
@@ -43,12 +46,13 @@ def batch_variances(
 ) -> Axes:
     """Draw how the unbiased variance of a batch scatters, with the chi-square law of a bell."""
     with style.axes(ax) as ax:
-        for m, color in zip(sizes, style.CYCLE, strict=False):
+        for m, color in zip(sizes, COLORS, strict=False):
             j = list(result.batch_sizes).index(m)
             ax.hist(
                 result.unbiased[:, j], bins=np.linspace(0, 4, 81), density=True, histtype="stepfilled",
-                color=color, alpha=0.3, label=f"m = {m}",
+                color=color, alpha=0.3,
             )  # fmt: skip
+            ax.annotate(f"m = {m}", LABELS.get(m, (1.5, 1.0)), color=color)
             if result.kurtosis == 0:
                 v = np.linspace(0.01, 4, 400)
                 k = (m - 1) / 2  # (m - 1) s^2 is chi-square with m - 1 degrees of freedom
@@ -57,7 +61,6 @@ def batch_variances(
         ax.axvline(1, color=style.THEORY, ls=":", lw=1.5)
         ax.set(xlabel="variance of the batch / variance of the population", ylabel="density")
         ax.set(xlim=(0, 4))
-        ax.legend(title="values in a batch")
     return ax
 
 
@@ -67,19 +70,19 @@ def bessel_factor(results: Sequence[BatchMoments], *, ax: Axes | None = None) ->
     with style.axes(ax) as ax:
         m = results[0].batch_sizes
         fine = np.geomspace(m[0], m[-1], 100)
-        ax.plot(fine, (fine - 1) / fine, color=style.THEORY, ls="--", lw=1.5, label="(m − 1)/m")
+        ax.plot(fine, (fine - 1) / fine, color=style.THEORY, ls="--", lw=1.5)
         ax.axhline(1, color=style.THEORY, ls=":", lw=1.5)
         for i, result in enumerate(results):
             shift = 1.06 ** (i - (len(results) - 1) / 2)
             for values, color, fill in (
-                (result.biased, style.PLAIN, "none"),
+                (result.biased, style.ROSE, "none"),
                 (result.unbiased, style.NORMALIZED, None),
             ):
                 _points(
                     ax, m * shift, t_interval(values), color=color, marker=MARKERS[i],
                     mfc=fill, label=result.source if fill is None else None,
                 )  # fmt: skip
-        ax.annotate("divided by m", (fine[22], 0.72), color=style.PLAIN)
+        ax.annotate("divided by m,\nand (m − 1)/m", (fine[30], 0.7), color=style.ROSE, va="center")
         ax.annotate("divided by m − 1", (fine[50], 1.04), color=style.NORMALIZED)
         ax.set(xlabel="values in a batch, m", ylabel="average variance", ylim=(0.4, 1.15))
         _log_ticks(ax, m)
@@ -95,12 +98,10 @@ def root_of_variance(
         m = results[0].batch_sizes
         ax.plot(m, c4, "_", ms=22, mew=2, color=style.THEORY, label="theory for the bell")
         ax.axhline(1, color=style.THEORY, ls=":", lw=1.5)
-        for result, color, marker in zip(results, style.CYCLE, MARKERS, strict=False):
+        for result, color, marker in zip(results, COLORS, MARKERS, strict=False):
             root = t_interval(np.sqrt(result.unbiased))
             _points(ax, m, root, color=color, marker=marker, label=result.source)
-        ax.set(
-            xlabel="values in a batch, m", ylabel="average standard deviation", ylim=(0.65, 1.05)
-        )
+        ax.set(xlabel="values in a batch, m", ylabel="average std", ylim=(0.65, 1.05))
         _log_ticks(ax, m)
         ax.legend(loc="lower right")
     return ax
@@ -114,11 +115,19 @@ def pixel_dependence(result: PixelDependence, *, ax: Axes | None = None) -> Axes
         place = np.arange(len(m))
         before, after = (t_interval(result.corrected * f) for f in ((m - 1) / m, 1.0))
         ax.plot(place, result.predicted, "_", ms=22, mew=2, color=style.THEORY, label="theory")
-        _points(ax, place, before, color=style.PLAIN, marker="o", mfc="none", label="divided by m")
-        _points(ax, place, after, color=style.NORMALIZED, marker="s", label="divided by m − 1")
+        _points(ax, place, before, color=style.ROSE, marker="o", mfc="none")
+        _points(ax, place, after, color=style.NORMALIZED, marker="s")
+        ax.annotate(
+            "divided by m", (place[-1], before.mean[-1]), color=style.ROSE,
+            xytext=(-10, 0), textcoords="offset points", ha="right", va="center",
+        )  # fmt: skip
+        ax.annotate(
+            "divided by m − 1", (place[-1], after.mean[-1]), color=style.NORMALIZED,
+            xytext=(10, 14), textcoords="offset points", ha="right",
+        )  # fmt: skip
         ax.axhline(1, color=style.THEORY, ls=":", lw=1.5)
         ax.set_xticks(place, [f"{p}" for p in result.positions])
-        ax.set(xlabel="positions in an image", ylabel="average variance / true variance")
+        ax.set(xlabel="positions in an image", ylabel="average / true variance", ylim=(0.45, 1.08))
         ax.legend(loc="lower left")
     return ax
 
@@ -136,21 +145,28 @@ def running_averages(
         steps = np.arange(1, len(result.truth) + 1)[:last]
         values = getattr(result, statistic)
         truth = result.truth if statistic == "mean" else np.full(len(result.truth), result.std**2)
-        ax.plot(steps, truth[: len(steps)], color=style.THEORY, ls=":", label="population")
+        ax.plot(steps, truth[: len(steps)], color=style.THEORY, ls=":")
+        ax.annotate(
+            "population", (steps[-1], truth[len(steps) - 1]), color=style.THEORY,
+            xytext=(0, 8), textcoords="offset points", ha="right" if statistic == "var" else "center",
+        )  # fmt: skip
         for k, momentum in enumerate(result.momenta):
             curves = values[:, k, : len(steps)]
-            ax.plot(
-                steps, curves.mean(axis=0), color=style.CYCLE[k], label=f"momentum {momentum:g}"
-            )
+            mean = curves.mean(axis=0)
+            ax.plot(steps, mean, color=COLORS[k])
+            at = min(len(steps) - 1, (6, 16, 40, 90)[k]) if statistic == "var" else len(steps) - 1
+            ax.annotate(
+                f"{momentum:g}", (steps[at], mean[at]), color=COLORS[k], weight="bold",
+                xytext=(6, -9), textcoords="offset points", va="center",
+            )  # fmt: skip
             low, high = np.percentile(curves, (2.5, 97.5), axis=0)
-            ax.fill_between(steps, low, high, color=style.CYCLE[k], alpha=0.18, lw=0)
+            ax.fill_between(steps, low, high, color=COLORS[k], alpha=0.18, lw=0)
             if statistic == "mean":
                 ax.plot(steps, result.expected[k, : len(steps)], color=style.THEORY, ls="--", lw=1)
         ax.set(
             xlabel="batches seen",
             ylabel="running mean" if statistic == "mean" else "running variance",
         )
-        ax.legend()
     return ax
 
 
@@ -158,19 +174,24 @@ def running_averages(
 def tracking_error(results: Sequence[RunningAverage], *, ax: Axes | None = None) -> Axes:
     """Draw the root mean square error of the running mean at the end against the momentum."""
     with style.axes(ax) as ax:
-        for result, color, marker in zip(results, style.CYCLE, MARKERS, strict=False):
+        for result, color, marker in zip(results, COLORS, MARKERS, strict=False):
             alpha = np.array(result.momenta)
             fine = np.geomspace(alpha.min(), alpha.max(), 200)
             ax.plot(fine, result.error_theory(fine), color=color, ls="--", lw=1.2)
-            label = f"moves by {result.speed:g} a batch" if result.speed else "stands still"
-            ax.plot(alpha, result.final_error, marker, color=color, label=label)
+            ax.plot(alpha, result.final_error, marker, color=color)
+            slowest = alpha.argmin()
+            ax.annotate(
+                f"moves by {result.speed:g}" if result.speed else "stands still",
+                (alpha[slowest], result.final_error[slowest]), color=color,
+                xytext=(14, 4 if result.speed else -14), textcoords="offset points",
+            )  # fmt: skip
         ax.set(xscale="log", yscale="log", xlabel="momentum (weight of the new batch)")
         ax.set(ylabel="error of the running mean")
         _log_ticks(ax, (0.01, 0.03, 0.1, 0.3, 1), "{:g}")
         ax.yaxis.set_major_locator(FixedLocator([0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2]))
         ax.yaxis.set_major_formatter("{x:g}")
         ax.yaxis.set_minor_formatter(NullFormatter())
-        ax.legend(title="the population")
+        ax.set_ylim(0.006, 4)
     return ax
 
 
@@ -184,10 +205,21 @@ def statistics_race(
         for i, method in enumerate(chosen):
             values = t_interval(result.accuracy[:, :, result.methods.index(method)])
             x = np.array(result.checkpoints) * 1.05 ** (i - (len(chosen) - 1) / 2)
-            _points(ax, x, values, color=style.CYCLE[i], marker=MARKERS[i], label=method, ls="-")
+            yardstick = method == result.methods[-1]
+            color = style.NORMALIZED if yardstick else COLORS[1 + i]
+            _points(ax, x, values, color=color, marker=MARKERS[i], ls="-")
+            if yardstick:
+                place, shift, side = (x[-1], values.mean[-1]), (0, 10), "right"
+            else:  # beside its steepest rise, where there is room
+                k = int(np.diff(values.mean).argmax())
+                place = (np.sqrt(x[k] * x[k + 1]), values.mean[k : k + 2].mean())
+                shift, side = ((16, -16), "left") if 2 * k < len(x) - 2 else ((-8, -4), "right")
+            ax.annotate(
+                method.replace(", ", ",\n"), place, color=color,
+                xytext=shift, textcoords="offset points", ha=side,
+            )  # fmt: skip
         ax.set(xlabel="training steps", ylabel="accuracy on new digits", ylim=(0, 1))
         _log_ticks(ax, result.checkpoints)
-        ax.legend(loc="lower center", bbox_to_anchor=(0.5, 1.0))
     return ax
 
 
@@ -197,15 +229,20 @@ def companions(result: Companions, *, ax: Axes | None = None) -> Axes:
     with style.axes(ax) as ax:
         m = np.array(result.batch_sizes)
         mean = float(result.evaluation.mean())
-        ax.axhline(mean, color=style.THEORY, ls="--", lw=1.5, label="evaluation mode")
+        ax.axhline(mean, color=style.THEORY, ls="--", lw=1.5)
+        ax.annotate("evaluation mode: fixed statistics", (m[0], mean + 0.04), color=style.THEORY)
         for values, color, marker, label in (
             (result.shuffled, style.NORMALIZED, "o", "training mode, shuffled"),
-            (result.sorted, style.PLAIN, "s", "training mode, one class a batch"),
+            (result.sorted, style.GREEN, "s", "training mode, one class a batch"),
         ):
-            _points(ax, m, t_interval(values), color=color, marker=marker, label=label, ls="-")
+            interval = t_interval(values)
+            _points(ax, m, interval, color=color, marker=marker, ls="-")
+            ax.annotate(
+                label, (m[-1], interval.mean[-1]), color=color,
+                xytext=(0, -34 if marker == "o" else 12), textcoords="offset points", ha="right",
+            )  # fmt: skip
         ax.set(xlabel="digits in a batch", ylabel="accuracy on new digits", ylim=(0, 1))
         _log_ticks(ax, m)
-        ax.legend(loc="center right")
     return ax
 
 
@@ -214,14 +251,18 @@ def fold_offsets(result: FoldOffsets, *, ax: Axes | None = None) -> Axes:
     """Draw the largest error of one layer, folded and not, against the offset of its outputs."""
     with style.axes(ax) as ax:
         for values, color, marker, label in (
-            (result.unfolded_error, style.PLAIN, "s", "two layers"),
+            (result.unfolded_error, style.ROSE, "s", "two layers"),
             (result.folded_error, style.NORMALIZED, "o", "folded into one"),
         ):
             interval = t_interval(values, geometric=True)
-            _points(ax, result.offsets, interval, color=color, marker=marker, label=label, ls="-")
+            _points(ax, result.offsets, interval, color=color, marker=marker, ls="-")
+            ax.annotate(
+                label, (result.offsets[-1], interval.mean[-1]), color=color,
+                xytext=(-24, 10 if marker == "o" else 0), textcoords="offset points", ha="right",
+                va="bottom",
+            )  # fmt: skip
         ax.set(xscale="log", yscale="log", xlabel="bias / standard deviation of the outputs")
         ax.set(ylabel="largest error in float32")
-        ax.legend(loc="upper left")
     return ax
 
 
@@ -231,15 +272,11 @@ def mode_gradients(result: ModeGradients, *, ax: Axes | None = None) -> Axes:
     with style.axes(ax) as ax:
         m = result.batch_sizes
         fine = np.geomspace(m[0], m[-1], 100)
-        ax.plot(
-            fine, result.kept_theory(fine), color=style.THEORY, ls="--", lw=1.5, label="(m − 2)/m"
-        )
-        _points(
-            ax, m, t_interval(result.kept), color=style.NORMALIZED, marker="o", label="measured"
-        )
+        ax.plot(fine, result.kept_theory(fine), color=style.THEORY, ls="--", lw=1.5)
+        ax.annotate("(m − 2)/m", (fine[50], result.kept_theory(fine[50]) - 0.1), color=style.THEORY)
+        _points(ax, m, t_interval(result.kept), color=style.NORMALIZED, marker="o")
         ax.set(xlabel="values in a batch, m", ylabel="squared length kept", ylim=(-0.03, 1.03))
         _log_ticks(ax, m)
-        ax.legend(loc="lower right")
     return ax
 
 

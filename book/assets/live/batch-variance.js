@@ -49,8 +49,8 @@
           Plot.rectY(bars, { x1: "x0", x2: "x1", y: "count", fill: colors.normalized, insetLeft: 0.5 }),
           Plot.ruleY([0]),
           Plot.ruleX([1], { stroke: "currentColor", strokeDasharray: "4,3", strokeWidth: 1.5 }),
-          Plot.ruleX([mean], { stroke: colors.plain, strokeWidth: 2.5 }),
-          Plot.text([mean], { x: (d) => d, y: 240, dy: -8, text: () => "average", fill: colors.plain, fontSize: 13, textAnchor: "end", dx: -4 }),
+          Plot.ruleX([mean], { stroke: colors.fourth, strokeWidth: 2.5 }),
+          Plot.text([mean], { x: (d) => d, y: 240, dy: -8, text: () => "average", fill: colors.fourth, fontSize: 13, textAnchor: "end", dx: -4 }),
           Plot.text([1], { x: 1, y: 240, dy: -8, text: () => "population", fill: "currentColor", fontSize: 13, textAnchor: "start", dx: 4 }),
         ],
       });

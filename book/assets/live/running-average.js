@@ -6,15 +6,14 @@
   const start = 1; // the population's mean at the first batch; the running mean starts at 0
 
   BNLive.register("running-average", {
-    title: "A running mean behind a population that moves",
+    title: "A running mean behind a population that moves (drag the dashed line)",
     controls: [
       { id: "logMomentum", label: "Momentum, weight of the new batch", min: -2.5, max: 0, step: 0.05, value: -1.5,
         format: (v) => format(10 ** v, 3) },
       { id: "speed", label: "Change of the mean a batch", min: 0, max: 0.03, step: 0.001, value: 0.02 },
       { id: "m", label: "Values in a batch, m", min: 2, max: 64, step: 1, value: 16 },
-      { id: "corrected", label: "Divide the start-up bias out", value: false },
     ],
-    compute({ logMomentum, speed, m, corrected }) {
+    compute({ logMomentum, speed, m }) {
       const momentum = 10 ** logMomentum;
       const random = math.random(3);
       const points = [];
@@ -25,8 +24,7 @@
         const batch = truth + random.normal() / Math.sqrt(m); // the mean of m values of variance 1
         running = (1 - momentum) * running + momentum * batch;
         expected = (1 - momentum) * expected + momentum * truth;
-        const weight = corrected ? 1 - (1 - momentum) ** t : 1;
-        points.push({ t, truth, batch, running: running / weight, expected: expected / weight });
+        points.push({ t, truth, batch, running, expected });
       }
       return {
         momentum,
@@ -37,9 +35,14 @@
         noise: Math.sqrt(momentum / (2 - momentum) / m),
       };
     },
-    draw({ points }, params, { Plot, width, narrow, colors }) {
+    // A place in the plot is where the population's mean shall pass.
+    drag: ({ x, y }) => {
+      if (x < 10) return null;
+      return { speed: Math.round(1000 * Math.max(0, Math.min(0.03, (y - start) / (x - 1)))) / 1000 };
+    },
+    draw({ points }, params, { Plot, width, narrow, colors, panel }) {
       const clip = (value) => Math.max(-1, Math.min(6, value));
-      return Plot.plot({
+      return panel("means", Plot.plot({
         width,
         height: narrow ? 270 : 310,
         marginBottom: 42,
@@ -60,7 +63,7 @@
             { x: 3, y: "y", text: "text", fill: "fill", textAnchor: "start", fontSize: 13 },
           ),
         ],
-      });
+      }));
     },
     readout: ({ points, halfLife, startWeight, lag, noise }) => [
       `The past halves in ${format(halfLife, 1)} batches. In the long run the average lags by ${format(lag, 3)} and scatters by ± ${format(noise, 3)}.`,

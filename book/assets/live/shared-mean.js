@@ -8,16 +8,23 @@
     "per image and map": { axes: "positions", same: (a, b) => a.c === b.c && a.n === b.n },
   };
 
+  const maps = 3;
+  const batches = {
+    "3 images, 3 × 3": { images: 3, side: 3 },
+    "1 image, 3 × 3": { images: 1, side: 3 },
+    "3 images, 1 × 1": { images: 3, side: 1 },
+    "1 image, 1 × 1": { images: 1, side: 1 },
+  };
+
   BNLive.register("shared-mean", {
-    title: "Values that share a mean, in a batch of feature maps",
+    title: "Which values share a mean? Pick one.",
     controls: [
-      { id: "images", label: "Images, N", min: 1, max: 4, step: 1, value: 3 },
-      { id: "maps", label: "Maps, C", min: 1, max: 4, step: 1, value: 3 },
-      { id: "side", label: "Side, p = q", min: 1, max: 4, step: 1, value: 3 },
       { id: "kind", label: "One mean", options: Object.keys(kinds), value: "per map" },
-      { id: "look", label: "Look at value", min: 1, max: 256, step: 1, value: 15 },
+      { id: "batch", label: "Batch of maps", options: Object.keys(batches), value: "3 images, 3 × 3" },
+      { id: "look", label: "Look at value", min: 1, max: 9 * 3 * maps, step: 1, value: 14 },
     ],
-    compute({ images, maps, side, kind, look }) {
+    compute({ kind, batch, look }) {
+      const { images, side } = batches[batch];
       const random = math.random(11);
       const cells = [];
       for (let n = 0; n < images; n += 1)
@@ -40,7 +47,17 @@
         normalized: (cells[chosen].x - mean) / Math.sqrt(variance + 1e-5),
       };
     },
-    draw({ cells, shares, chosen }, { images, maps, side }, { Plot, width, narrow, colors }) {
+    // A place in the plot is the value to look at.
+    drag: ({ x, y }, { batch }) => {
+      const { images, side } = batches[batch];
+      const step = side + 0.6;
+      const [c, n] = [Math.floor(x / step), Math.floor(y / step)];
+      const [w, h] = [Math.floor(x - c * step), Math.floor(y - n * step)];
+      if (!(c >= 0 && c < maps && n >= 0 && n < images && w < side && h < side)) return null;
+      return { look: ((n * maps + c) * side + h) * side + w + 1 };
+    },
+    draw({ cells, shares, chosen }, { batch }, { Plot, width, narrow, colors, panel }) {
+      const { images, side } = batches[batch];
       const step = side + 0.6;
       const squares = cells.map((cell, i) => ({
         x: cell.c * step + cell.w,
@@ -50,7 +67,7 @@
         text: format(cell.x, 1),
       }));
       const size = Math.min((width - 90) / (maps * step), narrow ? 34 : 42);
-      return Plot.plot({
+      return panel("maps", Plot.plot({
         width,
         height: images * step * size + 30,
         marginLeft: 76,
@@ -64,7 +81,7 @@
             x1: "x", x2: (d) => d.x + 1, y1: "y", y2: (d) => d.y + 1, inset: 1,
             fill: (d) => (d.shares ? colors.normalized : colors.muted),
             fillOpacity: (d) => (d.shares ? 0.45 : 0.12),
-            stroke: (d) => (d.chosen ? colors.plain : d.shares ? colors.normalized : colors.muted),
+            stroke: (d) => (d.chosen ? colors.fourth : d.shares ? colors.normalized : colors.muted),
             strokeWidth: (d) => (d.chosen ? 4 : d.shares ? 1.5 : 0.5),
           }),
           ...(size >= 30
@@ -77,7 +94,7 @@
             x: 0, y: (n) => n * step + side / 2, dx: -10, textAnchor: "end", text: (n) => `image ${n + 1}`, fill: "currentColor", fontSize: 13,
           }),
         ],
-      });
+      }));
     },
     readout: ({ cells, chosen, count, means, learned, mean, variance, normalized }, { kind }) => [
       `Averaged over ${kinds[kind].axes}: ${count} value${count === 1 ? "" : "s"} share this mean, ${means} mean${means === 1 ? "" : "s"} in all; the layer learns ${learned} numbers.`,
