@@ -61,6 +61,7 @@ def fold_cells(app, doctree) -> None:
             mode, label = "all", f"{passed} check{'s' * (passed != 1)} passed"
         elif "hide-cell" in tags:
             mode, label = "all", "Solution" if printed.startswith("Correct: ") else "More"
+            label = cell["cell_metadata"].get("mystnb", {}).get("code_prompt_show", label)
         elif any(part.next_node(nodes.image) for part in outputs):
             label = "Code of the figure"
         first = False
@@ -99,7 +100,7 @@ class Ask(SphinxDirective):
     def run(self) -> list[nodes.Node]:
         """Parse the text, then take the choices out of it."""
         kind = self.title.lower().replace(" ", "-")
-        box = nodes.admonition(classes=["predict", f"bn-{kind}"])
+        box = nodes.admonition(classes=["predict"])
         box += nodes.title("", self.title)
         whole = question(kind=kind)
         self.state.nested_parse(self.content, self.content_offset, whole)
