@@ -97,7 +97,7 @@
       const dashes = { a: "8 3", b: null, beta: "3 3", gamma: "1 3" };
       const clamp = (value) => Math.max(-limit, Math.min(limit, value));
       const axis = { labelAnchor: "center", labelArrow: "none" };
-      const size = { width: wide, marginLeft: 30, marginBottom: 38, marginTop: 8 };
+      const size = { width: wide, marginLeft: 34, marginBottom: 38, marginTop: 8 };
       const steps = { ...axis, domain: [0, last], label: "step", ticks: [0, 50, 100] };
 
       function column(name, title, { first, now, path }, color) {
@@ -125,7 +125,7 @@
           marks: [
             Plot.ruleY([0]),
             ...moving.map((name) => Plot.line(done, { x: "step", y: name, stroke: color, strokeDasharray: dashes[name], strokeWidth: 2.5, clip: true })),
-            Plot.text(ends, { x: () => step, y: "y", text: (d) => names[d.key], dx: 6, fontSize: 14, fill: "currentColor", textAnchor: "start" }),
+            Plot.text(ends, { x: () => step, y: "y", text: (d) => names[d.key], dx: 6, dy: -7, fontSize: 14, fill: "currentColor", textAnchor: "start" }),
           ],
         }));
         const loss = panel(`${name}-loss`, Plot.plot({
