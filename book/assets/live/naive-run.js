@@ -137,7 +137,7 @@
             Plot.dot([here], { x: "step", y: "loss", r: 3.5, fill: color, clip: true }),
           ],
         }));
-        const box = d3.create("div").style("min-width", 0).node();
+        const box = d3.create("div").style("flex", "1 1 0").style("min-width", 0).node();
         const say = (text, weight) => d3.create("p").style("font-size", "13px").style("font-weight", weight).text(text).node();
         box.append(
           say(title, 600),
