@@ -210,6 +210,7 @@ def prose(path):
         text = "\n\n".join(c.source for c in read(path).cells if c.cell_type == "markdown")
     else:
         text = path.read_text(encoding="utf-8")
+    text = re.sub(r"^:(number|unit|within): .*$", "", text, flags=re.M)  # options of a question
     text = re.sub(r"^(`{3,}|~{3,})\{?(?!admonition|note|tip|warning|dropdown|important|seealso|glossary)[^\n]*\n.*?^\1",
                   "", text, flags=re.M | re.S)  # fmt: skip
     for pattern in (

@@ -311,21 +311,35 @@ def test_saturation(compute, mean, std):
     "variant",
     ["center", "center_beta", "scale", "scale_flat", "center_scale", "center_scale_affine"],
 )
-@pytest.mark.parametrize("through", [False, True])
-def test_naive_run(compute, variant, through):
-    data = compute("naive-run", variant=variant, through=through, lr=0.07, target=-1.2, steps=30)
+@pytest.mark.parametrize("way", ["naive", "right"])
+def test_naive_run(compute, variant, way):
+    data = compute("naive-run", variant=variant, lr=0.07, target=-1.2, step=30)
     u, t = np.array(data["u"]), np.array(data["t"])
     assert t.mean() == pytest.approx(-1.2)
     assert (u * t).mean() == pytest.approx(0.5 if variant == "scale_flat" else 1.5)
     run = naive.train(
-        u, t, variant=variant.removesuffix("_flat"), lr=0.07, steps=30, through_statistics=through
+        u,
+        t,
+        variant=variant.removesuffix("_flat"),
+        lr=0.07,
+        steps=30,
+        through_statistics=way == "right",
     )
     for name in ("a", "b", "gamma", "beta", "loss"):
-        got = [state[name] for state in data["path"]]
+        got = [state[name] for state in data[way]["path"][:31]]
         np.testing.assert_allclose(got, getattr(run, name), rtol=1e-6, atol=1e-9, err_msg=name)
-    x_hat = (u - u.mean()) / (u.std() if "scale" in variant else 1) * np.sign(run.a[-1])
-    expected = run.gamma[-1] * x_hat + run.beta[-1]
-    np.testing.assert_allclose(data["last"], expected, rtol=1e-6, atol=1e-9)
+    x_hat = (u - u.mean()) / (u.std() if "scale" in variant else 1)
+    for key, at in (("first", 0), ("now", -1)):
+        expected = run.gamma[at] * x_hat * np.sign(run.a[at]) + run.beta[at]
+        np.testing.assert_allclose(data[way][key], expected, rtol=1e-6, atol=1e-9)
+    assert len(data[way]["path"]) == 101
+
+
+def test_naive_run_is_dragged_through_its_steps(js):
+    drag = "BNLive.figures['naive-run'].drag({panel: a[0], x: a[1]}, {}, 'pointermove')"
+    assert js(drag, "naive-b", 41.6) == {"step": 42}
+    assert js(drag, "right-loss", 250) == {"step": 100}
+    assert js(drag, "right-loss", None) is None
 
 
 @pytest.mark.parametrize("unit", [0, 2.5, 5])

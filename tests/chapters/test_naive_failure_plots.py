@@ -30,14 +30,13 @@ def test_naive_bias_shows_both_runs_and_the_prediction():
     assert loss.get_ylim()[0] == 0
 
 
-def test_bias_by_learning_rate_names_each_rate():
+def test_bias_by_learning_rate_has_a_panel_for_each_rate():
     runs = [run(lr=0.1), run(lr=0.5, b=(0, 3, 3))]
-    ax = plots.bias_by_learning_rate(runs, predicted=[r.b + 0.5 for r in runs])
-    lines = drawn(ax)
-    assert lines["lr 0.5"] == [0, 3, 3]
-    assert [text.get_text() for text in ax.get_legend().get_texts()] == ["lr 0.1", "lr 0.5"]
-    assert ax.lines[1].get_ydata().tolist() == [0.5, 1.5, 2.5]
-    assert ax.lines[0].get_color() == ax.lines[1].get_color()
+    panels = plots.bias_by_learning_rate(runs, predicted=[r.b + 0.5 for r in runs])
+    assert [panel.get_title(loc="left") for panel in panels] == ["lr 0.1", "lr 0.5"]
+    theory, measured = panels[1].lines
+    assert measured.get_ydata().tolist() == [0, 3, 3]
+    assert theory.get_ydata().tolist() == [0.5, 3.5, 3.5]
 
 
 def test_naive_scale_shows_the_scale_and_the_loss():
@@ -78,12 +77,16 @@ def test_detached_on_digits_shows_the_mean_over_seeds_at_one_learning_rate():
     line = loss.lines[0]
     assert line.get_xdata()[[0, -1]].tolist() == [20, 30]
     assert line.get_ydata()[0] == pytest.approx(states[:, 0, 1, 1:21].mean())
-    assert [t.get_text() for t in loss.get_legend().get_texts()] == ["one", "two"]
+    for panel in (loss, bias, growth):
+        labels = sorted(panel.texts, key=lambda text: text.xy[1])
+        assert [text.get_text() for text in labels] == ["one", "two"]
+        assert labels[1].xy[1] - labels[0].xy[1] >= 0.099 * np.ptp(panel.get_ylim())
 
 
 def test_axes_of_the_caller_are_used():
     _, given = plt.subplots(1, 2)
     returned = plots.naive_scale(run(), predicted=np.ones(3), ax=given)
     assert tuple(returned) == tuple(given)
-    ax = given[0]
-    assert plots.bias_by_learning_rate([run()], predicted=[np.ones(3)], ax=ax) is ax
+    assert (
+        plots.bias_by_learning_rate([run()], predicted=[np.ones(3)], ax=[given[0]])[0] is given[0]
+    )

@@ -18,7 +18,7 @@ from bnlab.chapters.full_whitening.results import (
     Spectrum,
     WhiteningCost,
 )
-from bnlab.chapters.style import NORMALIZED, PLAIN, THEORY, axes, ellipse
+from bnlab.chapters.style import GREEN, NORMALIZED, PLAIN, ROSE, THEORY, axes, ellipse
 from bnlab.stats import t_interval
 
 __all__ = [
@@ -31,6 +31,10 @@ __all__ = [
     "whitened_clouds",
     "whitening_cost",
 ]
+
+WHITENED = (
+    GREEN  # what normalizes each feature on its own is blue, as Batch Normalization is everywhere
+)
 
 
 @Clouds.figure
@@ -49,7 +53,7 @@ def whitened_clouds(result: Clouds, *, ax: np.ndarray | None = None) -> np.ndarr
         for panel, name, rows, covariance in zip(
             np.ravel(ax), result.names, result.rows, result.covariance, strict=True
         ):
-            color = PLAIN if name == "raw" else NORMALIZED
+            color = {"raw": PLAIN, "standardized": NORMALIZED}.get(name, WHITENED)
             panel.plot(*rows.T, ".", color=color, markersize=4, alpha=0.5)
             panel.plot(*rows[marked], "o", color=THEORY, markersize=7)
             panel.add_patch(ellipse(rows.mean(axis=0), covariance, color=THEORY))
@@ -104,12 +108,15 @@ def eigenvalue_crossing(
     """
     with axes(ax, columns=2, size=(6.4, 3.6), sharey=True) as ax:
         for panel, title, rows in zip(ax, ("ZCA", "PCA"), (result.zca, result.pca), strict=True):
-            for k, (color, line) in enumerate(((NORMALIZED, "-"), (PLAIN, "--"))):
+            for k, (color, line) in enumerate(((WHITENED, "-"), (ROSE, "--"))):
                 panel.plot(result.ratio, rows[:, k], line, color=color, label=f"output {k + 1}")
             panel.axvline(1, color="0.7", linewidth=1, zorder=0)
             panel.set(title=title, xlabel="ratio of the variances")
         ax[0].set_ylabel("whitened value of one row")
-        ax[0].legend(loc="center")
+        for k, color in enumerate((WHITENED, ROSE)):
+            at = (result.ratio[0], result.zca[0, k])
+            shift = (4, 5 if result.zca[0, k] < result.zca[0, 1 - k] else -14)
+            ax[0].annotate(f"output {k + 1}", at, shift, textcoords="offset points", color=color)
         return ax
 
 
@@ -132,6 +139,7 @@ def eigenvalue_gap(result: EigenvalueGap, *, ax: Axes | None = None) -> Axes:
             ):
                 median = np.median(error[i], axis=0)
                 shown = (result.gaps > 0) & np.isfinite(median)
+                _name_curve(ax, f"{name}, {dtype}", result.gaps[shown], median[shown], color)
                 ax.loglog(
                     result.gaps[shown], median[shown], line, color=color, label=f"{name}, {dtype}"
                 )
@@ -140,8 +148,7 @@ def eigenvalue_gap(result: EigenvalueGap, *, ax: Axes | None = None) -> Axes:
                     ax.plot(*end, "x", color=color)
                     ax.annotate("then NaN", end, (4, 6), textcoords="offset points", color=color)
         ax.set(xlabel="relative gap of two eigenvalues", ylabel="relative error of dx")
-        ax.set(xlim=(1e-17, 2), ylim=(1e-17, 1e2))
-        ax.legend(loc="lower left", bbox_to_anchor=(0.0, 0.09))
+        ax.set(xlim=(1e-17, 2), ylim=(1e-17, 1e2), xticks=[1e-16, 1e-12, 1e-8, 1e-4, 1])
         return ax
 
 
@@ -162,8 +169,8 @@ def whitening_cost(result: WhiteningCost, *, ax: Sequence[Axes] | None = None) -
             here = np.array(result.sweeps) == sweep
             at = (result.rows if sweep == "rows" else result.features)[here]
             for seconds, name, color, line in (
-                (result.full, "full whitening", NORMALIZED, "o-"),
-                (result.per_feature, "each feature", PLAIN, "s--"),
+                (result.full, "full whitening", WHITENED, "o-"),
+                (result.per_feature, "each feature", NORMALIZED, "s--"),
             ):
                 values = 1e3 * seconds[:, here]
                 panel.loglog(at, np.median(values, axis=0), line, color=color, label=name)
@@ -175,8 +182,8 @@ def whitening_cost(result: WhiteningCost, *, ax: Sequence[Axes] | None = None) -
             panel.xaxis.set_minor_locator(NullLocator())
             panel.set_xticks([at[0], at[-1]], [f"{at[0]}", f"{at[-1]}"])
         ax[0].set_ylabel("milliseconds")
-        ax[0].set_ylim(top=40 * ax[0].get_ylim()[1])
-        ax[0].legend(loc="upper left")
+        ax[1].text(0.05, 0.85, "full\nwhitening", color=WHITENED, transform=ax[1].transAxes)
+        ax[1].text(0.35, 0.05, "each\nfeature", color=NORMALIZED, transform=ax[1].transAxes)
         return ax
 
 
@@ -203,8 +210,9 @@ def naive_whitening(
                 _bands(what, naive.variances[..., k], right.variances[..., k])
             what.set_title("eigenvalues of the covariance")
         _bands(loss, naive.loss, right.loss)
-        handles, _ = what.get_legend_handles_labels()
-        loss.legend(handles[:2], ["held constant", "differentiated"])
+        what.text(0.05, 0.88, "held constant", color=PLAIN, transform=what.transAxes)
+        what.text(0.42, 0.1, "differentiated", color=NORMALIZED, transform=what.transAxes)
+        loss.text(0.45, 0.62, "both", color=THEORY, transform=loss.transAxes)
         loss.set(title="loss", ylim=(0, 1.35 * naive.loss.mean(axis=0).max()))
         for panel in (what, loss):
             panel.set_xlabel("step")
@@ -225,18 +233,20 @@ def batch_need(result: BatchNeed, *, ax: Axes | None = None) -> Axes:
     with axes(ax, size=(6.4, 3.9)) as ax:
         ratio = result.sizes / result.features
         for error, theory, name, color, marker in (
-            (result.full_error, result.full_theory, "full whitening", NORMALIZED, "o"),
-            (result.per_feature_error, result.per_feature_theory, "each feature", PLAIN, "s"),
+            (result.full_error, result.full_theory, "full whitening", WHITENED, "o"),
+            (result.per_feature_error, result.per_feature_theory, "each feature", NORMALIZED, "s"),
         ):
             band = t_interval(error)
             ax.loglog(ratio, theory, ":", color=THEORY, linewidth=2)
             ax.errorbar(ratio, band.mean, band.bars,
                         fmt=marker, color=color, label=name)  # fmt: skip
-        ax.plot([], [], ":", color=THEORY, linewidth=2, label="theory")
+            at = len(ratio) // 2
+            ax.annotate(
+                name, (ratio[at], band.mean[at]), (6, 8), textcoords="offset points", color=color
+            )
         ax.set(xlabel="rows per feature, m / d", ylabel="error of a value")
         ax.set_xticks([1, 2, 4, 8, 16, 32], ["1", "2", "4", "8", "16", "32"])
         ax.xaxis.set_minor_locator(NullLocator())
-        ax.legend()
         return ax
 
 
@@ -256,15 +266,34 @@ def spectrum(result: Spectrum, *, ax: Axes | None = None) -> Axes:
             result.eigenvalues.ravel(),
             bins=30,
             density=True,
-            color=NORMALIZED,
-            alpha=0.5,
+            color=WHITENED,
+            alpha=0.4,
             label="measured",
         )
         ax.plot(result.grid, result.density, color=THEORY, label="theory")
-        ax.axvline(1, color=PLAIN, linestyle="--", label="the truth")
-        ax.set(xlabel="eigenvalue of the covariance of a batch", ylabel="density")
-        ax.legend()
+        ax.axvline(1, color=THEORY, linestyle="--", linewidth=1.5)
+        top = result.density.max()
+        ax.annotate("the truth: all at 1", (1, 0.9 * top), (5, 0), textcoords="offset points")
+        ax.annotate("theory", (0.5, 0.72 * top), (4, 0), textcoords="offset points", color=THEORY)
+        ax.set(xlabel="variance along a direction, in one batch", ylabel="density")
         return ax
+
+
+def _name_curve(ax: Axes, name: str, x: np.ndarray, y: np.ndarray, color: str) -> None:
+    """Write a name above the left end of a flat curve, or on the free side of a falling one."""
+    at, shift, side = int(np.argmin(x)), (0, 5), "left"
+    if y.max() > 10 * y.min():  # falling
+        at, shift, side = len(x) // 2, (-14, -12), "right"
+        if y.min() < 1e-12:
+            at, shift, side = int(np.argmin(np.abs(np.log10(x) + 7))), (4, 0), "left"
+    ax.annotate(
+        name,
+        (x[at], y[at]),
+        shift,
+        textcoords="offset points",
+        color=color,
+        horizontalalignment=side,
+    )
 
 
 def _bands(ax: Axes, naive: np.ndarray, right: np.ndarray) -> None:

@@ -43,19 +43,24 @@ def naive_bias(
         bias.plot(run.b, color=PLAIN, label="naive")
         bias.plot(right.b, color=NORMALIZED, linestyle="--", label="through E[x]")
         bias.set(xlabel="step", title="bias b")
+        _say(bias, "naive,\nas predicted (dots)", (0.05, 0.78), PLAIN)
+        _say(bias, "through E[x]", (0.45, 0.1), NORMALIZED)
         loss.plot(run.loss, color=PLAIN)
         loss.plot(right.loss, color=NORMALIZED, linestyle="--")
         loss.set(
             xlabel="step", title="loss", ylim=(0, 1.25 * max(run.loss.max(), right.loss.max()))
         )
-        loss.legend(*bias.get_legend_handles_labels(), loc="lower right")
+        _say(loss, "both", (0.45, 0.68), "0.25")
         return bias, loss
 
 
 def bias_by_learning_rate(
-    runs: Sequence[NaiveRun], *, predicted: Sequence[np.ndarray], ax: Axes | None = None
-) -> Axes:
-    """Draw the naive bias of several runs, one a learning rate, with its closed form as dots.
+    runs: Sequence[NaiveRun],
+    *,
+    predicted: Sequence[np.ndarray],
+    ax: Sequence[Axes] | None = None,
+) -> Sequence[Axes]:
+    """Draw the naive bias of several runs, a panel for each learning rate, with its closed form as dots.
 
     Parameters
     ----------
@@ -63,18 +68,24 @@ def bias_by_learning_rate(
         One run a learning rate.
     predicted : sequence of ndarray
         The closed form for each run.
-    ax : Axes, optional
-        Where to draw.
+    ax : sequence of Axes, optional
+        Where to draw, one for each run.
     """
-    with axes(ax) as ax:
-        for run, theory in zip(runs, predicted, strict=True):
-            (line,) = ax.plot(run.b, label=f"lr {run.lr:g}")
-            ax.plot(theory, ".", color=line.get_color(), markersize=8)
-        ax.set(xlabel="step", ylabel="bias b")
-        ax.margins(y=0.18)
-        ax.xaxis.set_major_locator(MaxNLocator(integer=True))
-        ax.legend(loc="upper center", ncols=len(runs), columnspacing=1.2, handlelength=1.2)
-        return ax
+    count = len(runs)
+    grid = {"rows": -(-count // 2), "columns": min(count, 2), "squeeze": False}
+    with axes(ax, size=(6.4, 4.8), sharex=True, sharey=True, **grid) as ax:
+        panels = np.ravel(np.asarray(ax))
+        for panel, run, theory in zip(panels, runs, predicted, strict=True):
+            _theory(panel, theory)
+            panel.plot(run.b, color=PLAIN)
+            panel.set_title(f"lr {run.lr:g}", loc="left")
+            panel.margins(y=0.1)
+            panel.xaxis.set_major_locator(MaxNLocator(integer=True))
+        for panel in panels[-2:]:
+            panel.set_xlabel("step")
+        for panel in panels[::2]:
+            panel.set_ylabel("bias b")
+        return panels
 
 
 def naive_scale(
@@ -95,8 +106,7 @@ def naive_scale(
         scale.axhline(0, color="0.7", linewidth=1)
         scale.plot(run.a, color=PLAIN, label="naive")
         scale.plot(predicted, color=THEORY, linestyle=":", linewidth=3, label="predicted")
-        scale.set(xlabel="step", title="scale a")
-        scale.legend()
+        scale.set(xlabel="step", title="scale a (dotted: predicted)")
         loss.plot(run.loss, color=PLAIN)
         loss.set(xlabel="step", title="loss", ylim=(0, 1.25 * run.loss.max()))
         return scale, loss
@@ -121,11 +131,13 @@ def rounding_sweep(result: RoundingSweep, *, ax: Sequence[Axes] | None = None) -
             result.b, result.output_error, "o", color=PLAIN, markersize=4, label="measured"
         )
         error.set(xlabel="bias b", title="error of the output")
-        error.legend()
+        _say(error, "measured", (0.08, 0.7), PLAIN)
+        _say(error, "predicted\n(dotted)", (0.6, 0.3), THEORY)
         loss.axhline(result.exact_loss, color=THEORY, linestyle=":", label="exact")
         loss.semilogx(result.b, result.loss, "o-", color=PLAIN, markersize=4, label="float32")
         loss.set(xlabel="bias b", title="loss", ylim=(0, 1.1 * result.loss.max()))
-        loss.legend(loc="lower left")
+        _say(loss, "float32", (0.08, 0.85), PLAIN)
+        _say(loss, "exact (dotted)", (0.08, 0.62), THEORY)
         for panel in (error, loss):
             panel.set_xticks([1, 1e4, 1e8])
             panel.xaxis.set_minor_locator(NullLocator())
@@ -151,8 +163,9 @@ def stall(result: Stall, *, ax: Axes | None = None) -> Axes:
         ax.annotate(
             "predicted end", (0, result.predicted_b / 1e6), (0, 4), textcoords="offset points"
         )
+        _say(ax, "exact", (0.7, 0.9), THEORY)
+        _say(ax, result.dtype, (0.8, 0.56), PLAIN)
         ax.set(xlabel="steps, in millions", ylabel="bias b, in millions")
-        ax.legend(loc="lower right")
         return ax
 
 
@@ -185,8 +198,9 @@ def detached_on_digits(
                 panel.fill_between(at, band.low, band.high, color=color, alpha=0.2, linewidth=0)
             panel.set_title(title, loc="left")
         ax[0].set_ylim(0, None)
-        ax[0].legend(loc="upper right", ncols=2, columnspacing=1.2, handlelength=1.5)
         ax[-1].set_xlabel("step")
+        for panel in ax:
+            _label_ends(panel)
         return ax
 
 
@@ -194,6 +208,29 @@ def _theory(ax: Axes, values: np.ndarray) -> None:
     every = max(1, len(values) // 12)
     at = np.arange(0, len(values), every)
     ax.plot(at, values[at], "o", color=THEORY, markersize=5, label="predicted")
+
+
+def _say(ax: Axes, text: str, at: tuple[float, float], color: str) -> None:
+    """Write beside a curve, in its color; `at` is in shares of the panel's width and height."""
+    ax.text(*at, text, color=color, transform=ax.transAxes)
+
+
+def _label_ends(ax: Axes) -> None:
+    """Write each curve's label at its right end; labels that would cover each other move apart."""
+    low, high = ax.get_ylim()
+    apart, floor = 0.1 * (high - low), low
+    for line in sorted(ax.lines, key=lambda line: line.get_ydata()[-1]):
+        y = max(line.get_ydata()[-1], floor)
+        floor = y + apart
+        ax.annotate(
+            line.get_label(),
+            (1, y),
+            (4, 0),
+            xycoords=("axes fraction", "data"),
+            textcoords="offset points",
+            color=line.get_color(),
+            va="center",
+        )
 
 
 def _smooth(values: np.ndarray, width: int) -> np.ndarray:

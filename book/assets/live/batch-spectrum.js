@@ -73,7 +73,7 @@
         marks: [
           Plot.barX([{ low, high, kind: "directions" }], { x1: "low", x2: "high", y: "kind", fill: colors.muted, fillOpacity: 0.25 }),
           Plot.ruleX([1], { stroke: colors.theory, strokeDasharray: "4 4", strokeWidth: 2 }),
-          Plot.tickX(rows, { x: "v", y: "kind", stroke: (d) => (d.kind === "features" ? colors.plain : colors.normalized), strokeWidth: 2, clip: true }),
+          Plot.tickX(rows, { x: "v", y: "kind", stroke: (d) => (d.kind === "features" ? colors.normalized : colors.third), strokeWidth: 2, clip: true }),
           Plot.text(["the truth"], { x: 1, frameAnchor: "top", dy: -12, text: (d) => d, fill: "currentColor", fontSize: 12 }),
         ],
       });

@@ -1,8 +1,9 @@
-/* Chapter 3: parameters run away, or not, while the normalized output stands still. */
+/* Chapter 3: the same layer trained in the naive way and in the right way: what moves, and what does not. */
 (function () {
   "use strict";
   const { math, format } = BNLive;
   const n = 40;
+  const last = 100; // steps of each run
 
   // One fixed sample: u and noise with mean 0 and standard deviation 1, and noise that u does not predict.
   const random = math.random(3);
@@ -28,6 +29,7 @@
     center_scale: ["a", "b"],
     center_scale_affine: ["a", "b", "gamma", "beta"],
   };
+  const names = { a: "a", b: "b", beta: "β", gamma: "γ" };
 
   /** Output, loss and gradients, as bnlab.naive.gradients computes them. */
   function gradients(t, variant, through, { a, b, gamma, beta }) {
@@ -58,90 +60,107 @@
     };
   }
 
+  /** Every state of one run, and the outputs at the start and at one step. */
+  function train(t, variant, through, lr, step) {
+    const theta = { a: 1, b: 0, gamma: 1, beta: 0 };
+    const path = [];
+    let first;
+    let now;
+    for (let k = 0; k <= last; k += 1) {
+      const found = gradients(t, variant, through, theta);
+      first = first || found.y;
+      if (k === step) now = found.y;
+      path.push({ step: k, ...theta, loss: found.loss });
+      for (const name of trained[variant]) theta[name] -= lr * found[name];
+    }
+    return { first, now, path };
+  }
+
   BNLive.register("naive-run", {
-    title: "Gradient descent on a normalized layer: what moves, and what does not",
+    title: "One layer, trained in two ways: what moves, and what does not",
     controls: [
       { id: "variant", label: "Layer", options: variants, value: "center" },
-      { id: "through", label: "Right way: through the statistics", value: false },
       { id: "lr", label: "Learning rate", min: 0.01, max: 1.05, step: 0.01, value: 0.1 },
-      { id: "target", label: "Mean of the target", min: -2, max: 2, step: 0.1, value: 1 },
-      { id: "steps", label: "Steps", min: 1, max: 100, step: 1, value: 60 },
+      { id: "step", label: "Step", min: 0, max: last, step: 1, value: 60, play: 60 },
     ],
-    compute({ variant, through, lr, target, steps }) {
+    /** A place in a panel over steps is a step. */
+    drag: ({ x }) => (Number.isFinite(x) ? { step: Math.max(0, Math.min(last, Math.round(x))) } : null),
+    compute({ variant, lr, step, target = 1 }) {
       const slope = variant === "scale_flat" ? 0.5 : 1.5; // the normalized output has slope 1
       const t = u.map((value, i) => target + slope * value + 0.5 * noise[i]);
-      const theta = { a: 1, b: 0, gamma: 1, beta: 0 };
-      const path = [];
-      let first;
-      let now;
-      for (let step = 0; step <= steps; step += 1) {
-        now = gradients(t, variant, through, theta);
-        first = first || now.y;
-        path.push({ step, ...theta, loss: now.loss });
-        for (const name of trained[variant]) theta[name] -= lr * now[name];
-      }
-      return { u, t, first, last: now.y, path };
+      return { u, t, naive: train(t, variant, false, lr, step), right: train(t, variant, true, lr, step) };
     },
-    draw({ u, t, first, last, path }, { variant }, { Plot, d3, width, narrow, colors }) {
-      const wide = narrow ? width : Math.floor(width / 2) - 4;
-      const points = u.map((value, i) => ({ u: value, t: t[i], first: first[i], last: last[i] }));
-      const label = { fontSize: 13, fill: "currentColor", frameAnchor: "top-left" };
-      const names = { a: "a", b: "b", beta: "β", gamma: "γ" };
-      const strokes = { a: colors.third, b: colors.plain, beta: colors.normalized, gamma: colors.fourth };
-      const dashes = { a: "8 3", b: null, beta: "3 3", gamma: "1 3" };
+    draw({ t, naive, right }, { variant, step }, { Plot, d3, width, narrow, colors, panel }) {
+      const wide = Math.floor((width - 12) / 2);
       const moving = trained[variant];
       const limit = moving.includes("beta") ? 5 : 25; // with β the parameters stay small
-      const data = Plot.plot({
-        width: wide, height: narrow ? 230 : 320, marginBottom: 34,
-        x: { domain: [-3, 3], label: "input u", ticks: 7 },
-        y: { domain: [-7, 7], label: null, grid: true, ticks: 7 },
-        marks: [
-          Plot.dot(points, { x: "u", y: "t", r: 2.5, fill: colors.muted, clip: true }),
-          Plot.line(points, { x: "u", y: "first", sort: "u", stroke: colors.theory, strokeWidth: 5, strokeOpacity: 0.35, clip: true }),
-          Plot.line(points, { x: "u", y: "last", sort: "u", stroke: colors.plain, strokeWidth: 2, clip: true }),
-          Plot.text(["Output: start (wide), now (thin); targets (dots)"], label),
-        ],
-      });
-      const parameters = Plot.plot({
-        width: wide, height: narrow ? 200 : 190, marginRight: 46, marginBottom: 34,
-        x: { domain: [0, 100], label: "step", ticks: 5 },
-        y: { domain: [-limit, limit], label: null, grid: true, ticks: 5 },
-        marks: [
-          Plot.ruleY([0]),
-          ...moving.map((name) => Plot.line(path, {
-            x: "step", y: name, stroke: strokes[name], strokeDasharray: dashes[name], strokeWidth: 2.5, clip: true,
-          })),
-          ...moving.map((name, i) => Plot.text([path.at(-1)], {
-            x: "step", y: (d) => Math.max(-limit, Math.min(limit, d[name])), text: () => names[name],
-            dx: 5 + 11 * i, fontSize: 14, fill: strokes[name], textAnchor: "start",
-          })),
-          Plot.text([`Parameters that learn: ${moving.map((name) => names[name]).join(", ")}`], label),
-        ],
-      });
-      const loss = Plot.plot({
-        width: wide, height: narrow ? 140 : 130, marginRight: 46, marginBottom: 34,
-        x: { domain: [0, 100], label: "step", ticks: 5 },
-        y: { domain: [0, 8], label: null, grid: true, ticks: 3 },
-        marks: [
-          Plot.line(path, { x: "step", y: "loss", stroke: colors.plain, strokeWidth: 2.5, clip: true }),
-          Plot.text(["Loss"], label),
-        ],
-      });
-      const right = d3.create("div").node();
-      right.append(parameters, loss);
-      const row = d3.create("div").style("display", narrow ? "block" : "flex").style("gap", "8px").node();
-      row.append(data, right);
+      const dashes = { a: "8 3", b: null, beta: "3 3", gamma: "1 3" };
+      const clamp = (value) => Math.max(-limit, Math.min(limit, value));
+      const axis = { labelAnchor: "center", labelArrow: "none" };
+      const size = { width: wide, marginLeft: 34, marginBottom: 38, marginTop: 8 };
+      const steps = { ...axis, domain: [0, last], label: "step", ticks: [0, 50, 100] };
+
+      function column(name, title, { first, now, path }, color) {
+        const points = math.linspace(0, n - 1, n).map((i) => ({ u: u[i], t: t[i], first: first[i], now: now[i] }));
+        const done = path.slice(0, step + 1);
+        const here = done.at(-1);
+        const output = Plot.plot({
+          ...size, height: narrow ? 170 : 220,
+          x: { ...axis, domain: [-3, 3], label: "input u", ticks: [-2, 0, 2] },
+          y: { domain: [-7, 7], label: null, grid: true, ticks: [-5, 0, 5] },
+          marks: [
+            Plot.dot(points, { x: "u", y: "t", r: 2.5, fill: colors.muted, clip: true }),
+            Plot.line(points, { x: "u", y: "first", sort: "u", stroke: colors.theory, strokeWidth: 6, strokeOpacity: 0.35, clip: true }),
+            Plot.line(points, { x: "u", y: "now", sort: "u", stroke: color, strokeWidth: 2, clip: true }),
+          ],
+        });
+        // Labels that would cover each other move apart.
+        const ends = moving.map((key) => ({ key, y: clamp(here[key]) })).sort((a, b) => a.y - b.y);
+        const apart = limit / (narrow ? 4 : 5);
+        ends.forEach((end, i) => { if (i) end.y = Math.max(end.y, ends[i - 1].y + apart); });
+        const parameters = panel(`${name}-b`, Plot.plot({
+          ...size, height: narrow ? 150 : 170, marginRight: 22,
+          x: steps,
+          y: { domain: [-limit, limit], label: null, grid: true, ticks: [-limit, 0, limit] },
+          marks: [
+            Plot.ruleY([0]),
+            ...moving.map((name) => Plot.line(done, { x: "step", y: name, stroke: color, strokeDasharray: dashes[name], strokeWidth: 2.5, clip: true })),
+            Plot.text(ends, { x: () => step, y: "y", text: (d) => names[d.key], dx: 6, dy: -7, fontSize: 14, fill: "currentColor", textAnchor: "start" }),
+          ],
+        }));
+        const loss = panel(`${name}-loss`, Plot.plot({
+          ...size, height: narrow ? 110 : 120, marginRight: 22,
+          x: steps,
+          y: { domain: [0, 8], label: null, grid: true, ticks: [0, 4, 8] },
+          marks: [
+            Plot.line(done, { x: "step", y: "loss", stroke: color, strokeWidth: 2.5, clip: true }),
+            Plot.dot([here], { x: "step", y: "loss", r: 3.5, fill: color, clip: true }),
+          ],
+        }));
+        const box = d3.create("div").style("flex", "1 1 0").style("min-width", 0).node();
+        const say = (text, weight) => d3.create("p").style("font-size", "13px").style("font-weight", weight).text(text).node();
+        box.append(
+          say(title, 600),
+          say(narrow ? "Output: start (wide), now" : "Output: at the start (wide), now (thin); targets (dots)", 400), output,
+          say(`Learned: ${moving.map((name) => names[name]).join(", ")}`, 400), parameters,
+          say("Loss", 400), loss,
+        );
+        return box;
+      }
+
+      const row = d3.create("div").style("display", "flex").style("gap", "12px").node();
+      row.append(
+        column("naive", "Naive: statistics held constant", naive, colors.plain),
+        column("right", "Right: through the statistics", right, colors.normalized),
+      );
       return row;
     },
-    readout({ first, last, path }, { variant, through, lr }) {
-      const end = path.at(-1);
-      const names = { a: "a", b: "b", beta: "β", gamma: "γ" };
-      const moved = Math.max(...last.map((value, i) => Math.abs(value - first[i])));
-      const at = trained[variant].map((name) => `${names[name]} = ${format(end[name], 3)}`).join(", ");
-      return [
-        `After ${end.step} ${through ? "right" : "naive"} steps at learning rate ${format(lr)}: ${at}.`,
-        `Largest change of an output: ${format(moved, 3)}. Loss: ${format(path[0].loss, 3)} at the start, ${format(end.loss, 3)} now.`,
-      ];
+    readout({ naive, right }, { variant, step }) {
+      return [["Naive", naive], ["Right", right]].map(([name, { first, now, path }]) => {
+        const at = trained[variant].map((key) => `${names[key]} = ${format(path[step][key], 3)}`).join(", ");
+        const moved = Math.max(...now.map((value, i) => Math.abs(value - first[i])));
+        return `${name}, after ${step} steps: ${at}; loss ${format(path[0].loss, 2)} → ${format(path[step].loss, 2)}; outputs moved by at most ${format(moved, 2)}.`;
+      });
     },
   });
 })();

@@ -80,7 +80,7 @@
           x: { domain: [-5, 5], label: null, ticks: 5 },
           y: { domain: [-5, 5], label: null, ticks: 5, grid: true },
           marks: [
-            Plot.dot(points, { x: "x", y: "y", r: 1.6, fill: i ? colors.normalized : colors.plain, clip: true }),
+            Plot.dot(points, { x: "x", y: "y", r: 1.6, fill: [colors.plain, colors.normalized, colors.third][i], clip: true }),
             Plot.dot(points.slice(0, 1), { x: "x", y: "y", r: 5, fill: colors.theory }),
             Plot.line(ellipse, { x: "x", y: "y", stroke: "currentColor", strokeWidth: 1.5, clip: true }),
             Plot.text([name], { frameAnchor: "top", dy: -16, text: (d) => d, fontSize: 14, fill: "currentColor" }),
