@@ -174,7 +174,7 @@ def input_percentiles(
         last = result.steps[-1]
         panel.set_xscale("function", functions=(lambda t: np.sqrt(np.maximum(t, 0)), np.square))
         panel.set(xlim=(0, last), xlabel="training steps (root scale)")
-        panel.set_xticks([t for t in (0, 1000, 5000, 10_000, 25_000, 50_000) if t <= last])
+        panel.set_xticks([t for t in (0, 1000, 10_000, 25_000, 50_000) if t <= last])
         panel.xaxis.set_major_formatter(THOUSANDS)
     return panels
 
