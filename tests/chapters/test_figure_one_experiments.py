@@ -218,6 +218,14 @@ def test_steps_to_an_accuracy_are_those_of_the_first_look_at_it_or_infinite():
     assert steps_to(result, 0.6, setting=1).tolist() == [np.inf]
 
 
+def test_times_fewer_is_without_over_with_seed_by_seed():
+    result = made([[[0.1, 0.2, 0.6, 0.7]], [[0.1, 0.6, 0.6, 0.8]]])
+    found = figure_one_measures.times_fewer(result, (0.5, 0.7))
+    assert found.tolist() == [[80 / 50, 100 / 100]]
+    swapped = figure_one_measures.times_fewer(result, (0.5,), settings=(1, 0))
+    assert swapped.tolist() == [[50 / 80]]
+
+
 def test_a_search_that_is_cut_keeps_its_first_looks_and_refuses_another_step():
     search = search_of(np.tile([0.0, 1.0, 0.5], (2, 2, 1, 1)))
     cut = figure_one_measures.begun(search, 10)

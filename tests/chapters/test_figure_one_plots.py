@@ -47,6 +47,11 @@ def test_start_sizes_draws_the_mean_at_each_best_rate():
         np.testing.assert_allclose(found[f"with, {sigma}"].get_ydata(), [0.75, 0.75])
         assert found[f"with, {sigma}"].get_xdata().tolist() == [50, 100]
     assert found["with, 0.3"].get_linestyle() != found["with, 0.01"].get_linestyle()
+    assert {t.get_text() for t in ax.texts} == {
+        "0.01, without",
+        "0.3",
+        "with normalization, all sizes",
+    }
 
 
 def test_accuracy_in_training_draws_the_best_of_each_arm_twice():
@@ -61,6 +66,13 @@ def test_accuracy_in_training_draws_the_best_of_each_arm_twice():
             np.testing.assert_allclose(curve.get_ydata(), RUNS.accuracy[setting].mean(axis=0))
         bands = [c.get_paths()[0].vertices for c in ax.collections]
         assert bands[0][:, 1].max() == pytest.approx(RUNS.accuracy[0].max())
+
+
+def test_accuracy_in_training_names_each_best_setting_at_its_curve():
+    early, whole = plots.accuracy_in_training(RUNS, zoom=50)
+    names = {t.get_text(): t.get_color() for t in early.texts}
+    assert names == {line.get_label(): line.get_color() for line in early.lines}
+    assert whole.get_legend() is None
 
 
 def test_settings_that_are_no_best_one_are_faint():
@@ -93,6 +105,15 @@ def test_accuracy_gap_draws_percentage_points_after_step_zero():
     (curve,) = [x for x in ax.lines if x.get_label() == "digits"]
     np.testing.assert_allclose(curve.get_xdata(), [50, 100])
     np.testing.assert_allclose(curve.get_ydata(), [20, 3])
+
+
+def test_times_fewer_draws_geometric_means_against_errors_left():
+    values = np.array([[1.0, 8.0], [4.0, 2.0]])
+    ax = plots.times_fewer({"digits": ([0.5, 0.75], values)})
+    (bars,) = ax.containers
+    np.testing.assert_allclose(bars[0].get_xdata(), [1, 2])
+    np.testing.assert_allclose(bars[0].get_ydata(), [2, 4])
+    assert bars.get_label() == "digits"
 
 
 def test_image_rows_puts_every_picture_in_its_place():

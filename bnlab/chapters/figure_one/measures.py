@@ -19,6 +19,7 @@ __all__ = [
     "repeats",
     "stability",
     "steps_to",
+    "times_fewer",
 ]
 
 
@@ -42,6 +43,34 @@ def steps_to(
         the end: a step is at most that much too late.
     """
     return stats.steps_to(result.accuracy[setting], result.steps, level)
+
+
+def times_fewer(
+    result: FigureOne, levels: Sequence[float], *, settings: tuple[int, int] | None = None
+) -> np.ndarray:
+    """Return the steps to each level without Batch Normalization over those with it.
+
+    Parameters
+    ----------
+    result : FigureOne
+    levels : sequence of float
+        Accuracies, see `steps_to`.
+    settings : (int, int), optional
+        Without and with; by default both at their best rates.
+
+    Returns
+    -------
+    array of shape (seeds, levels)
+        Above 1 where normalization is faster.
+    """
+    without, with_ = settings or (result.setting(arm) for arm in figure_one.ARMS)
+    return np.stack(
+        [
+            steps_to(result, level, setting=without) / steps_to(result, level, setting=with_)
+            for level in levels
+        ],
+        axis=-1,
+    )
 
 
 def at_the_end(result: FigureOne, values: np.ndarray) -> np.ndarray:

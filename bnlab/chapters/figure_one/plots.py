@@ -19,11 +19,13 @@ __all__ = [
     "input_percentiles",
     "rate_search",
     "start_sizes",
+    "times_fewer",
     "unit_stability",
 ]
 
 COLORS = {"without": style.PLAIN, "with": style.NORMALIZED}
 DASHES = {"without": "--", "with": "-"}
+SETS = ((style.GREEN, "-"), (style.ROSE, "--"), (style.OLIVE, "-."), (style.GRAY, ":"))  # of data
 THOUSANDS = FuncFormatter(lambda step, _: f"{step:,.0f}")
 
 
@@ -40,11 +42,17 @@ def rate_search(result: RateSearch, *, ax: Axes | None = None) -> Axes:
             ax.plot(
                 best, mean[result.rates.index(best)], "o", ms=16, mfc="none", mew=2, color=color
             )
-        ax.set(xscale="log", ylim=(0, 1), xlabel="learning rate")
+        ax.set(xscale="log", ylim=(0, 1.15), xlabel="learning rate")
         ax.set(ylabel="held-out accuracy,\nmean over training")
         ax.set_xticks(result.rates, [f"{rate:g}" for rate in result.rates])
+        ax.set_yticks(np.linspace(0, 1, 6))
         ax.xaxis.set_minor_locator(NullLocator())
-        ax.legend(loc="lower left")
+        ax.text(result.rates[0], 1.06, "with normalization", color=COLORS["with"], va="center")
+        low, high = result.score()[0].mean(axis=-1)[-2:]
+        ax.annotate(
+            "without", (np.sqrt(result.rates[-2] * result.rates[-1]), (low + high) / 2), xytext=(-8, 0),
+            textcoords="offset points", ha="right", va="top", color=COLORS["without"],
+        )  # fmt: skip
     return ax
 
 
@@ -56,8 +64,9 @@ def start_sizes(results: Mapping[float, RateSearch], *, ax: Axes | None = None) 
     results : mapping of float to RateSearch
         By that standard deviation; each arm is drawn at its best rate, as the mean over the seeds.
     """
-    with style.axes(ax, size=(6.4, 5.2)) as ax:
-        for (sigma, result), dash in zip(
+    with style.axes(ax, size=(6.4, 4.4)) as ax:
+        later = None
+        for (size, result), dash in zip(
             sorted(results.items()), (":", "-.", "--", "-"), strict=False
         ):
             seen = result.steps > 0
@@ -65,17 +74,32 @@ def start_sizes(results: Mapping[float, RateSearch], *, ax: Axes | None = None) 
                 mean = result.accuracy[k, result.rates.index(rate)].mean(axis=0)
                 ax.plot(
                     result.steps[seen], mean[seen], ls=dash, color=COLORS[arm],
-                    label=f"{arm}, {sigma:g}",
+                    label=f"{arm}, {size:g}",
                 )  # fmt: skip
-        ax.set(xscale="log", ylim=(0, 1), xlabel="training steps", ylabel="held-out accuracy")
+                if arm == "without":
+                    later = _name_rise(ax, result.steps[seen], mean[seen], size, later)
+        ax.set(xscale="log", ylim=(0, 1.15), xlabel="training steps", ylabel="held-out accuracy")
+        ax.set_yticks(np.linspace(0, 1, 6))
         ax.xaxis.set_major_formatter(THOUSANDS)
-        handles, labels = ax.get_legend_handles_labels()
-        order = [*range(0, len(labels), 2), *range(1, len(labels), 2)]
-        ax.legend(
-            [handles[i] for i in order], [labels[i] for i in order], ncols=2,
-            loc="lower center", bbox_to_anchor=(0.5, 1.0),
-        )  # fmt: skip
+        first = next(iter(results.values())).steps[1]
+        ax.text(first, 1.06, "with normalization, all sizes", color=COLORS["with"], va="center")
     return ax
+
+
+def _name_rise(
+    ax: Axes, steps: np.ndarray, mean: np.ndarray, size: float, later: float | None
+) -> float:
+    """Write the size of the weights beside a curve as it rises, on the side where the next curve is far."""
+    at = float(np.exp(np.interp(0.6, mean, np.log(steps))))
+    near = later is not None and later < 2 * at
+    height = 0.75 if near else 0.6
+    ax.annotate(
+        f"{size:g}" if later else f"{size:g}, without",
+        (float(np.exp(np.interp(height, mean, np.log(steps)))), height),
+        xytext=(-6 if near else 8, 0), textcoords="offset points", va="top",
+        ha="right" if near else "left", color=COLORS["without"],
+    )  # fmt: skip
+    return at
 
 
 @FigureOne.figure
@@ -89,11 +113,15 @@ def accuracy_in_training(
 ) -> Sequence[Axes]:
     """Draw test accuracy over the first `zoom` steps and over all, mean and range of the seeds."""
     chosen = settings or [result.setting(arm) for arm in ("without", "with")]
+    names = [
+        f"{arm} normalization, rate {rate:g}"
+        for arm, rate in zip(result.arms, result.rates, strict=True)
+    ]
     with style.axes(ax, rows=2, size=(6.4, 6.0)) as (early, whole):
         for panel in (early, whole):
             for k in chosen:
                 arm, values = result.arms[k], result.accuracy[k]
-                label = f"{arm} normalization, rate {result.rates[k]:g}"
+                label = names[k]
                 faint = 1 if k == result.setting(arm) else 0.45
                 panel.plot(
                     result.steps, values.mean(axis=0), ls=DASHES[arm], color=COLORS[arm],
@@ -104,14 +132,18 @@ def accuracy_in_training(
                     alpha=0.2 * faint, lw=0,
                 )  # fmt: skip
             panel.set(ylabel="test accuracy")
-        early.set(xlim=(0, zoom), ylim=(0, 1))
+        early.set(xlim=(0, zoom), ylim=(0, 1.15), yticks=np.linspace(0, 1, 6))
         for panel in (early, whole):
             panel.xaxis.set_major_locator(MaxNLocator(5))
             panel.xaxis.set_major_formatter(THOUSANDS)
         top = result.accuracy[chosen].max()
         whole.set(xlim=(0, result.steps[-1]), ylim=(low, top + 0.05 * (top - low)))
         whole.set(xlabel="training steps")
-        whole.legend(loc="lower right")
+        without, with_ = (result.setting(arm) for arm in ("without", "with"))
+        middle = result.accuracy[without].mean(axis=0)
+        there = result.steps[np.argmax(middle >= 0.5)]
+        early.text(0.2 * zoom, 1.05, names[with_], color=COLORS["with"], va="center")
+        early.text(there + 0.05 * zoom, 0.4, names[without], color=COLORS["without"], va="center")
         early.set_title(f"the first {zoom:,} steps", loc="left")
         whole.set_title("all steps", loc="left")
     return early, whole
@@ -139,7 +171,10 @@ def input_percentiles(
                 )  # fmt: skip
             panel.set(ylabel="input")
             panel.set_title(f"{arm} normalization", loc="left", color=COLORS[arm])
-        panel.set(xlim=(0, result.steps[-1]), xlabel="training steps")
+        last = result.steps[-1]
+        panel.set_xscale("function", functions=(lambda t: np.sqrt(np.maximum(t, 0)), np.square))
+        panel.set(xlim=(0, last), xlabel="training steps (root scale)")
+        panel.set_xticks([t for t in (0, 1000, 10_000, 25_000, 50_000) if t <= last])
         panel.xaxis.set_major_formatter(THOUSANDS)
     return panels
 
@@ -183,12 +218,9 @@ def accuracy_gap(
     gaps : mapping of str to (steps, values)
         For each set of data its looks, shape (looks,), and the paired gaps, shape (seeds, looks).
     """
-    colors = (style.GREEN, style.ROSE, style.OLIVE, style.GRAY)
     with style.axes(ax, size=(6.4, 5.0)) as ax:
         ax.axhline(0, color=style.THEORY, ls=":", lw=1.5)
-        for (name, (steps, values)), color, dash in zip(
-            gaps.items(), colors, ("-", "--", "-.", ":"), strict=False
-        ):
+        for (name, (steps, values)), (color, dash) in zip(gaps.items(), SETS, strict=False):
             seen = steps > 0
             found = t_interval(100 * values[:, seen])
             ax.plot(steps[seen], found.mean, color=color, ls=dash, label=name)
@@ -202,6 +234,42 @@ def accuracy_gap(
         ax.xaxis.set_minor_locator(NullLocator())
         ax.legend(loc="lower left", bbox_to_anchor=(0, 1.0))
     return ax
+
+
+def times_fewer(
+    factors: Mapping[str, tuple[Sequence[float], np.ndarray]], *, ax: Axes | None = None
+) -> Axes:
+    """Draw how many times fewer steps normalization needs to each accuracy, geometric means with 95% intervals.
+
+    Parameters
+    ----------
+    factors : mapping of str to (levels, values)
+        For each set of data the levels, and steps without over steps with, shape (seeds, levels).
+    """
+    with style.axes(ax, size=(6.4, 5.0)) as ax:
+        ax.axhline(1, color=style.THEORY, ls=":", lw=1.5)
+        for (name, (levels, values)), (color, dash) in zip(factors.items(), SETS, strict=False):
+            found = t_interval(values, geometric=True)
+            ax.errorbar(
+                _nines(levels), found.mean, found.bars, color=color, ls=dash, marker="o", ms=5,
+                capsize=3, elinewidth=1.2, label=name,
+            )  # fmt: skip
+        levels = (0.5, 0.7, 0.8, 0.9, 0.95, 0.975)
+        ax.set_xticks(_nines(levels), [f"{level:g}" for level in levels])
+        ax.set(
+            yscale="log",
+            xlabel="test accuracy reached",
+            ylabel="times fewer steps\nwith normalization",
+        )
+        ax.set_yticks([0.5, 1, 2, 5, 10], ["0.5", "1", "2", "5", "10"])
+        ax.yaxis.set_minor_locator(NullLocator())
+        ax.legend(loc="lower left", bbox_to_anchor=(0, 1.0))
+    return ax
+
+
+def _nines(levels: Sequence[float]) -> np.ndarray:
+    """Return where a level stands on an axis on which halving the errors is always the same way."""
+    return -np.log2(1 - np.asarray(levels))
 
 
 @ImageRows.figure
