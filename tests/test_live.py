@@ -816,3 +816,4 @@ def test_recipe_race(compute, target, change):
             [p["accuracy"] for p in arm["points"]], curves.mean(axis=0), atol=1e-6
         )
         assert [p["t"] for p in arm["points"]] == runs.at.tolist()
+        np.testing.assert_allclose(arm["curves"], curves, atol=1e-4)

@@ -364,6 +364,27 @@ def test_a_faster_decay_reaches_no_target_sooner_that_we_could_tell():
     assert t_interval(early, geometric=True).high < 1
 
 
+def test_a_faster_decay_costs_bn_nothing_at_the_end_that_we_could_tell():
+    runs, _ = book_result("accelerating")
+    with_bn = points(runs.effect("BN", "decay x 6", of="final"))
+    assert -0.5 < with_bn.low < 0 < with_bn.high < 0.5
+    assert points(runs.effect("plain", "decay x 6", of="final"), among=27).high < -1
+
+
+def test_the_share_of_bn_depends_on_the_order_by_less_than_we_could_tell():
+    runs, _ = book_result("accelerating")
+    names = ("plain", "plain + all, rate x 1", "BN", "BN + all, rate x 1")
+    plain, listed, bn, both = (runs.steps_to_best(name) for name in names)
+    assert [s for s, t in zip(runs.seeds, listed, strict=True) if np.isinf(t)] == [6]
+    ok = np.isfinite(listed)
+    whole = np.log(plain / both)[ok]
+    first, last = np.log(plain / bn)[ok], np.log(listed / both)[ok]
+    assert 0.25 < first.mean() / whole.mean() < 0.35
+    assert 0.35 < last.mean() / whole.mean() < 0.5
+    apart = t_interval((last - first) / whole)
+    assert apart.low < 0 < apart.high
+
+
 def test_without_dropout_both_nets_are_better_and_bn_by_less_at_the_end():
     runs, _ = book_result("accelerating")
     end = {"of": "final"}
@@ -392,7 +413,9 @@ def test_where_images_are_learned_by_heart_dropout_pays_and_bn_does_not_replace_
     assert points(few.effect("BN", "no Dropout")).high < 0
     for found in (runs, few):
         assert found.interaction("no Dropout").mean() < 0
-    assert points(few.interaction("no Dropout", **end)).low < 0
+    sides = [points(r.interaction("no Dropout", of=of)) for r in (runs, few) for of in ("best", "final")]
+    assert [i.high < 0 for i in sides] == [False, True, True, False]  # of the others, each holds 0
+    assert all(i.low < 0 for i in sides)
 
 
 def test_where_images_are_learned_by_heart_only_the_plain_net_needs_its_l2():

@@ -254,7 +254,7 @@ def paper_table() -> PaperTable:
     return PaperTable(
         models=("Inception", "BN-Baseline", "BN-x5", "BN-x30", "BN-x5-Sigmoid"),
         changes=(
-            "nothing",
+            "unchanged",
             "BN",
             "BN, the list, rate x 5",
             "BN, the list, rate x 30",
