@@ -323,6 +323,36 @@ def fewer(runs, before, after, short=0.0):
     return np.where(np.isfinite(a + b), a / b, np.nan)
 
 
+def test_times_fewer_says_how_many_arrive():
+    runs, _ = book_result("accelerating")
+    found = accelerating.times_fewer(runs, "plain", "BN")
+    assert found == t_interval(fewer(runs, "plain", "BN"), geometric=True)
+    assert accelerating.times_fewer(runs, "plain", "plain + all, rate x 1") == "2.00 (7 of 8)"
+    assert accelerating.times_fewer(runs, "plain", "BN + all, rate x 30") == "(2 of 8)"
+
+
+def test_effects_mark_what_is_sure_for_all_together():
+    runs, _ = book_result("accelerating")
+    assert accelerating.effects(runs, "no Dropout", count=27) == [
+        "1.2 [0.8, 1.7]*",
+        "0.8 [0.5, 1.1]*",
+        "-0.4 [-1, 0.1]",
+    ]
+    for change in ("rate x 5", "no LRN"):
+        for text, net in zip(
+            accelerating.effects(runs, change, count=27), ("plain", "BN"), strict=False
+        ):
+            among = points(runs.effect(net, change), among=27)
+            assert text.endswith("*") == (among.low > 0 or among.high < 0)
+
+
+def test_the_race_has_a_row_for_each_network():
+    runs, _ = book_result("accelerating")
+    lines = repr(accelerating.race(runs, {"old": "plain", "new": "BN"}, base="plain")).splitlines()
+    assert lines[1].split() == ["old", "6200", "83.7", "[83.2,", "84.2]"]
+    assert lines[2].startswith("new      3600   1.61 [1.28, 2.02]")
+
+
 def test_bn_alone_is_the_smaller_part_of_the_factor():
     runs, _ = book_result("accelerating")
     bn, both = (fewer(runs, "plain", arm) for arm in ("BN", "BN + all"))
@@ -413,7 +443,9 @@ def test_where_images_are_learned_by_heart_dropout_pays_and_bn_does_not_replace_
     assert points(few.effect("BN", "no Dropout")).high < 0
     for found in (runs, few):
         assert found.interaction("no Dropout").mean() < 0
-    sides = [points(r.interaction("no Dropout", of=of)) for r in (runs, few) for of in ("best", "final")]
+    sides = [
+        points(r.interaction("no Dropout", of=of)) for r in (runs, few) for of in ("best", "final")
+    ]
     assert [i.high < 0 for i in sides] == [False, True, True, False]  # of the others, each holds 0
     assert all(i.low < 0 for i in sides)
 

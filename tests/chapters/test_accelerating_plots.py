@@ -92,7 +92,7 @@ def test_recipe_curves_draws_the_mean_of_the_seeds_and_the_target():
 
 
 def effects(sets, **options):
-    settings = {"limit": 100, "count": 1} | options
+    settings = {"limits": ((-100, 100), (-100, 100)), "count": 1} | options
     return plots.recipe_effects(sets, {"no LRN": "not at all"}, **settings)
 
 
@@ -110,9 +110,9 @@ def test_recipe_effects_draws_paired_differences_and_their_difference():
 
 
 def test_recipe_effects_says_what_lies_beyond_the_edge():
-    axes = effects({"best": RUNS}, limit=10)
+    axes = effects({"best": RUNS}, limits=((-10, 9), (-80, 80)))
     assert [t.get_text() for t in axes[0, 0].texts] == ["-62"]
-    assert axes[0, 0].get_xlim() == (-10, 10)
+    assert [p.get_xlim() for p in axes[0]] == [(-10, 9), (-80, 80)]
     assert means(axes[0, 0]) == pytest.approx([3])
 
 

@@ -195,7 +195,9 @@ def recipe_curves(
         ax.xaxis.set_minor_locator(NullLocator())
         ax.set(xlim=(ticks[0], ticks[-1]), ylim=ylim, xlabel="steps", ylabel="test accuracy")
         note = "the baseline's best"
-        ax.annotate(note, (ticks[0], target), (6, 5), textcoords="offset points", color=style.THEORY)
+        ax.annotate(
+            note, (ticks[0], target), (6, 5), textcoords="offset points", color=style.THEORY
+        )
         ends = [runs.accuracy[runs.arms.index(arm), :, -1].mean() for arm in arms]
         handles = np.array(ax.get_lines()[1:], dtype=object)[np.argsort(ends)[::-1]]
         ax.legend(handles=list(handles), loc="lower right", labelcolor="linecolor")
@@ -206,7 +208,7 @@ def recipe_effects(
     sets: Mapping[str, RecipeRuns],
     changes: Mapping[str, str],
     *,
-    limit: float,
+    limits: tuple[tuple[float, float], tuple[float, float]],
     count: int,
     of: str = "best",
     ax: np.ndarray | None = None,
@@ -219,8 +221,9 @@ def recipe_effects(
         From labels to runs, a row of two panels each, from the top down.
     changes : mapping of str to str
         From the names of changes to their labels, from the top down.
-    limit : float
-        Half the range of the axes in percentage points; a mean beyond it is written at the edge, with an arrow.
+    limits : pair of (low, high)
+        Range of the left and the right axes in percentage points; a mean beyond it is written at the edge, with an
+        arrow.
     count : int
         Number of intervals that are judged together: filled markers have an interval that excludes zero also at a
         level set for all of them (Bonferroni).
@@ -236,21 +239,22 @@ def recipe_effects(
     """
     height = len(sets) * (0.8 + 0.42 * len(changes)) + 0.5
     grid = {"rows": len(sets), "columns": 2, "size": (6.4, height), "squeeze": False}
-    with style.axes(ax, **grid, sharex=True, sharey=True) as ax:
+    with style.axes(ax, **grid, sharex="col", sharey=True) as ax:
         for pair, (label, runs) in zip(ax, sets.items(), strict=True):
+            for panel, ends in zip(pair, limits, strict=True):
+                panel.set(xlim=ends, ylim=(0.6 - len(changes), 0.6))
+                panel.xaxis.set_major_locator(MaxNLocator(5, integer=True))
             for row, change in enumerate(changes):
                 for net, shift in (("plain", 0.17), ("BN", -0.17)):
                     found, look = runs.effect(net, change, of=of), (COLORS[net], MARKERS[net])
-                    _interval(pair[0], found, shift - row, *look, limit=limit, count=count)
+                    _interval(pair[0], found, shift - row, *look, count=count)
                 found = runs.interaction(change, of=of)
-                _interval(pair[1], found, -row, style.GREEN, "D", limit=limit, count=count)
+                _interval(pair[1], found, -row, style.GREEN, "D", count=count)
             for panel, title in zip(pair, (f"effect, {label}", "interaction"), strict=True):
                 panel.axvline(0, color=style.THEORY, lw=1, zorder=0)
                 panel.set_title(title)
                 panel.grid(axis="y", visible=False)
             pair[0].set_yticks(-np.arange(len(changes)), changes.values())
-            pair[0].set(xlim=(-limit, limit), ylim=(0.6 - len(changes), 0.6))
-            pair[0].xaxis.set_major_locator(MaxNLocator(5, integer=True))
         for panel in ax[-1]:
             panel.set_xlabel("percentage points")
         handles = [
@@ -262,27 +266,20 @@ def recipe_effects(
 
 
 def _interval(
-    ax: Axes,
-    samples: np.ndarray,
-    y: float,
-    color: str,
-    marker: str,
-    *,
-    limit: float,
-    count: int,
+    ax: Axes, samples: np.ndarray, y: float, color: str, marker: str, *, count: int
 ) -> None:
-    """Draw a mean and its interval, in percentage points; beyond the limit, an arrow and the mean."""
+    """Draw a mean and its interval, in percentage points; beyond the axis, an arrow and the mean."""
     usual, strict = (t_interval(100 * samples, confidence=c) for c in (0.95, 1 - 0.05 / count))
-    mean = float(usual.mean)
-    if abs(mean) <= limit:
+    mean, (low, high) = float(usual.mean), ax.get_xlim()
+    if low <= mean <= high:
         face = color if strict.low > 0 or strict.high < 0 else "white"
         bars = usual.bars[:, None]
         ax.errorbar(mean, y, xerr=bars, fmt=marker, capsize=3, color=color, mfc=face)
         return
-    side = np.sign(mean)
-    ax.plot(0.97 * side * limit, y, marker="<" if side < 0 else ">", ms=9, ls="none", color=color)
-    align = {"va": "center", "ha": "left" if side < 0 else "right"}
-    ax.text(0.88 * side * limit, y, f"{mean:+.0f}", color=color, **align)
+    left, width = mean < low, high - low
+    edge, inside = (low + k * width if left else high - k * width for k in (0.02, 0.07))
+    ax.plot(edge, y, marker="<" if left else ">", ms=9, ls="none", color=color)
+    ax.text(inside, y, f"{mean:+.0f}", color=color, va="center", ha="left" if left else "right")
 
 
 @DepthRates.figure

@@ -5,8 +5,8 @@
   const RUNS = BNLive.data["recipe-race"]; // test accuracy in ten-thousandths, by arm, seed and checkpoint
 
   const CHANGES = [
-    { value: "all, rate x 1", label: "the list at the same rate" },
-    { value: "all", label: "the list, rate \u00d7 5" },
+    { value: "all, rate x 1", label: "list, same rate" },
+    { value: "all", label: "list, rate \u00d7 5" },
     { value: "rate x 5", label: "rate \u00d7 5" },
     { value: "no Dropout", label: "no Dropout" },
     { value: "L2 / 5", label: "L2 \u00f7 5" },
