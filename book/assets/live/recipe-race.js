@@ -32,30 +32,6 @@
     return Number.isFinite(middle) ? middle : null;
   }
 
-  /** Let the reader drag the target line: move the slider, and the figure follows. */
-  function draggable(svg, handle, scale) {
-    handle.style.cursor = "ns-resize";
-    handle.style.touchAction = "none";
-    handle.addEventListener("pointerdown", (down) => {
-      const host = svg.closest("bn-live"), input = host && host.querySelector('input[type="range"]');
-      if (!input) return;
-      down.preventDefault();
-      const plot = host.querySelector(".bn-live-plot"); // stays, while its drawing is made anew
-      const move = (event) => {
-        const picture = plot.querySelector("svg").getBoundingClientRect();
-        const value = scale.invert(((event.clientY - picture.top) / picture.height) * svg.viewBox.baseVal.height);
-        input.value = Math.min(TARGET.max, Math.max(TARGET.min, value));
-        input.dispatchEvent(new Event("input", { bubbles: true }));
-      };
-      const stop = () => {
-        window.removeEventListener("pointermove", move);
-        for (const end of ["pointerup", "pointercancel"]) window.removeEventListener(end, stop);
-      };
-      window.addEventListener("pointermove", move);
-      for (const end of ["pointerup", "pointercancel"]) window.addEventListener(end, stop);
-    });
-  }
-
   BNLive.register("recipe-race", {
     title: "The race to an accuracy: four networks, eight seeds each",
     controls: [
@@ -80,7 +56,7 @@
         }),
       };
     },
-    draw({ arms }, { target, every }, { Plot, width, narrow, colors }) {
+    draw({ arms }, { target, every }, { Plot, width, narrow, colors, panel }) {
       const looks = [
         { stroke: colors.plain }, { stroke: colors.plain, strokeDasharray: "6 4" },
         { stroke: colors.normalized }, { stroke: colors.normalized, strokeDasharray: "6 4" },
@@ -88,7 +64,7 @@
       const names = ["\u2014 without BN", "- - without BN, changed", "\u2014 with BN", "- - with BN, changed"];
       const [start, end] = [RUNS.at[0], RUNS.at[RUNS.at.length - 1]];
       const ticks = (narrow ? [1, 4, 16, 64] : [1, 2, 4, 8, 16, 32, 64]).map((k) => k * start);
-      const svg = Plot.plot({
+      const plot = Plot.plot({
         width,
         height: narrow ? 300 : 340,
         marginLeft: 46,
@@ -111,15 +87,12 @@
             Plot.dot(Number.isFinite(steps) ? [steps] : [], { x: (d) => d, y: () => target, r: 6, fill: looks[k].stroke, stroke: "white" })),
           names.map((name, k) =>
             Plot.text([name], { frameAnchor: "bottom-right", dx: -6, dy: -8 - 17 * (3 - k), fill: looks[k].stroke, stroke: "var(--bn-card)", strokeWidth: 4, fontSize: 12 })),
-          Plot.ruleY([target], { stroke: "transparent", strokeWidth: 30, ariaDescription: "handle" }),
         ],
       });
-      const handle = svg.querySelector('[aria-description="handle"]');
-      handle.removeAttribute("aria-description");
-      handle.style.pointerEvents = "stroke";
-      draggable(svg, handle, svg.scale("y"));
-      return svg;
+      plot.style.cursor = "ns-resize";
+      return panel("race", plot);
     },
+    drag: ({ y }) => ({ target: Math.min(TARGET.max, Math.max(TARGET.min, y)) }),
     readout({ arms }, { target, every }) {
       const say = ({ steps, reached, seeds }) =>
         Number.isFinite(steps) ? `${format(steps, 0)} steps` + (reached < seeds ? ` (${reached} of ${seeds} seeds)` : "") : `never (${reached} of ${seeds} seeds)`;
