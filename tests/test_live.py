@@ -720,6 +720,19 @@ def test_a_curve_can_be_drawn_and_the_time_dragged(turn_up):
     assert after["drawn"] == before["drawn"]
 
 
+def test_the_target_of_the_race_is_dragged(browser):
+    browser.execute_script("""
+        document.body.innerHTML = '<bn-live figure="recipe-race" style="display: block; width: 700px"></bn-live>'""")
+    race = browser.find_element("css selector", "bn-live")
+    found = []
+    for y in (0.15, 0.5, 0.95):
+        drag(race, "race", (0.5, 0.3), (0.5, y))
+        found.append(parameters(race)["target"])
+    assert found == sorted(found, reverse=True)
+    assert found[-1] == 0.7  # the lowest that the slider knows
+    assert "To 70.0%" in race.text
+
+
 def test_a_layer_is_chosen_by_a_click_and_let_go_by_another(turn_up):
     chosen = []
     for y in (0.2, 0.2, 0.75):
@@ -857,3 +870,4 @@ def test_recipe_race(compute, target, change):
             [p["accuracy"] for p in arm["points"]], curves.mean(axis=0), atol=1e-6
         )
         assert [p["t"] for p in arm["points"]] == runs.at.tolist()
+        np.testing.assert_allclose(arm["curves"], curves, atol=1e-4)

@@ -323,6 +323,36 @@ def fewer(runs, before, after, short=0.0):
     return np.where(np.isfinite(a + b), a / b, np.nan)
 
 
+def test_times_fewer_says_how_many_arrive():
+    runs, _ = book_result("accelerating")
+    found = accelerating.times_fewer(runs, "plain", "BN")
+    assert found == t_interval(fewer(runs, "plain", "BN"), geometric=True)
+    assert accelerating.times_fewer(runs, "plain", "plain + all, rate x 1") == "2.00 (7 of 8)"
+    assert accelerating.times_fewer(runs, "plain", "BN + all, rate x 30") == "(2 of 8)"
+
+
+def test_effects_mark_what_is_sure_for_all_together():
+    runs, _ = book_result("accelerating")
+    assert accelerating.effects(runs, "no Dropout", count=27) == [
+        "1.2 [0.8, 1.7]*",
+        "0.8 [0.5, 1.1]*",
+        "-0.4 [-1, 0.1]",
+    ]
+    for change in ("rate x 5", "no LRN"):
+        for text, net in zip(
+            accelerating.effects(runs, change, count=27), ("plain", "BN"), strict=False
+        ):
+            among = points(runs.effect(net, change), among=27)
+            assert text.endswith("*") == (among.low > 0 or among.high < 0)
+
+
+def test_the_race_has_a_row_for_each_network():
+    runs, _ = book_result("accelerating")
+    lines = repr(accelerating.race(runs, {"old": "plain", "new": "BN"}, base="plain")).splitlines()
+    assert lines[1].split() == ["old", "6200", "83.7", "[83.2,", "84.2]"]
+    assert lines[2].startswith("new      3600   1.61 [1.28, 2.02]")
+
+
 def test_bn_alone_is_the_smaller_part_of_the_factor():
     runs, _ = book_result("accelerating")
     bn, both = (fewer(runs, "plain", arm) for arm in ("BN", "BN + all"))
@@ -364,6 +394,27 @@ def test_a_faster_decay_reaches_no_target_sooner_that_we_could_tell():
     assert t_interval(early, geometric=True).high < 1
 
 
+def test_a_faster_decay_costs_bn_nothing_at_the_end_that_we_could_tell():
+    runs, _ = book_result("accelerating")
+    with_bn = points(runs.effect("BN", "decay x 6", of="final"))
+    assert -0.5 < with_bn.low < 0 < with_bn.high < 0.5
+    assert points(runs.effect("plain", "decay x 6", of="final"), among=27).high < -1
+
+
+def test_the_share_of_bn_depends_on_the_order_by_less_than_we_could_tell():
+    runs, _ = book_result("accelerating")
+    names = ("plain", "plain + all, rate x 1", "BN", "BN + all, rate x 1")
+    plain, listed, bn, both = (runs.steps_to_best(name) for name in names)
+    assert [s for s, t in zip(runs.seeds, listed, strict=True) if np.isinf(t)] == [6]
+    ok = np.isfinite(listed)
+    whole = np.log(plain / both)[ok]
+    first, last = np.log(plain / bn)[ok], np.log(listed / both)[ok]
+    assert 0.25 < first.mean() / whole.mean() < 0.35
+    assert 0.35 < last.mean() / whole.mean() < 0.5
+    apart = t_interval((last - first) / whole)
+    assert apart.low < 0 < apart.high
+
+
 def test_without_dropout_both_nets_are_better_and_bn_by_less_at_the_end():
     runs, _ = book_result("accelerating")
     end = {"of": "final"}
@@ -392,7 +443,11 @@ def test_where_images_are_learned_by_heart_dropout_pays_and_bn_does_not_replace_
     assert points(few.effect("BN", "no Dropout")).high < 0
     for found in (runs, few):
         assert found.interaction("no Dropout").mean() < 0
-    assert points(few.interaction("no Dropout", **end)).low < 0
+    sides = [
+        points(r.interaction("no Dropout", of=of)) for r in (runs, few) for of in ("best", "final")
+    ]
+    assert [i.high < 0 for i in sides] == [False, True, True, False]  # of the others, each holds 0
+    assert all(i.low < 0 for i in sides)
 
 
 def test_where_images_are_learned_by_heart_only_the_plain_net_needs_its_l2():

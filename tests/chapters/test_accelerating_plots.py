@@ -73,46 +73,69 @@ def test_recipe_rates_draws_the_arms_it_is_asked_for():
     assert ax.get_ylim() == (0.5, 0.9)
 
 
+def test_recipe_rates_writes_labels_where_it_is_told():
+    ax = plots.recipe_rates(RATES, places={"plain": (0.1, 0.3)})
+    (label,) = ax.texts
+    assert (label.get_text(), label.get_position()) == ("without BN", (0.1, 0.3))
+    assert ax.get_legend() is None
+
+
 def test_recipe_curves_draws_the_mean_of_the_seeds_and_the_target():
     ax = plots.recipe_curves(RUNS, {"plain": "baseline", "BN + no LRN": "changed"})
     target, plain, changed = ax.get_lines()
     assert target.get_ydata()[0] == pytest.approx(0.72)
     np.testing.assert_allclose(plain.get_ydata(), [0.5, 0.65, 0.72])
     np.testing.assert_allclose(changed.get_ydata(), [0.7, 0.8, 0.83])
-    assert [t.get_text() for t in ax.get_legend().get_texts()] == ["baseline", "changed"]
+    labels = [t.get_text() for t in ax.get_legend().get_texts()]
+    assert labels == ["changed", "baseline"]  # as the curves lie at the end
     assert plain.get_linestyle() != changed.get_linestyle()
 
 
-def test_recipe_effects_draws_paired_differences():
-    ax = plots.recipe_effects(RUNS, ["no LRN"])
-    plain, bn = (c.lines[0] for c in ax.containers)
-    assert plain.get_xdata()[0] == pytest.approx(-62)
-    assert bn.get_xdata()[0] == pytest.approx(3)
-    assert ax.get_yticklabels()[0].get_text() == "no LRN"
+def effects(sets, **options):
+    settings = {"limits": ((-100, 100), (-100, 100)), "count": 1} | options
+    return plots.recipe_effects(sets, {"no LRN": "not at all"}, **settings)
+
+
+def means(panel):
+    return [float(c.lines[0].get_xdata()[0]) for c in panel.containers]
+
+
+def test_recipe_effects_draws_paired_differences_and_their_difference():
+    axes = effects({"best": RUNS})
+    assert axes.shape == (1, 2)
+    np.testing.assert_allclose(means(axes[0, 0]), [-62, 3])
+    np.testing.assert_allclose(means(axes[0, 1]), [65])
+    assert [t.get_text() for t in axes[0, 0].get_yticklabels()] == ["not at all"]
+    assert [p.get_title() for p in axes[0]] == ["effect, best", "interaction"]
 
 
 def test_recipe_effects_says_what_lies_beyond_the_edge():
-    ax = plots.recipe_effects(RUNS, ["no LRN"], limit=10)
-    assert [t.get_text() for t in ax.texts] == ["-62"]
-    assert ax.get_xlim() == (-10, 10)
-    assert len(ax.containers) == 1
+    axes = effects({"best": RUNS}, limits=((-10, 9), (-80, 80)))
+    assert [t.get_text() for t in axes[0, 0].texts] == ["-62"]
+    assert [p.get_xlim() for p in axes[0]] == [(-10, 9), (-80, 80)]
+    assert means(axes[0, 0]) == pytest.approx([3])
 
 
-def test_recipe_sets_draws_the_best_and_the_end_and_a_row_for_each_set():
+def test_recipe_effects_fills_the_markers_of_what_is_sure_for_all_together():
+    def filled(count):
+        plain = effects({"best": RUNS}, count=count)[0, 0].containers[0].lines[0]
+        return plain.get_markerfacecolor() != "white"
+
+    assert filled(1)  # -60 and -64: an interval of about -87 to -37
+    assert not filled(1000)
+
+
+def test_recipe_effects_draws_the_end_and_a_row_for_each_set():
     worse = np.array(list(CURVES.values()))
     worse[-1, :, -1] -= 0.05  # the best of BN + no LRN becomes 0.80
     later = dataclasses.replace(RUNS, accuracy=worse)
-    axes = plots.recipe_sets({"one": RUNS, "two": later}, ["no LRN"], limit=10)
-    assert axes.shape == (1, 2)
-    titles = [panel.get_title(loc="left") for panel in axes[0]]
-    assert titles == ["no LRN, best", "no LRN, end"]
-    assert [t.get_text() for t in axes[0, 0].get_yticklabels()] == ["one", "two"]
-    expected = (([3, 0], "-62"), ([6, 6 - 5 / 3], "-52"))  # the end: the mean of these checkpoints
-    for panel, (wanted, beyond) in zip(axes[0], expected, strict=True):
-        assert [t.get_text() for t in panel.texts] == [beyond, beyond]
-        shown = [c.lines[0] for c in panel.containers]
-        xy = [(line.get_xdata()[0], line.get_ydata()[0]) for line in shown]
-        np.testing.assert_allclose(xy, [(wanted[0], -0.16), (wanted[1], -1.16)], atol=1e-9)
+    axes = effects({"one": RUNS, "two": later}, of="final")
+    assert axes.shape == (2, 2)
+    plain = -157 / 3  # the end: the mean of these checkpoints
+    for row, bn in zip(axes, (6, 6 - 5 / 3), strict=True):
+        np.testing.assert_allclose(means(row[0]), [plain, bn], rtol=1e-9)
+        np.testing.assert_allclose(means(row[1]), [means(row[0])[1] - means(row[0])[0]])
+    assert axes[1, 0].get_title() == "effect, two"
 
 
 def test_sigmoid_depth_takes_each_depth_at_its_best_rate():
@@ -129,7 +152,6 @@ def test_sigmoid_depth_takes_each_depth_at_its_best_rate():
         ("paper_table", (TABLE,)),
         ("recipe_rates", (RATES,)),
         ("recipe_curves", (RUNS, {"plain": "p"})),
-        ("recipe_effects", (RUNS, ["no LRN"])),
         ("sigmoid_depth", (DEPTH,)),
     ],
 )
@@ -142,4 +164,4 @@ def test_every_figure_of_the_chapter_is_tested():
     from bnlab.chapters.accelerating import plots as accelerating
 
     tested = {"paper_table", "distortions", "recipe_rates", "recipe_curves", "recipe_effects"}
-    assert tested | {"recipe_sets", "sigmoid_depth"} == set(accelerating.__all__)
+    assert tested | {"sigmoid_depth"} == set(accelerating.__all__)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from functools import cache
 from typing import Any
@@ -13,15 +13,20 @@ from bnlab import data
 from bnlab.chapters.accelerating.recipes import CHANGES, Images, Recipe, Run, checkpoints
 from bnlab.chapters.accelerating.results import PaperTable, RecipeRuns
 from bnlab.experiments import LongExperiment, Provenance, seeds_of
+from bnlab.stats import Interval, Table, t_interval
 
 __all__ = [
     "ARMS",
     "EXPERIMENT",
     "ON_FEW",
     "begin",
+    "effects",
     "paper_table",
+    "percentage_points",
+    "race",
     "recipe",
     "same_start",
+    "times_fewer",
 ]
 
 BASELINE = {"plain": False, "BN": True}  # the nets, and whether they are normalized
@@ -231,6 +236,99 @@ def same_start(runs: RecipeRuns, config: dict[str, Any], arm: str, *, points: in
     return float(np.abs(run.loss[:points] / stored - 1).max())
 
 
+def times_fewer(runs: RecipeRuns, before: str, after: str, *, short: float = 0.0) -> Interval | str:
+    """Return how many times fewer steps one arm needs than another to the best accuracy of the baseline.
+
+    Parameters
+    ----------
+    runs : RecipeRuns
+    before, after : str
+        Names of arms.
+    short : float
+        How far below that best accuracy is near enough.
+
+    Returns
+    -------
+    bnlab.stats.Interval or str
+        The geometric mean over the seeds. If not all of them arrive, the median and how many do; and if less than
+        half do, only that.
+
+    Examples
+    --------
+    >>> curves = np.array([[[0.1, 0.5], [0.2, 0.4], [0.1, 0.3]], [[0.5, 0.6], [0.3, 0.4], [0.1, 0.2]]])
+    >>> runs = RecipeRuns("", 2, 1, ("plain", "BN"), (0, 1, 2), np.array([1, 2]), curves, curves)
+    >>> times_fewer(runs, "plain", "plain"), times_fewer(runs, "plain", "BN")
+    (1 [1, 1], '1.00 (2 of 3)')
+    """
+    a, b = (runs.steps_to_best(arm, short=short) for arm in (before, after))
+    arrived = int(np.isfinite(a + b).sum())
+    if arrived == len(b):
+        return t_interval(a / b, geometric=True)
+    middle = f"{np.median(a / b):.2f} " if 2 * arrived > len(b) else ""
+    return f"{middle}({arrived} of {len(b)})"
+
+
+def percentage_points(samples: np.ndarray) -> Interval:
+    """Return the mean and the 95% interval of differences of accuracy, in percentage points to one decimal.
+
+    Examples
+    --------
+    >>> percentage_points(np.array([0.01, 0.02, 0.03]))
+    2 [-0.5, 4.5]
+    """
+    found = t_interval(100 * samples)
+    return Interval(*(np.asarray(v.round(1) + 0.0) for v in (found.mean, found.low, found.high)))
+
+
+def race(runs: RecipeRuns, arms: Mapping[str, str], *, base: str) -> Table:
+    """Return a table of steps to the baseline's best accuracy, against one arm, and of best accuracies.
+
+    Parameters
+    ----------
+    runs : RecipeRuns
+    arms : mapping of str to str
+        From labels to names of arms.
+    base : str
+        The arm that the others are compared with.
+    """
+    steps = [np.median(runs.steps_to_best(arm)) for arm in arms.values()]
+    columns = {
+        "network": list(arms),
+        "steps": [f"{s:.0f}" if np.isfinite(s) else "never" for s in steps],
+        "times fewer": [
+            "" if arm == base else times_fewer(runs, base, arm) for arm in arms.values()
+        ],
+        "best accuracy, %": [t_interval(100 * runs.best(arm)) for arm in arms.values()],
+    }
+    return Table(columns, formats={"times fewer": ".2f", "best accuracy, %": ".1f"})
+
+
+def effects(runs: RecipeRuns, change: str, *, count: int, of: str = "best") -> list[str]:
+    """Return what a change does without normalization and with it, and the interaction, in percentage points.
+
+    Parameters
+    ----------
+    runs : RecipeRuns
+    change : str
+        As for `RecipeRuns.effect`.
+    count : int
+        Number of intervals judged together: a star marks those that exclude zero also at a level set for all.
+    of : {"best", "final"}
+        Which accuracy.
+
+    Returns
+    -------
+    list of str
+    """
+    plain, bn = (runs.effect(net, change, of=of) for net in BASELINE)
+    cells = []
+    for found in (plain, bn, bn - plain):
+        strict = t_interval(100 * found, confidence=1 - 0.05 / count)
+        star = "*" if strict.low > 0 or strict.high < 0 else ""
+        cells.append(f"{percentage_points(found)}{star}")
+    return cells
+
+
 def paper_table() -> PaperTable:
     """Return the table of the paper's Figure 3, and what distinguishes each row.
 
@@ -254,7 +352,7 @@ def paper_table() -> PaperTable:
     return PaperTable(
         models=("Inception", "BN-Baseline", "BN-x5", "BN-x30", "BN-x5-Sigmoid"),
         changes=(
-            "nothing",
+            "unchanged",
             "BN",
             "BN, the list, rate x 5",
             "BN, the list, rate x 30",

@@ -19,7 +19,6 @@ __all__ = [
     "recipe_curves",
     "recipe_effects",
     "recipe_rates",
-    "recipe_sets",
     "sigmoid_depth",
 ]
 
@@ -97,6 +96,7 @@ def recipe_rates(
     *,
     arms: Mapping[str, str] = NAMES,
     ylim: tuple[float, float] = (0, 1),
+    places: Mapping[str, tuple[float, float]] | None = None,
     ax: Axes | None = None,
 ) -> Axes:
     """Draw validation accuracy against the learning rate; crosses mark rates at which a run ended in NaN.
@@ -108,6 +108,8 @@ def recipe_rates(
         From the names of arms to their labels.
     ylim : (low, high)
         Range of the accuracy axis.
+    places : mapping of str to (rate, accuracy), optional
+        Where the label of each arm begins; else they stand in a legend.
     ax : Axes, optional
 
     Returns
@@ -140,7 +142,11 @@ def recipe_rates(
         ax.set_xticks(sweep.lr, [f"{v:g}" for v in sweep.lr])
         ax.xaxis.set_minor_locator(NullLocator())
         ax.set(xlabel="learning rate at the start", ylabel="validation accuracy", ylim=ylim)
-        ax.legend(loc="lower left")
+        if places is None:
+            ax.legend(loc="lower left")
+            return ax
+        for arm, (x, y) in places.items():
+            ax.text(x, y, arms[arm], color=COLORS[arm.split(" ")[0]], va="center", linespacing=1.05)
     return ax
 
 
@@ -165,12 +171,13 @@ def recipe_curves(
     Returns
     -------
     Axes
-        Steps on a logarithmic axis; the dotted line is the baseline's best accuracy, mean over the seeds.
+        Steps on a logarithmic axis, arms in the legend in the order of their curves at the end; the dashed line is
+        the baseline's best accuracy, mean over the seeds.
     """
     looks = iter([*zip(("--", "-.", ":"), "^Dv", strict=True)] * 3)
     with style.axes(ax) as ax:
         target = runs.best("plain").mean()
-        ax.axhline(target, color=style.THEORY, ls=":", lw=1.5)
+        ax.axhline(target, color=style.THEORY, ls="--", lw=1.2)
         for arm, label in arms.items():
             curves = runs.accuracy[runs.arms.index(arm)]
             net = arm.split(" ")[0]
@@ -187,121 +194,92 @@ def recipe_curves(
         ax.set_xticks(ticks, [f"{t:g}" for t in ticks])
         ax.xaxis.set_minor_locator(NullLocator())
         ax.set(xlim=(ticks[0], ticks[-1]), ylim=ylim, xlabel="steps", ylabel="test accuracy")
-        ax.legend(loc="lower right")
+        note = "the baseline's best"
+        ax.annotate(
+            note, (ticks[0], target), (6, 5), textcoords="offset points", color=style.THEORY
+        )
+        ends = [runs.accuracy[runs.arms.index(arm), :, -1].mean() for arm in arms]
+        handles = np.array(ax.get_lines()[1:], dtype=object)[np.argsort(ends)[::-1]]
+        ax.legend(handles=list(handles), loc="lower right", labelcolor="linecolor")
     return ax
 
 
 def recipe_effects(
-    runs: RecipeRuns,
-    changes: Sequence[str],
-    *,
-    limit: float | None = None,
-    ax: Axes | None = None,
-) -> Axes:
-    """Draw what each change does to the best accuracy, without and with normalization, with 95% intervals.
-
-    Parameters
-    ----------
-    runs : RecipeRuns
-    changes : sequence of str
-        Names of the changes, from the top down.
-    limit : float, optional
-        Half the range of the axis in percentage points; what lies beyond it is marked by an arrow at the edge.
-    ax : Axes, optional
-
-    Returns
-    -------
-    Axes
-    """
-    with style.axes(ax, size=(6.4, 0.9 + 0.42 * len(changes))) as ax:
-        for row, change in enumerate(changes):
-            _effect_pair(ax, runs, change, row=row, limit=limit)
-        _effect_axis(ax, changes, limit)
-        ax.set_xlabel("change of the best accuracy, percentage points")
-        ax.legend(handles=_net_handles(), loc="lower center", bbox_to_anchor=(0.5, 1), ncols=2)
-    return ax
-
-
-def recipe_sets(
     sets: Mapping[str, RecipeRuns],
-    changes: Sequence[str],
+    changes: Mapping[str, str],
     *,
-    limit: float,
+    limits: tuple[tuple[float, float], tuple[float, float]],
+    count: int,
+    of: str = "best",
     ax: np.ndarray | None = None,
 ) -> np.ndarray:
-    """Draw what each change does on several training sets, to the best accuracy and to that at the end.
+    """Draw what each change does to the accuracy, without and with normalization, and the interaction.
 
     Parameters
     ----------
     sets : mapping of str to RecipeRuns
-        From labels to runs, from the top down.
-    changes : sequence of str
-        Names of the changes, a row of two panels each.
-    limit : float
-        Half the range of the axes in percentage points; as in `recipe_effects`.
-    ax : array of Axes of shape (changes, 2), optional
+        From labels to runs, a row of two panels each, from the top down.
+    changes : mapping of str to str
+        From the names of changes to their labels, from the top down.
+    limits : pair of (low, high)
+        Range of the left and the right axes in percentage points; a mean beyond it is written at the edge, with an
+        arrow.
+    count : int
+        Number of intervals that are judged together: filled markers have an interval that excludes zero also at a
+        level set for all of them (Bonferroni).
+    of : {"best", "final"}
+        Which accuracy.
+    ax : array of Axes of shape (sets, 2), optional
 
     Returns
     -------
-    array of Axes, shape (changes, 2)
-        On the left the best accuracy, on the right that at the end, with 95% intervals.
+    array of Axes, shape (sets, 2)
+        Means of paired differences over the seeds with 95% t-intervals: on the left the effect of each change on
+        both nets, on the right the difference of the two.
     """
-    height = 1.3 + len(changes) * (0.45 + 0.36 * len(sets))
-    grid = {"rows": len(changes), "columns": 2, "size": (6.4, height)}
-    with style.axes(ax, **grid, sharex=True, sharey=True, squeeze=False) as ax:
-        for pair, change in zip(ax, changes, strict=True):
-            for panel, at_end in zip(pair, (False, True), strict=True):
-                for row, runs in enumerate(sets.values()):
-                    _effect_pair(panel, runs, change, row=row, limit=limit, at_end=at_end)
-                _effect_axis(panel, list(sets), limit)
-                panel.set_title(f"{change}, {'end' if at_end else 'best'}", loc="left")
+    height = len(sets) * (0.8 + 0.42 * len(changes)) + 0.5
+    grid = {"rows": len(sets), "columns": 2, "size": (6.4, height), "squeeze": False}
+    with style.axes(ax, **grid, sharex="col", sharey=True) as ax:
+        for pair, (label, runs) in zip(ax, sets.items(), strict=True):
+            for panel, ends in zip(pair, limits, strict=True):
+                panel.set(xlim=ends, ylim=(0.6 - len(changes), 0.6))
+                panel.xaxis.set_major_locator(MaxNLocator(5, integer=True))
+            for row, change in enumerate(changes):
+                for net, shift in (("plain", 0.17), ("BN", -0.17)):
+                    found, look = runs.effect(net, change, of=of), (COLORS[net], MARKERS[net])
+                    _interval(pair[0], found, shift - row, *look, count=count)
+                found = runs.interaction(change, of=of)
+                _interval(pair[1], found, -row, style.GREEN, "D", count=count)
+            for panel, title in zip(pair, (f"effect, {label}", "interaction"), strict=True):
+                panel.axvline(0, color=style.THEORY, lw=1, zorder=0)
+                panel.set_title(title)
+                panel.grid(axis="y", visible=False)
+            pair[0].set_yticks(-np.arange(len(changes)), changes.values())
         for panel in ax[-1]:
             panel.set_xlabel("percentage points")
-            panel.xaxis.set_major_locator(MaxNLocator(5, integer=True))
-        ax[0, 0].figure.legend(handles=_net_handles(), loc="outside upper center", ncols=2)
+        handles = [
+            Line2D([], [], color=COLORS[net], marker=MARKERS[net], label=NAMES[net])
+            for net in ("plain", "BN")
+        ]
+        ax[0, 0].figure.legend(handles=handles, loc="outside upper center", ncols=2)
     return ax
 
 
-def _effect_pair(
-    ax: Axes,
-    runs: RecipeRuns,
-    change: str,
-    *,
-    row: int,
-    limit: float | None,
-    at_end: bool = False,
+def _interval(
+    ax: Axes, samples: np.ndarray, y: float, color: str, marker: str, *, count: int
 ) -> None:
-    """Draw one change without and with normalization; beyond the limit, an arrow and the mean."""
-    for shift, net in ((0.16, "plain"), (-0.16, "BN")):
-        interval = t_interval(100 * runs.effect(net, change, of="final" if at_end else "best"))
-        mean = float(interval.mean)
-        y, color = shift - row, COLORS[net]
-        if limit is None or abs(mean) <= limit:
-            ax.errorbar(
-                mean, y, xerr=interval.bars[:, None], fmt=MARKERS[net], capsize=3, color=color
-            )
-            continue
-        left = mean < 0
-        edge, inside = (0.97 * np.sign(mean) * limit, 0.9 * np.sign(mean) * limit)
-        ax.plot(edge, y, marker="<" if left else ">", ms=9, ls="none", color=color)
-        align = {"va": "center", "ha": "left" if left else "right"}
-        ax.text(inside, y, f"{mean:+.0f}", color=color, **align)
-
-
-def _effect_axis(ax: Axes, rows: Sequence[str], limit: float | None) -> None:
-    ax.axvline(0, color=style.THEORY, lw=1, zorder=0)
-    ax.set_yticks(-np.arange(len(rows)), rows)
-    ax.set_ylim(0.6 - len(rows), 0.6)
-    if limit is not None:
-        ax.set_xlim(-limit, limit)
-    ax.grid(axis="y", visible=False)
-
-
-def _net_handles() -> list[Line2D]:
-    return [
-        Line2D([], [], color=COLORS[net], marker=MARKERS[net], label=NAMES[net])
-        for net in ("plain", "BN")
-    ]
+    """Draw a mean and its interval, in percentage points; beyond the axis, an arrow and the mean."""
+    usual, strict = (t_interval(100 * samples, confidence=c) for c in (0.95, 1 - 0.05 / count))
+    mean, (low, high) = float(usual.mean), ax.get_xlim()
+    if low <= mean <= high:
+        face = color if strict.low > 0 or strict.high < 0 else "white"
+        bars = usual.bars[:, None]
+        ax.errorbar(mean, y, xerr=bars, fmt=marker, capsize=3, color=color, mfc=face)
+        return
+    left, width = mean < low, high - low
+    edge, inside = (low + k * width if left else high - k * width for k in (0.02, 0.07))
+    ax.plot(edge, y, marker="<" if left else ">", ms=9, ls="none", color=color)
+    ax.text(inside, y, f"{mean:+.0f}", color=color, va="center", ha="left" if left else "right")
 
 
 @DepthRates.figure
@@ -316,22 +294,23 @@ def sigmoid_depth(result: DepthRates, *, ax: Axes | None = None) -> Axes:
     Returns
     -------
     Axes
-        The dotted line is guessing.
+        The dashed line is guessing.
     """
-    looks = {
-        "plain": (style.PLAIN, "o", "without BN"),
-        "BN": (style.NORMALIZED, "s", "with BN"),
-        "scaled": (style.GREEN, "^", "without BN, larger weights"),
+    looks = {  # color, marker, label and where it stands
+        "plain": (style.PLAIN, "o", "without BN", (7.3, 0.4)),
+        "BN": (style.NORMALIZED, "s", "with BN", (9.5, 0.985)),
+        "scaled": (style.GREEN, "^", "without BN,\nlarger weights", (8.7, 0.77)),
     }
     accuracy, _ = result.at_best_rate()
     with style.axes(ax) as ax:
         for net, curve in zip(result.nets, accuracy, strict=True):
-            color, marker, label = looks[net]
-            ax.plot(result.depths, curve.mean(axis=1), color=color, marker=marker, label=label)
+            color, marker, label, place = looks[net]
+            ax.plot(result.depths, curve.mean(axis=1), color=color, marker=marker)
             low, high = curve.min(axis=1), curve.max(axis=1)
             ax.fill_between(result.depths, low, high, color=color, alpha=0.2, lw=0)
-        ax.axhline(0.1, color=style.THEORY, ls=":", lw=1.5)
+            ax.text(*place, label, color=color, va="center", linespacing=1.05)
+        ax.axhline(0.1, color=style.THEORY, ls="--", lw=1.2)
+        ax.text(1, 0.05, "guessing", color=style.THEORY, va="center")
         ax.set_xticks(result.depths)
-        ax.set(xlabel="hidden layers", ylabel="accuracy, test digits", ylim=(0, 1))
-        ax.legend(loc="lower center", bbox_to_anchor=(0.5, 1), ncols=2)
+        ax.set(xlabel="hidden layers", ylabel="accuracy, test digits", ylim=(0, 1.05))
     return ax
