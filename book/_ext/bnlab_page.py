@@ -64,6 +64,8 @@ def fold_cells(app, doctree) -> None:
             label = cell["cell_metadata"].get("mystnb", {}).get("code_prompt_show", label)
         elif any(part.next_node(nodes.image) for part in outputs):
             label = "Code of the figure"
+        elif not any(part.astext().strip() or part.next_node(nodes.raw) for part in outputs):
+            mode = "all"  # nothing to see but the code
         first = False
         if "idea" not in tags:
             cell["hide_mode"] = mode
