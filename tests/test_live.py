@@ -673,27 +673,61 @@ def test_batch_spectrum(js, compute, features, power, seed):
     assert [data["low"], data["high"]] == pytest.approx([(1 - q) ** 2, (1 + q) ** 2])
 
 
-@pytest.mark.parametrize("type_", ["float64", "float32", "float16"])
 @pytest.mark.parametrize(
-    ("rows", "features", "bandwidth"), [(12, 10, 20), (0, 13, 400), (16, 4, 5)]
+    ("rows", "features", "bandwidth"), [(12, 10, 40), (0, 13, 400), (16, 4, 5)]
 )
-def test_roofline(compute, type_, rows, features, bandwidth):
-    size, shape = np.dtype(type_).itemsize, (2**rows, 2**features)
-    sliders = {"type": type_, "rows": rows, "features": features, "bandwidth": bandwidth}
-    layer = compute("roofline", layer="batch normalization", **sliders)
+def test_roofline(compute, rows, features, bandwidth):
+    shape = (2**rows, 2**features)
+    data = compute("roofline", rows=rows, features=features, bandwidth=bandwidth)
+    norm, linear = data["layers"]
     form = making_it_fast.traffic("fewer passes", shape=(1024, 32), cache=1)
-    assert layer["flops"] == form.flops / (1024 * 32) * np.prod(shape)
-    assert layer["moved"] == floor_bytes(shape, itemsize=size)
-    linear = compute("roofline", layer="linear", **sliders)
-    expected = making_it_fast.intensity(shape[0], shape[1], shape[1], itemsize=size)
-    assert linear["intensity"] == pytest.approx(expected)
-    for data in (layer, linear):
-        slope = bandwidth * 1e9 * data["flops"] / data["moved"]
-        assert data["speed"] == pytest.approx(min(data["peak"], slope))
-        assert data["seconds"] == pytest.approx(
-            max(data["flops"] / 200e9, data["moved"] / bandwidth / 1e9)
-        )
-        assert data["memoryBound"] == (slope < data["peak"])
+    assert norm["flops"] == form.flops / (1024 * 32) * np.prod(shape)
+    assert norm["moved"] == floor_bytes(shape)
+    one_product = making_it_fast.intensity(shape[0], shape[1], shape[1])
+    assert linear["intensity"] == pytest.approx(one_product)  # the same for all three
+    assert linear["flops"] == 3 * 2 * shape[0] * shape[1] ** 2
+    assert data["ridge"] == pytest.approx(data["peak"] / bandwidth / 1e9)
+    for layer in data["layers"]:
+        slope = bandwidth * 1e9 * layer["flops"] / layer["moved"]
+        assert layer["speed"] == pytest.approx(min(data["peak"], slope))
+        seconds = max(layer["flops"] / data["peak"], layer["moved"] / bandwidth / 1e9)
+        assert layer["seconds"] == pytest.approx(seconds)
+        assert layer["memoryBound"] == (slope < data["peak"])
+    both = norm["seconds"] + linear["seconds"]
+    assert data["share"] == pytest.approx(norm["seconds"] / both)
+
+
+@pytest.mark.parametrize(("grip", "slider", "moves"), [(0, 2, -60), (1, 0, -60)])
+def test_roofline_is_dragged(browser, grip, slider, moves):
+    """Its corner moves the memory's slider, the linear layer's point the batch's."""
+    if not browser.execute_script("return !!window.Plot"):
+        for script in ("d3", "plot"):
+            browser.execute_script((LIVE / "vendor" / f"{script}.min.js").read_text(encoding="utf-8"))
+    before, after = browser.execute_script(
+        """
+        document.body.innerHTML = '<bn-live figure="roofline" style="display: block; width: 600px"></bn-live>';
+        const host = document.querySelector("bn-live");
+        const at = (i) => host.querySelectorAll("svg circle")[[0, 2][i]].getBoundingClientRect();
+        const send = (target, type, x, y) => target.dispatchEvent(
+            new PointerEvent(type, { clientX: x, clientY: y, bubbles: true, cancelable: true }));
+        const value = () => Number(host.querySelectorAll("input")[arguments[1]].value);
+        const [grip, , moves] = arguments, box = at(grip), before = value();
+        const x = box.x + box.width / 2, y = box.y + box.height / 2;
+        send(host.querySelector("svg"), "pointerdown", x, y);
+        send(window, "pointermove", x + moves / 2, y);
+        send(window, "pointermove", x + moves, y);
+        send(window, "pointerup", x + moves, y);
+        send(window, "pointermove", x, y);
+        const now = at(grip), off = now.x + now.width / 2 - (x + moves);
+        return [before, [value(), off]];
+        """,
+        grip,
+        slider,
+        moves,
+    )
+    value, off = after
+    assert value != before
+    assert abs(off) < 25  # to the next step of the slider
 
 
 @pytest.mark.parametrize(
