@@ -697,37 +697,16 @@ def test_roofline(compute, rows, features, bandwidth):
     assert data["share"] == pytest.approx(norm["seconds"] / both)
 
 
-@pytest.mark.parametrize(("grip", "slider", "moves"), [(0, 2, -60), (1, 0, -60)])
-def test_roofline_is_dragged(browser, grip, slider, moves):
-    """Its corner moves the memory's slider, the linear layer's point the batch's."""
-    if not browser.execute_script("return !!window.Plot"):
-        for script in ("d3", "plot"):
-            browser.execute_script((LIVE / "vendor" / f"{script}.min.js").read_text(encoding="utf-8"))
-    before, after = browser.execute_script(
-        """
-        document.body.innerHTML = '<bn-live figure="roofline" style="display: block; width: 600px"></bn-live>';
-        const host = document.querySelector("bn-live");
-        const at = (i) => host.querySelectorAll("svg circle")[[0, 2][i]].getBoundingClientRect();
-        const send = (target, type, x, y) => target.dispatchEvent(
-            new PointerEvent(type, { clientX: x, clientY: y, bubbles: true, cancelable: true }));
-        const value = () => Number(host.querySelectorAll("input")[arguments[1]].value);
-        const [grip, , moves] = arguments, box = at(grip), before = value();
-        const x = box.x + box.width / 2, y = box.y + box.height / 2;
-        send(host.querySelector("svg"), "pointerdown", x, y);
-        send(window, "pointermove", x + moves / 2, y);
-        send(window, "pointermove", x + moves, y);
-        send(window, "pointerup", x + moves, y);
-        send(window, "pointermove", x, y);
-        const now = at(grip), off = now.x + now.width / 2 - (x + moves);
-        return [before, [value(), off]];
-        """,
-        grip,
-        slider,
-        moves,
-    )
-    value, off = after
-    assert value != before
-    assert abs(off) < 25  # to the next step of the slider
+def test_roofline_is_dragged(js, compute):
+    """Its corner is the memory of the machine, the linear layer's point the rows of its batch."""
+    drag = "BNLive.figures.roofline.drag(a[0], {rows: 12, features: 10, bandwidth: 40}, a[1])"
+    assert js(drag, {"x": 5.5, "y": 190}, "pointerdown") == {"bandwidth": 35}  # 200 / 5.5, in steps of 5
+    assert js(drag, {"x": 1e-3, "y": 1}, "pointermove") == {"bandwidth": 400}  # still the corner
+    assert js(drag, {"x": 200, "y": 190}, "pointerdown") == {"rows": 11}
+    for rows in (2, 9):
+        intensity = compute("roofline", rows=rows)["layers"][1]["intensity"]
+        assert js(drag, {"x": intensity, "y": 3}, "pointermove") == {"rows": rows}
+    assert js(drag, {"x": 4000, "y": 3}, "pointermove") == {"rows": 16}
 
 
 @pytest.mark.parametrize(

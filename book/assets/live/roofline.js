@@ -16,42 +16,9 @@
     { id: "bandwidth", label: "Memory", min: 5, max: 400, step: 5, value: 40, unit: "GB/s" },
   ];
 
-  /** Drag the corner of the roof (its memory) or the linear layer (its batch): moves the slider that does the same. */
-  function drag(svg, plot, grips, bandwidth, features) {
-    const pick = (event) => {
-      const box = svg.getBoundingClientRect();
-      return { x: ((event.clientX - box.left) * svg.viewBox.baseVal.width) / box.width, y: ((event.clientY - box.top) * svg.viewBox.baseVal.height) / box.height };
-    };
-    svg.addEventListener("pointerdown", (event) => {
-      const at = pick(event);
-      const far = ({ x, y }) => Math.hypot(plot.scale("x").apply(x) - at.x, plot.scale("y").apply(y) - at.y);
-      const grip = grips.slice().sort((a, b) => far(a) - far(b))[0];
-      const host = svg.closest("bn-live");
-      if (far(grip) > 32 || !host) return;
-      event.preventDefault();
-      const x = plot.scale("x");
-      const move = (next) => {
-        const box = host.querySelector("svg").getBoundingClientRect(); // the drawing is new after each move
-        const intensity = x.invert(((next.clientX - box.left) * svg.viewBox.baseVal.width) / box.width);
-        const c = 2 ** features;
-        const value = grip.id === "bandwidth"
-          ? PEAK / 1e9 / intensity
-          : Math.log2(4 * intensity < 0.999 * c ? (2 * intensity * c) / (c - 4 * intensity) : 2 ** 16);
-        const i = controls.findIndex((control) => control.id === grip.id);
-        host.controls[i].set(nearest(value, controls[i]));
-        host.update();
-      };
-      const stop = () => {
-        removeEventListener("pointermove", move);
-        removeEventListener("pointerup", stop);
-        removeEventListener("pointercancel", stop);
-      };
-      addEventListener("pointermove", move);
-      addEventListener("pointerup", stop);
-      addEventListener("pointercancel", stop);
-    });
-    svg.style.touchAction = "pan-y";
-  }
+  const corner = ({ bandwidth }) => ({ id: "bandwidth", x: PEAK / 1e9 / bandwidth, y: PEAK / 1e9 });
+  const apart = (a, b) => Math.hypot(Math.log(a.x / b.x), Math.log(a.y / b.y));
+  let held = null; // what is dragged: the slider of the corner of the roof, or that of the linear layer
 
   BNLive.register("roofline", {
     title: "Which layer waits for memory?",
@@ -70,15 +37,26 @@
       ];
       return { layers, ridge, peak: PEAK, share: layers[0].seconds / (layers[0].seconds + layers[1].seconds) };
     },
-    draw({ layers, ridge, peak }, { bandwidth, features }, { Plot, width, narrow, colors }) {
-      const corner = { id: "bandwidth", x: ridge, y: peak / 1e9 };
-      const roof = [{ x: places.x[0], y: places.x[0] * bandwidth }, corner, { x: places.x[1], y: peak / 1e9 }];
+    /** Drag the corner of the roof, which is the machine's memory, or the linear layer, which is its batch. */
+    drag(place, params, type) {
+      if (type === "pointerdown") {
+        const { intensity, speed } = this.compute(params).layers[1];
+        const grips = [corner(params), { id: "rows", x: intensity, y: speed / 1e9 }];
+        held = grips.sort((a, b) => apart(a, place) - apart(b, place))[0].id;
+      }
+      const c = 2 ** params.features, x = place.x;
+      const value = held === "bandwidth" ? PEAK / 1e9 / x : Math.log2(4 * x < c ? (2 * x * c) / (c - 4 * x) : 2 ** 16);
+      return { [held]: nearest(value, controls.find((control) => control.id === held)) };
+    },
+    draw({ layers, ridge, peak }, params, { Plot, width, narrow, colors, panel }) {
+      const bend = corner(params);
+      const roof = [{ x: places.x[0], y: places.x[0] * params.bandwidth }, bend, { x: places.x[1], y: peak / 1e9 }];
       const dots = layers.map((layer, i) => ({
         x: layer.intensity, y: layer.speed / 1e9, name: layer.name, fill: [colors.normalized, colors.third][i],
       }));
       const size = narrow ? 12 : 13;
       const text = { fill: "currentColor", fontSize: size };
-      const plot = Plot.plot({
+      return panel("roof", Plot.plot({
         width,
         height: narrow ? 280 : 340,
         marginLeft: 46,
@@ -93,15 +71,13 @@
           Plot.text(["arithmetic decides"], { x: Math.sqrt(places.x[1] * ridge), y: 400, text: (d) => d, ...text, fill: colors.muted }),
           Plot.ruleX([ridge], { stroke: colors.muted, strokeDasharray: "3,3" }),
           Plot.line(roof, { x: "x", y: "y", stroke: colors.theory, strokeWidth: 2.5 }),
-          Plot.dot([corner], { x: "x", y: "y", r: 9, fill: "var(--bn-card)", stroke: colors.theory, strokeWidth: 2 }),
-          Plot.text([corner], { x: "x", y: "y", text: ["↔"], ...text }),
+          Plot.dot([bend], { x: "x", y: "y", r: 9, fill: "var(--bn-card)", stroke: colors.theory, strokeWidth: 2 }),
+          Plot.text([bend], { x: "x", y: "y", text: ["↔"], ...text }),
           Plot.dot(dots, { x: "x", y: "y", fill: "fill", r: 8 }),
           Plot.text([dots[0]], { x: "x", y: "y", text: "name", dy: 22, dx: 0, textAnchor: "start", ...text }),
           Plot.text([dots[1]], { x: "x", y: "y", text: "name", dy: 22, textAnchor: dots[1].x > 300 ? "end" : dots[1].x < 0.3 ? "start" : "middle", ...text }),
         ],
-      });
-      drag(plot, plot, [corner, { ...dots[1], id: "rows" }], bandwidth, features);
-      return plot;
+      }));
     },
     readout({ layers: [norm, linear], share, peak }) {
       const says = ({ name, intensity, memoryBound, speed }) =>
