@@ -67,7 +67,8 @@ def _textbook_backward(dy, saved):
     m, over = x.size // x.shape[1], {"axis": _axes(x), "keepdims": True}
     dx_hat = dy * gamma
     dvar = (dx_hat * (x - mu) * -0.5 * (var + eps) ** -1.5).sum(**over)
-    dmu = (-dx_hat / np.sqrt(var + eps)).sum(**over) + dvar * (-2 * (x - mu)).sum(**over) / m
+    dmu = (-dx_hat / np.sqrt(var + eps)).sum(**over)
+    dmu = dmu + dvar * (-2 * (x - mu)).sum(**over) / m
     dx = dx_hat / np.sqrt(var + eps) + dvar * 2 * (x - mu) / m + dmu / m
     return dx, (dy * x_hat).sum(_axes(x)), dy.sum(_axes(x))
 
@@ -82,7 +83,8 @@ def _short_forward(x, gamma, beta, eps=1e-5):
 
 def _short_backward(dy, saved):
     x_hat, scale = saved
-    m, dbeta, dgamma = dy.size // dy.shape[1], dy.sum(_axes(dy)), _dot(dy, x_hat)
+    m = dy.size // dy.shape[1]
+    dbeta, dgamma = dy.sum(_axes(dy)), _dot(dy, x_hat)
     projection = x_hat * _along(dgamma / m, dy)
     dx = (dy - _along(dbeta / m, dy) - projection) * _along(scale, dy)
     return dx, dgamma, dbeta

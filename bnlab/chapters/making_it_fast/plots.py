@@ -78,7 +78,7 @@ def memory_traffic(results: Sequence[Traffic], *, ax: Axes | None = None) -> Axe
         ax.barh(names, moved, height=0.4, color=style.NORMALIZED)
         ax.axvline(5, color=style.THEORY, ls="--", lw=1.5)
         ax.invert_yaxis()
-        ax.annotate("the floor: 5", (5, -0.55), color=style.THEORY, ha="center")
+        ax.annotate("the floor: 5", (5.8, -0.55), color=style.THEORY)
         ax.annotate("to and from memory", (7, 0), color="white", va="center")
         if touched[-1] > moved[-1]:
             ax.annotate("found in the cache", (touched[-1] + 1, len(names) - 1), va="center")

@@ -11,9 +11,9 @@
   const power = (v) => (2 ** v).toLocaleString("en-US");
 
   const controls = [
-    { id: "rows", label: "N, rows of the batch", min: 0, max: 16, step: 1, value: 12, format: power },
+    { id: "rows", label: "N, rows", min: 0, max: 16, step: 1, value: 12, format: power },
     { id: "features", label: "C, features", min: 4, max: 13, step: 1, value: 10, format: power },
-    { id: "bandwidth", label: "Memory", min: 5, max: 400, step: 5, value: 40, unit: "GB/s" },
+    { id: "bandwidth", label: "Bandwidth", min: 5, max: 400, step: 5, value: 40, unit: "GB/s" },
   ];
 
   const corner = ({ bandwidth }) => ({ id: "bandwidth", x: PEAK / 1e9 / bandwidth, y: PEAK / 1e9 });
