@@ -700,7 +700,9 @@ def test_roofline(compute, rows, features, bandwidth):
 def test_roofline_is_dragged(js, compute):
     """Its corner is the memory of the machine, the linear layer's point the rows of its batch."""
     drag = "BNLive.figures.roofline.drag(a[0], {rows: 12, features: 10, bandwidth: 40}, a[1])"
-    assert js(drag, {"x": 5.5, "y": 190}, "pointerdown") == {"bandwidth": 35}  # 200 / 5.5, in steps of 5
+    assert js(drag, {"x": 5.5, "y": 190}, "pointerdown") == {
+        "bandwidth": 35
+    }  # 200 / 5.5, in steps of 5
     assert js(drag, {"x": 1e-3, "y": 1}, "pointermove") == {"bandwidth": 400}  # still the corner
     assert js(drag, {"x": 200, "y": 190}, "pointerdown") == {"rows": 11}
     for rows in (2, 9):

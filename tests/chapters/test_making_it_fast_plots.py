@@ -15,7 +15,9 @@ def test_sum_errors_draws_the_digits_that_are_right_in_the_worst_seed():
     sweep = ErrorSweep(("two passes", "bnlab.nn"), np.array([1.0, 10]), 8, (0, 1), x_hat, 2 * x_hat)
     ax = plots.sum_errors(sweep)
     found = lines(ax)
-    np.testing.assert_allclose(found["two passes"].get_ydata(), [4, 0], atol=1e-12)  # never below none
+    np.testing.assert_allclose(
+        found["two passes"].get_ydata(), [4, 0], atol=1e-12
+    )  # never below none
     np.testing.assert_allclose(found["bnlab.nn"].get_ydata(), [7, 6])
     assert {"two passes", "bnlab.nn"} <= {text.get_text() for text in ax.texts}
 

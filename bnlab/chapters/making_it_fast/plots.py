@@ -115,7 +115,9 @@ def time_parts(
         ax.barh(places - 0.12, moved / table.bandwidth[t, s], height=0.36, color=style.NORMALIZED)
         ax.barh(places + 0.24, flops / table.peak[t], height=0.2, color=style.ROSE)
         for place, ms in zip(places, took, strict=True):
-            ax.annotate(f"{ms:.0f} ms", (ms, place), (4, 0), textcoords="offset points", va="center")
+            ax.annotate(
+                f"{ms:.0f} ms", (ms, place), (4, 0), textcoords="offset points", va="center"
+            )
         ax.annotate("moving its data", (took[0] * 0.03, -0.12), color="white", va="center")
         ax.annotate(
             "its arithmetic", (flops[0] / table.peak[t], 0.24), (5, 0), textcoords="offset points", va="center"
@@ -167,7 +169,9 @@ def roofline(
                 )
         ax.set(xscale="log", yscale="log", xlim=(0.03, 100))
         ax.set(xlabel="useful flop per byte moved", ylabel="useful Gflop/s")
-        ax.annotate("memory is the limit", (0.19, 0.19 * speed / 1e9 * 1.3), rotation=42, ha="center")
+        ax.annotate(
+            "memory is the limit", (0.19, 0.19 * speed / 1e9 * 1.3), rotation=42, ha="center"
+        )
         ax.annotate("arithmetic is", (25, peak / 1e9 * 1.15), ha="center")
         ax.annotate("the floor", (work / 20, 1.55 * peak / 1e9), ha="center")
         for axis in (ax.xaxis, ax.yaxis):
@@ -212,12 +216,20 @@ def speed_growth(table: SpeedTable, *, rows: bool = True, ax: Axes | None = None
             ax.plot(sizes, times[i], marker=MARKERS[i], color=style.CYCLE[i], label=name)
             up = {"torch native": 2, "bnlab.nn, kernels": -13}.get(name, -5)
             ax.annotate(
-                name, (sizes[-1], times[i, -1]), (9, up), textcoords="offset points", color=style.CYCLE[i]
+                name,
+                (sizes[-1], times[i, -1]),
+                (9, up),
+                textcoords="offset points",
+                color=style.CYCLE[i],
             )
         slope = times[0, -1] * sizes / sizes[-1]
         ax.plot(sizes, slope, color=style.THEORY, ls="--", lw=1.5)
         ax.annotate(
-            "proportional", (sizes[0], slope[0]), (14, -3), textcoords="offset points", color=style.THEORY
+            "proportional",
+            (sizes[0], slope[0]),
+            (14, -3),
+            textcoords="offset points",
+            color=style.THEORY,
         )
         ax.set_xlim(sizes[0] / 1.5, sizes[-1] * (sizes[-1] / sizes[0]) ** 0.5)
         ax.set(xscale="log", yscale="log", ylabel="milliseconds")
@@ -245,7 +257,12 @@ def ensemble_cost(speed: EnsembleSpeed, *, ax: Axes | None = None) -> Axes:
                     )  # fmt: skip
             end, up = speed.cost[i, -1, 1], (16, -20)[i]
             ax.annotate(
-                arm, (speed.members[-1], end), (0, up), textcoords="offset points", ha="right", color=color
+                arm,
+                (speed.members[-1], end),
+                (0, up),
+                textcoords="offset points",
+                ha="right",
+                color=color,
             )
         ax.axhline(1, color=style.THEORY, ls="--", lw=1.5)
         ax.annotate("one at a time", (speed.members[0], 1), (0, 5), textcoords="offset points")
