@@ -190,7 +190,7 @@
     const text = control.format || ((value) => format(value, decimals(step)) + (unit && `\u00a0${unit}`));
     input.addEventListener("input", changed);
     return {
-      row: make("div", { class: play ? "bn-live-control bn-live-time" : "bn-live-control" }, make("label", { for: id }, control.label), play, input, output),
+      row: make("div", { class: `bn-live-control${play ? " bn-live-time" : ""}${control.main ? " bn-live-main" : ""}` }, make("label", { for: id }, control.label), play, input, output),
       get: () => Number(input.value),
       set: (value) => { input.value = value; },
       show: () => {
