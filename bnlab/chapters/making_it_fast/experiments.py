@@ -209,7 +209,7 @@ def ratio_table(
     table: SpeedTable, names: Sequence[str], *, kind: str = BOTH, threads: int = 1
 ) -> Table:
     """Write the ratios of some contestants as text, a column for each shape."""
-    columns = {"": names}
+    columns = {"program": names}
     for j, shape in enumerate(table.shapes):
         cells = [table.of(table.ratio, name, kind, threads)[j] for name in names]
         columns[_size(shape)] = ["–" if np.isnan(v) else f"{v:.2f}" for v in cells]
@@ -250,8 +250,8 @@ def aims_table(table: SpeedTable) -> tuple[Table, int]:
     (str, int)
     """
     columns = {
-        "": [aim.contestant for aim in AIMS],
-        " ": [aim.where for aim in AIMS],
+        "program": [aim.contestant for aim in AIMS],
+        "where": [aim.where for aim in AIMS],
         "at most": [f"{aim.most:g}" for aim in AIMS],
     }
     reached = np.ones(len(AIMS), bool)
@@ -274,7 +274,7 @@ def ensemble_aims(speed: EnsembleSpeed) -> Table:
         ("share of the rate of bare products", ">=", 0.5, speed.share[:, 1]),
         (f"{speed.processes} processes over one eager one", ">=", 3.5, speed.machine[:, 1]),
     )
-    columns = {"": [row[0] for row in rows], "aim": [f"{row[1]} {row[2]:g}" for row in rows]}
+    columns = {"what": [row[0] for row in rows], "aim": [f"{row[1]} {row[2]:g}" for row in rows]}
     for i, arm in enumerate(speed.arms):
         held = [
             value[i] <= aim if sign == "<=" else value[i] >= aim for _, sign, aim, value in rows
