@@ -828,27 +828,42 @@ def test_batch_spectrum(js, compute, features, power, seed):
     assert [data["low"], data["high"]] == pytest.approx([(1 - q) ** 2, (1 + q) ** 2])
 
 
-@pytest.mark.parametrize("type_", ["float64", "float32", "float16"])
 @pytest.mark.parametrize(
-    ("rows", "features", "bandwidth"), [(12, 10, 20), (0, 13, 400), (16, 4, 5)]
+    ("rows", "features", "bandwidth"), [(12, 10, 40), (0, 13, 400), (16, 4, 5)]
 )
-def test_roofline(compute, type_, rows, features, bandwidth):
-    size, shape = np.dtype(type_).itemsize, (2**rows, 2**features)
-    sliders = {"type": type_, "rows": rows, "features": features, "bandwidth": bandwidth}
-    layer = compute("roofline", layer="batch normalization", **sliders)
+def test_roofline(compute, rows, features, bandwidth):
+    shape = (2**rows, 2**features)
+    data = compute("roofline", rows=rows, features=features, bandwidth=bandwidth)
+    norm, linear = data["layers"]
     form = making_it_fast.traffic("fewer passes", shape=(1024, 32), cache=1)
-    assert layer["flops"] == form.flops / (1024 * 32) * np.prod(shape)
-    assert layer["moved"] == floor_bytes(shape, itemsize=size)
-    linear = compute("roofline", layer="linear", **sliders)
-    expected = making_it_fast.intensity(shape[0], shape[1], shape[1], itemsize=size)
-    assert linear["intensity"] == pytest.approx(expected)
-    for data in (layer, linear):
-        slope = bandwidth * 1e9 * data["flops"] / data["moved"]
-        assert data["speed"] == pytest.approx(min(data["peak"], slope))
-        assert data["seconds"] == pytest.approx(
-            max(data["flops"] / 200e9, data["moved"] / bandwidth / 1e9)
-        )
-        assert data["memoryBound"] == (slope < data["peak"])
+    assert norm["flops"] == form.flops / (1024 * 32) * np.prod(shape)
+    assert norm["moved"] == floor_bytes(shape)
+    one_product = making_it_fast.intensity(shape[0], shape[1], shape[1])
+    assert linear["intensity"] == pytest.approx(one_product)  # the same for all three
+    assert linear["flops"] == 3 * 2 * shape[0] * shape[1] ** 2
+    assert data["ridge"] == pytest.approx(data["peak"] / bandwidth / 1e9)
+    for layer in data["layers"]:
+        slope = bandwidth * 1e9 * layer["flops"] / layer["moved"]
+        assert layer["speed"] == pytest.approx(min(data["peak"], slope))
+        seconds = max(layer["flops"] / data["peak"], layer["moved"] / bandwidth / 1e9)
+        assert layer["seconds"] == pytest.approx(seconds)
+        assert layer["memoryBound"] == (slope < data["peak"])
+    both = norm["seconds"] + linear["seconds"]
+    assert data["share"] == pytest.approx(norm["seconds"] / both)
+
+
+def test_roofline_is_dragged(js, compute):
+    """Its corner is the memory of the machine, the linear layer's point the rows of its batch."""
+    drag = "BNLive.figures.roofline.drag(a[0], {rows: 12, features: 10, bandwidth: 40}, a[1])"
+    assert js(drag, {"x": 5.5, "y": 190}, "pointerdown") == {
+        "bandwidth": 35
+    }  # 200 / 5.5, in steps of 5
+    assert js(drag, {"x": 1e-3, "y": 1}, "pointermove") == {"bandwidth": 400}  # still the corner
+    assert js(drag, {"x": 200, "y": 190}, "pointerdown") == {"rows": 11}
+    for rows in (2, 9):
+        intensity = compute("roofline", rows=rows)["layers"][1]["intensity"]
+        assert js(drag, {"x": intensity, "y": 3}, "pointermove") == {"rows": rows}
+    assert js(drag, {"x": 4000, "y": 3}, "pointermove") == {"rows": 16}
 
 
 @pytest.mark.parametrize(

@@ -34,6 +34,7 @@
     const name = `${box.id}-choice`;
     const items = [...list.children];
     items.forEach((item, i) => {
+      item.setAttribute("role", "none"); // its list is a group of radio buttons
       const label = make("label", {}, make("input", { type: "radio", name, value: String(i) }));
       const text = make("span");
       const inner = item.querySelector(":scope > p") || item;

@@ -67,7 +67,8 @@ def _textbook_backward(dy, saved):
     m, over = x.size // x.shape[1], {"axis": _axes(x), "keepdims": True}
     dx_hat = dy * gamma
     dvar = (dx_hat * (x - mu) * -0.5 * (var + eps) ** -1.5).sum(**over)
-    dmu = (-dx_hat / np.sqrt(var + eps)).sum(**over) + dvar * (-2 * (x - mu)).sum(**over) / m
+    dmu = (-dx_hat / np.sqrt(var + eps)).sum(**over)
+    dmu = dmu + dvar * (-2 * (x - mu)).sum(**over) / m
     dx = dx_hat / np.sqrt(var + eps) + dvar * 2 * (x - mu) / m + dmu / m
     return dx, (dy * x_hat).sum(_axes(x)), dy.sum(_axes(x))
 
@@ -82,7 +83,8 @@ def _short_forward(x, gamma, beta, eps=1e-5):
 
 def _short_backward(dy, saved):
     x_hat, scale = saved
-    m, dbeta, dgamma = dy.size // dy.shape[1], dy.sum(_axes(dy)), _dot(dy, x_hat)
+    m = dy.size // dy.shape[1]
+    dbeta, dgamma = dy.sum(_axes(dy)), _dot(dy, x_hat)
     projection = x_hat * _along(dgamma / m, dy)
     dx = (dy - _along(dbeta / m, dy) - projection) * _along(scale, dy)
     return dx, dgamma, dbeta
@@ -207,7 +209,7 @@ def ratio_table(
     table: SpeedTable, names: Sequence[str], *, kind: str = BOTH, threads: int = 1
 ) -> Table:
     """Write the ratios of some contestants as text, a column for each shape."""
-    columns = {"": names}
+    columns = {"program": names}
     for j, shape in enumerate(table.shapes):
         cells = [table.of(table.ratio, name, kind, threads)[j] for name in names]
         columns[_size(shape)] = ["–" if np.isnan(v) else f"{v:.2f}" for v in cells]
@@ -248,8 +250,8 @@ def aims_table(table: SpeedTable) -> tuple[Table, int]:
     (str, int)
     """
     columns = {
-        "": [aim.contestant for aim in AIMS],
-        " ": [aim.where for aim in AIMS],
+        "program": [aim.contestant for aim in AIMS],
+        "where": [aim.where for aim in AIMS],
         "at most": [f"{aim.most:g}" for aim in AIMS],
     }
     reached = np.ones(len(AIMS), bool)
@@ -272,7 +274,7 @@ def ensemble_aims(speed: EnsembleSpeed) -> Table:
         ("share of the rate of bare products", ">=", 0.5, speed.share[:, 1]),
         (f"{speed.processes} processes over one eager one", ">=", 3.5, speed.machine[:, 1]),
     )
-    columns = {"": [row[0] for row in rows], "aim": [f"{row[1]} {row[2]:g}" for row in rows]}
+    columns = {"what": [row[0] for row in rows], "aim": [f"{row[1]} {row[2]:g}" for row in rows]}
     for i, arm in enumerate(speed.arms):
         held = [
             value[i] <= aim if sign == "<=" else value[i] >= aim for _, sign, aim, value in rows
