@@ -222,7 +222,10 @@ class Table:
         )
 
     def _repr_html_(self) -> str:
-        head = "".join(f'<th scope="col">{escape(name)}</th>' for name in self._columns)
+        head = "".join(
+            f'<th scope="col">{escape(name)}</th>' if name else "<td></td>"
+            for name in self._columns
+        )
         marked = [self._marked(name) for name in self._columns]
         rows = (
             f'<tr><th scope="row">{first}</th>'
