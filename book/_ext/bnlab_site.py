@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 from pathlib import Path
@@ -162,6 +163,17 @@ def mend(app, pagename, templatename, context, doctree) -> None:
         context["script_files"] = [s for s in scripts if "mathjax/" not in str(s.filename or "")]
 
 
+def write_downloads(app, error) -> None:
+    """Write each page's source as a script beside it: a browser shows a local file where it should save it."""
+    if error or app.builder.name != "html":
+        return
+    for source in (Path(app.outdir) / "_sources").rglob("*"):
+        if source.suffix in (".ipynb", ".md"):
+            text = json.dumps(source.read_text(encoding="utf-8"))
+            beside = source.with_name(f"{source.name}.js")
+            beside.write_text(f"saveSource({text});\n", encoding="utf-8")
+
+
 # ---- printed text ----------------------------------------------------------------------------------------------------
 
 
@@ -204,4 +216,5 @@ def setup(app) -> dict:
     app.connect("doctree-resolved", fill_chapter_map)
     app.connect("html-page-context", add_live_scripts)
     app.connect("html-page-context", mend, priority=900)
+    app.connect("build-finished", write_downloads)
     return {"parallel_read_safe": True, "parallel_write_safe": True}
