@@ -306,14 +306,10 @@ def test_dark_mode_follows_the_button_and_the_system(site, browser):
 
 
 def results(browser):
-    """Wait for the search to find something; return its links."""
-    browser.execute_async_script("""
-        const done = arguments[0], until = Date.now() + 5000;
-        (function look() {
-            const found = document.querySelector("#search-results ul.search li a");
-            found || Date.now() > until ? done() : setTimeout(look, 30);
-        })();
-    """)
+    """Wait for the end of the search; return the links that it found."""
+    WebDriverWait(browser, 10).until(
+        lambda driver: driver.find_element(By.CSS_SELECTOR, ".search-summary").text
+    )
     links = browser.find_elements(By.CSS_SELECTOR, "#search-results ul.search li a")
     return [urlsplit(link.get_attribute("href")) for link in links]
 
