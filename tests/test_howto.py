@@ -33,6 +33,7 @@ def same_outputs(layer, x, theirs):
     np.testing.assert_allclose(ours, theirs, rtol=1e-4, atol=1e-4)
 
 
+@pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")  # of Keras about itself
 @pytest.mark.parametrize("options", [{}, {"scale": False}, {"center": False, "epsilon": 0.5}])
 def test_a_layer_of_keras_is_read(page, options):
     keras = pytest.importorskip("keras", reason=WHY)
@@ -62,6 +63,7 @@ def test_a_layer_of_flax_is_read(page):
     same_outputs(ours, x, np.asarray(layer.apply(variables, x)))
 
 
+@pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")
 def test_the_defaults_and_the_variance_are_as_the_table_says():
     keras = pytest.importorskip("keras", reason=WHY)
     linen = pytest.importorskip("flax.linen", reason=WHY)
