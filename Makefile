@@ -8,7 +8,7 @@ BOOK   := _build/html/index.html
 SAY    := @printf '\n==> %s\n'
 
 .DEFAULT_GOAL := help
-.PHONY: help book test notebooks serve lint clean
+.PHONY: help book test notebooks pdf slides serve lint clean
 
 help:  ## list the commands
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -26,6 +26,12 @@ test: $(VENV)/.test  ## install what the tests need and run every test
 notebooks: $(VENV)/.book  ## run every notebook from a clean kernel and store its outputs
 	$(SAY) "Executing the notebooks in place"
 	$(RUN) tools.execute_notebooks
+
+pdf: book $(VENV)/.test  ## print the whole book into one PDF (needs Chromium)
+	$(BIN)/python tools/make_pdf.py
+
+slides: book $(VENV)/.test  ## make slides of each chapter's figures and questions, for lectures
+	$(BIN)/python tools/make_slides.py
 
 serve: book  ## build the book and serve it on this machine
 	$(SAY) "Serving on http://localhost:8000 (Ctrl-C ends it)"

@@ -1,5 +1,7 @@
 """What every test shares: property tests that repeat exactly, and figures that leave nothing behind."""
 
+import signal
+
 import matplotlib as mpl
 import matplotlib.pyplot as plt
 import pytest
@@ -8,6 +10,10 @@ from hypothesis import settings
 settings.register_profile("bnlab", deadline=None, derandomize=True, max_examples=60)
 settings.load_profile("bnlab")
 mpl.use("agg")
+if (
+    signal.getsignal(signal.SIGINT) == signal.SIG_IGN
+):  # started in the background; programs that tests start would inherit it
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(autouse=True)

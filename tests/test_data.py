@@ -651,7 +651,7 @@ def test_the_known_mirrors_are_whole_urls_and_the_checksums_whole():
         assert known.name == name
         files = known.every_file()
         sums = {digest for file in files for digest in (file.sha256, file.checked)}
-        assert len(sums) == (8 if name == "fashion-mnist" else 4)
+        assert len(sums) == 8
         assert all(re.fullmatch("[0-9a-f]{64}", digest) for digest in sums)
 
 

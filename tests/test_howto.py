@@ -33,7 +33,9 @@ def same_outputs(layer, x, theirs):
     np.testing.assert_allclose(ours, theirs, rtol=1e-4, atol=1e-4)
 
 
-@pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")  # of Keras about itself
+@pytest.mark.filterwarnings(
+    "ignore:__array__ implementation:DeprecationWarning"
+)  # of Keras about itself
 @pytest.mark.parametrize("options", [{}, {"scale": False}, {"center": False, "epsilon": 0.5}])
 def test_a_layer_of_keras_is_read(page, options):
     keras = pytest.importorskip("keras", reason=WHY)

@@ -12,6 +12,8 @@ from statistics import NormalDist
 import numpy as np
 import pytest
 from _browser import chromium
+from selenium.webdriver.common.action_chains import ActionChains
+from selenium.webdriver.support.ui import WebDriverWait
 
 import bnlab
 from bnlab import graph, inference, scaling, whitening
@@ -24,7 +26,7 @@ from bnlab.chapters.making_it_fast import experiments as making_it_fast
 from bnlab.chapters.making_it_fast.results import floor_bytes
 from bnlab.chapters.naive_failure import naive
 from bnlab.experiments import load
-from bnlab.stats import steps_to
+from bnlab.stats import steps_to, t_interval
 
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
@@ -41,7 +43,7 @@ DATA = sorted(f"data/{path.stem}" for path in LIVE.glob("data/*.js"))
 def browser():
     with chromium() as driver:
         driver.get("about:blank")
-        for script in ("core", *DATA, *FIGURES):
+        for script in ("vendor/d3.min", "vendor/plot.min", "core", *DATA, *FIGURES):
             driver.execute_script((LIVE / f"{script}.js").read_text(encoding="utf-8"))
         yield driver
 
@@ -600,6 +602,94 @@ def test_figure_one_shows_the_stored_run(compute, time, unit):
         shares = [bar["share"] for bar in look["bars"]]
         np.testing.assert_allclose(shares, counts / counts.sum(), atol=0.01)
         np.testing.assert_allclose([bar["x0"] for bar in look["bars"]], stored.edges[:-1])
+
+
+@pytest.mark.parametrize(("rate", "time", "sigma"), [(3, 6, 1), (0, 0, 2), (5, 20, 0)])
+def test_turn_up_shows_the_stored_runs(compute, rate, time, sigma):
+    stored, _ = load(BOOK / "results" / "figure_one_layers.npz")
+    found = compute("turn-up", rate=rate, time=time, sigma=sigma, drawn={"3": 0.5, "7": 0.25})
+    assert (found["step"], found["rate"]) == (stored.steps[time], stored.rates[rate])
+    outside = np.abs((stored.edges[1:] + stored.edges[:-1]) / 2) > 4
+    for a, arm in enumerate(found["arms"]):
+        assert arm["arm"] == stored.arms[a]
+        counts = stored.histogram[a, sigma, rate, time]
+        shares = counts / counts.sum(axis=-1, keepdims=True)
+        np.testing.assert_allclose(arm["shares"], shares, atol=0.004)
+        np.testing.assert_allclose(arm["saturated"], shares[:, outside].sum(axis=-1), atol=0.01)
+        accuracy = stored.accuracy[a, sigma, rate]
+        np.testing.assert_allclose(arm["accuracy"], accuracy, atol=0.0005)
+    missed = np.mean([abs(0.5 - accuracy[3]), abs(0.25 - accuracy[7])])
+    assert found["missed"] == pytest.approx(missed, abs=0.001)
+
+
+def test_turn_up_ends_as_the_best_runs_do(js):
+    best, _ = load(BOOK / "results" / "figure_one_mnist.npz")
+    gap = t_interval(100 * figure_one_measures.gap(best)[:, -1])
+    end = js("BNLive.data['turn-up'].end")
+    assert (end["steps"], end["seeds"]) == (best.steps[-1], len(best.seeds))
+    np.testing.assert_allclose(
+        [end["gap"], end["low"], end["high"]], [gap.mean, gap.low, gap.high], atol=6e-4
+    )
+
+
+def test_a_flat_sigmoid_is_one_of_less_than_a_tenth_of_the_slope():
+    slope = 1 / (2 + math.exp(4) + math.exp(-4))  # at 4, and less beyond
+    assert slope < 0.25 / 10
+
+
+def drag(figure, panel, *places):
+    """Move the pointer over one plot of a figure, places in shares of its width and height."""
+    svg = figure.find_element("css selector", f"svg[data-panel={panel}]")
+    width, height = svg.size["width"], svg.size["height"]
+    at = [(round((x - 0.5) * width), round((y - 0.5) * height)) for x, y in places]
+    moves = ActionChains(figure.parent).move_to_element_with_offset(svg, *at[0]).click_and_hold()
+    for before, after in itertools.pairwise(at):
+        moves.move_by_offset(after[0] - before[0], after[1] - before[1])
+    moves.release().perform()
+
+
+@pytest.fixture
+def turn_up(browser):
+    browser.execute_script("""
+        document.body.innerHTML = '<bn-live figure="turn-up" style="display: block; width: 700px"></bn-live>'""")
+    return browser.find_element("css selector", "bn-live")
+
+
+def parameters(figure):
+    return figure.parent.execute_script("return arguments[0].params()", figure)
+
+
+def test_a_curve_can_be_drawn_and_the_time_dragged(turn_up):
+    drag(turn_up, "accuracy", (0.3, 0.7), (0.5, 0.5), (0.7, 0.3))
+    drawn = parameters(turn_up)["drawn"]
+    looks = sorted(map(int, drawn))
+    assert len(looks) == 3
+    assert [drawn[str(t)] for t in looks] == sorted(drawn.values())
+    assert "points off" not in turn_up.text
+    turn_up.find_element("css selector", "input[type=checkbox]").click()
+    assert "points off on average" in turn_up.text
+    before = parameters(turn_up)
+    drag(turn_up, "accuracy", (0.5, 0.5), (0.9, 0.5))
+    after = parameters(turn_up)
+    assert after["time"] > before["time"]
+    assert after["drawn"] == before["drawn"]
+
+
+def test_a_layer_is_chosen_by_a_click_and_let_go_by_another(turn_up):
+    chosen = []
+    for y in (0.2, 0.2, 0.75):
+        drag(turn_up, "without", (0.5, y))
+        chosen.append(parameters(turn_up)["layer"])
+    assert chosen == [1, 0, 3]
+
+
+def test_a_figure_plays_to_its_end_and_stops(turn_up):
+    browser = turn_up.parent
+    browser.execute_script("arguments[0].set({time: 18})", turn_up)
+    button = turn_up.find_element("css selector", ".bn-live-play")
+    button.click()
+    WebDriverWait(browser, 60).until(lambda _: button.text == "▶")
+    assert parameters(turn_up)["time"] == 20
 
 
 @pytest.mark.parametrize(("power", "speed", "m"), [(-1, 0.01, 16), (-0.5, 0.03, 2), (0, 0.02, 9)])

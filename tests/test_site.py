@@ -1,6 +1,7 @@
 """The built book in a real Chromium: opened from file://, with every other host blocked."""
 
 import hashlib
+import json
 import os
 import re
 import shutil
@@ -9,15 +10,21 @@ import sys
 from pathlib import Path
 from urllib.parse import unquote, urldefrag, urlsplit
 
+import nbformat
 import pytest
 import yaml
 from _browser import chromium, complaints, emulate, open_page, requests, resize
 from bs4 import BeautifulSoup
+from pypdf import PdfReader
 from selenium.webdriver.common.by import By
 from selenium.webdriver.common.keys import Keys
 from selenium.webdriver.support.ui import WebDriverWait
 
 ROOT = Path(__file__).parents[1]
+sys.path.insert(0, str(ROOT))
+
+from tools import make_pdf, make_slides  # noqa: E402
+
 BOOK = ROOT / "book"
 HTML = ROOT / "_build" / "html"
 AXE = (Path(__file__).parent / "vendor" / "axe-core" / "axe.min.js").read_text(encoding="utf-8")
@@ -118,8 +125,8 @@ def page(request, site, browser):
 
 
 def pages_of(site: Path) -> set[Path]:
-    """Every built page, seen from the folder of them all."""
-    found = {path.relative_to(site) for path in site.rglob("*.html")}
+    """Every built page but that for a wrong address, seen from the folder of them all."""
+    found = {path.relative_to(site) for path in site.rglob("*.html")} - {Path("404.html")}
     return {path for path in found if not path.parts[0].startswith("_")}
 
 
@@ -447,10 +454,25 @@ def test_nothing_links_to_an_address_that_is_not_set(site):
 
 
 def test_the_landing_page_maps_every_chapter_with_its_question(site):
-    items = soup(site / "index.html").select(".chapter-map li")
-    assert [item.a["href"] for item in items] == [f"{name}.html" for name in CHAPTERS]
-    for item in items:
-        assert item.text.strip().endswith("?"), item.text
+    cards = soup(site / "index.html").select(".chapter-map > .bn-card")
+    assert [card.a["href"] for card in cards] == [f"{name}.html" for name in CHAPTERS]
+    for card in cards:
+        assert card.select_one("svg.bn-figure, img"), card.text
+        _, question, time = (p.text for p in card.select("p"))
+        assert question.endswith("?")
+        assert re.fullmatch(r"\d+ minutes", time)
+
+
+def test_the_landing_page_shows_claims_as_the_chapters_judge_them(site):
+    cards = soup(site / "index.html").select(".bn-claims > .bn-card")
+    assert len(cards) >= 6
+    for card in cards:
+        chip, link = card.select_one(".bn-verdict"), card.select("a")[-1]
+        page, _, anchor = link["href"].partition("#")
+        there = soup(site / page).find(id=anchor)
+        assert there.text == chip.text
+        claim = there.find_parent("tr").td.get_text(" ", strip=True)
+        assert claim.startswith(card.p.get_text(" ", strip=True)[:20])
 
 
 def test_the_landing_pages_example_runs():
@@ -461,6 +483,26 @@ def test_the_landing_pages_example_runs():
     assert run.stdout.strip()
 
 
+def test_slides_hold_every_figure_and_question_of_a_chapter(site):
+    made = make_slides.slides(soup(site / f"{CHAPTERS[0]}.html"))
+    page = soup(site / f"{CHAPTERS[0]}.html").article
+    assert len(made) == 1 + len(page.select("figure, bn-predict"))
+    assert made[0].endswith("?</p>")
+    assert sum("<figure>" in slide for slide in made) == len(page.select("figure"))
+
+
+def test_the_pdf_has_every_page_with_answers_and_without_code(site, tmp_path):
+    target = tmp_path / "book.pdf"
+    make_pdf.main(site, target, ["start", CHAPTERS[0]])
+    reader = PdfReader(target)
+    assert [entry.title[:5] for entry in reader.outline] == ["Batch", "1. Sc"]
+    text = "\n".join(page.extract_text() for page in reader.pages)
+    (answer,) = soup(site / "start.html").select(".bn-answer p")[:1]
+    assert answer.text.split(".")[0][:30] in " ".join(text.split())
+    assert "from myst_nb import glue" not in text
+    assert list(tmp_path.iterdir()) == [target]
+
+
 # ---- a small book with the real settings -----------------------------------------------------------
 
 
@@ -468,14 +510,14 @@ def test_the_landing_pages_example_runs():
 def small_book(tmp_path):
     """Build a one-page book with our settings, theme and extension; return (page or None, log)."""
 
-    def make(body: str, address: str = ""):
+    def make(body: str, address: str = "", page: str = "index.md"):
         config = (ROOT / "_config.yml").read_text(encoding="utf-8")
         assert config.count('url: ""') == 1
         config = config.replace('url: ""', f'url: "{address}"')
         (tmp_path / "_config.yml").write_text(config, encoding="utf-8")
         shutil.copytree(BOOK, tmp_path / "book", ignore=shutil.ignore_patterns("*.md", "*.ipynb"))
         (tmp_path / "book" / "_toc.yml").write_text("format: jb-book\nroot: index\n")
-        (tmp_path / "book" / "index.md").write_text(f"# Title\n\n{body}\n", encoding="utf-8")
+        (tmp_path / "book" / page).write_text(body, encoding="utf-8")
         run = build(tmp_path)
         built = tmp_path / "_build" / "html" / "index.html"
         page = soup(built) if run.returncode == 0 else None
@@ -484,12 +526,127 @@ def small_book(tmp_path):
     return make
 
 
-COMMANDS = "```{local-commands}\nmake book\n```"
+def notebook(*cells):
+    """Return a notebook's text, from Markdown and from code with tags."""
+    made = [
+        nbformat.v4.new_markdown_cell(cell)
+        if isinstance(cell, str)
+        else nbformat.v4.new_code_cell(cell[0], metadata={"tags": [*cell[1:]]})
+        for cell in cells
+    ]
+    kernel = {"display_name": "Python 3", "language": "python", "name": "python3"}
+    return nbformat.writes(nbformat.v4.new_notebook(cells=made, metadata={"kernelspec": kernel}))
+
+
+QUESTION = """:::{predict}
+How much is two and two?
+
+- [ ] Three.
+- [x] Four.
+
+It is {glue:text}`sum`.
+:::"""
+NUMBER = """:::{predict}
+:number: 1 100 log
+:unit: apples
+How many?
+
+{glue:text}`sum` of them.
+:::"""
+
+
+def test_a_page_shows_the_ideas_code_folds_the_rest_and_asks(small_book, browser, tmp_path):
+    cells = notebook(
+        "# Title",
+        ("from myst_nb import glue\nimport matplotlib.pyplot as plt",),
+        QUESTION,
+        NUMBER,
+        ("total = 2 + 2", "idea"),
+        ("glue('sum', total, display=False)",),
+        ("print('four:', total == 4)\nprint('even:', total % 2 == 0)\nprint('evidence')", "checks"),
+        ("print('Not yet: the function is still a stub.')",),
+        ("print('Correct: well done.')", "hide-cell"),
+        ("lines = plt.plot([1, 2], color='#0072B2')",),
+    )
+    page, log = small_book(cells, page="index.ipynb")
+    assert page, log[-3000:]
+    shown = [c.text.strip() for c in page.select(".cell_input") if not c.find_parent("details")]
+    assert shown == ["total = 2 + 2", "print('Not yet: the function is still a stub.')"]
+    folds = [f.select_one(".collapsed").text for f in page.select("details.hide")]
+    assert folds == ["Imports", "Code", "2 checks passed", "Solution", "Code of the figure"]
+    assert "is still a stub." not in "".join(o.text for o in page.select(".cell_output"))
+    drawing = page.select_one("svg.bn-figure")
+    assert drawing["role"] == "img"
+    assert "light-dark(#0072b2, #" in str(drawing)
+
+    open_page(browser, tmp_path / "_build" / "html" / "index.html")
+    choice, number = browser.find_elements(By.TAG_NAME, "bn-predict")
+
+    def press(question):
+        question.find_element(By.CLASS_NAME, "bn-commit").click()
+        return question.find_element(By.CLASS_NAME, "bn-said").text
+
+    assert "Choose first" in press(choice)
+    choice.find_elements(By.CSS_SELECTOR, "input")[0].click()
+    assert press(choice).startswith("Not this time")
+    assert "It is 4" in choice.text
+    assert press(choice) == ""  # another try
+    choice.find_elements(By.CSS_SELECTOR, "input")[1].click()
+    assert press(choice) == "You had it."
+    slider = number.find_element(By.CSS_SELECTOR, "input")
+    slider.send_keys(Keys.HOME)
+    assert "1 apples" in number.text
+    assert press(number).startswith("Not this time")
+    press(number)
+    slider.send_keys(Keys.HOME, *[Keys.ARROW_RIGHT] * 30)  # 100 ** 0.3 is 3.98
+    assert press(number) == "You had it."
+    open_page(browser, tmp_path / "_build" / "html" / "index.html")
+    said = [q.text for q in browser.find_elements(By.CLASS_NAME, "bn-said")]
+    assert said == ["You had it."] * 2
+    assert complaints(browser) == []
+    browser.execute_script("localStorage.clear()")
+
+
+def test_a_page_of_another_form_fails_the_build(small_book):
+    wrong = {
+        "and a tick at one of them": QUESTION.replace("[x]", "[ ]"),
+        "a question needs an answer below it": QUESTION.replace("It is {glue:text}`sum`.", ""),
+        "a question needs choices": ":::{predict}\nWhat?\n:::",
+        "the answer to a question for a number glues none": NUMBER.replace("{glue:text}`sum`", "4"),
+        "a cell of checks passed none, or failed one": ("print('four:', 2 + 2 == 5)", "checks"),
+        "'maybe' is no verdict": "{verdict}`maybe`",
+        "index has no section 'In practice'": "```{opening}\n```",
+    }
+    first = ("# Title", ("from myst_nb import glue",), ("glue('sum', 4, display=False)",))
+    page, log = small_book(notebook(*first, *wrong.values()), page="index.ipynb")
+    assert page is None
+    assert [complaint for complaint in wrong if complaint not in log] == []
+
+
+def test_all_questions_are_summed_up(site, browser):
+    questions = soup(site / "predictions.html").select(".bn-predictions li.bn-asked-predict a")
+    assert len(questions) >= 60
+    first, second = (link["href"].split("#") for link in questions[:2])
+    open_page(browser, site / "predictions.html")
+    browser.execute_script("localStorage.clear()")
+    for (page, anchor), right in ((first, True), (second, False)):
+        browser.execute_script(
+            "localStorage.setItem(arguments[0], arguments[1])",
+            f"bnlab:{page}#{anchor}", json.dumps({"value": "0", "right": right}),
+        )  # fmt: skip
+    open_page(browser, site / "predictions.html")
+    assert f"You predicted 1 of 2 rightly (there are {len(questions)})." in browser.page_source
+    again = browser.find_elements(By.CSS_SELECTOR, ".bn-miss a")
+    assert [urldefrag(a.get_attribute("href")).fragment for a in again] == [second[1]]
+    browser.execute_script("localStorage.clear()")
+
+
+COMMANDS = "# Title\n\n```{local-commands}\nmake book\n```\n"
 
 
 @pytest.mark.parametrize("ending", ["", "/", ".git"])
-def test_an_address_turns_its_links_on(small_book, ending):
-    address = "https://github.com/someone/bnlab"
+def test_an_address_turns_its_links_on(small_book, tmp_path, ending):
+    address, home = "https://github.com/someone/bnlab", "https://someone.github.io/bnlab/"
     page, log = small_book(COMMANDS, address + ending)
     assert page, log[-3000:]
     assert (
@@ -506,16 +663,25 @@ def test_an_address_turns_its_links_on(small_book, ending):
         "make book",
     ]
 
+    assert page.select_one('meta[property="og:image"]')["content"] == f"{home}_static/card.png"
+    assert f"<loc>{home}index.html</loc>" in (tmp_path / "_build/html/sitemap.xml").read_text()
+    lost = soup(tmp_path / "_build/html/404.html")
+    assert [a["href"] for a in lost.select("a")] == [f"{home}index.html", f"{home}genindex.html"]
 
-def test_no_address_shows_none(small_book):
+
+def test_no_address_shows_none(small_book, tmp_path):
     page, log = small_book(COMMANDS)
     assert page, log[-3000:]
+    assert page.select_one('meta[property="og:title"]')["content"] == "Title"
+    assert page.select_one('meta[property="og:image"]') is None
+    assert not (tmp_path / "_build/html/sitemap.xml").exists()
+    assert soup(tmp_path / "_build/html/404.html").a["href"] == "index.html"
     assert page.select_one("main pre").text.strip() == "make book"
     assert page.select_one('link[rel="canonical"]') is None
     assert page.select(".article-header-buttons a[href^=http]") == []
 
 
 def test_a_figure_without_its_script_fails_the_build(small_book):
-    page, log = small_book('<bn-live figure="absent"></bn-live>')
+    page, log = small_book('# Title\n\n<bn-live figure="absent"></bn-live>\n')
     assert page is None
     assert "needs book/assets/live/absent.js, which does not exist" in log

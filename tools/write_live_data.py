@@ -14,8 +14,10 @@ from typing import Any
 import numpy as np
 
 from bnlab.chapters.accelerating.results import RecipeRuns
-from bnlab.chapters.figure_one.results import FigureOne
+from bnlab.chapters.figure_one import measures
+from bnlab.chapters.figure_one.results import FigureOne, LayerViews
 from bnlab.experiments import load
+from bnlab.stats import t_interval
 
 BOOK = Path(__file__).resolve().parents[1] / "book"
 
@@ -47,6 +49,37 @@ def figure_one(result: FigureOne) -> dict[str, Any]:
     }
 
 
+def turn_up(result: LayerViews) -> dict[str, Any]:
+    """Return accuracies and histograms in thousandths, and how the best run of each arm ends after 50,000 steps."""
+    shares = result.histogram / result.histogram.sum(axis=-1, keepdims=True)
+    bars = np.rint(1000 * shares).astype(int)
+    shape = bars.shape[:-1]
+    packed = np.empty(shape, dtype=object)
+    for at in np.ndindex(shape):
+        packed[at] = _without_empty_ends(bars[at])
+    best, _ = load(BOOK / "results" / "figure_one_mnist.npz")
+    gap = t_interval(100 * measures.gap(best)[:, -1])
+    return {
+        "arms": list(result.arms),
+        "sigmas": list(result.sigmas),
+        "rates": list(result.rates),
+        "steps": result.steps.tolist(),
+        "low": float(result.edges[0]),
+        "high": float(result.edges[-1]),
+        "bins": len(result.edges) - 1,
+        "accuracy": _whole(1000 * result.accuracy),
+        "bars": packed.tolist(),
+        "end": {
+            "steps": int(best.steps[-1]),
+            "seeds": len(best.seeds),
+            **{
+                name: round(float(value), 3)
+                for name, value in (("gap", gap.mean), ("low", gap.low), ("high", gap.high))
+            },
+        },
+    }
+
+
 def recipe_race(runs: RecipeRuns) -> dict[str, Any]:
     """Return the accuracies in ten-thousandths, by arm, seed and checkpoint."""
     accuracy = zip(runs.arms, _whole(10_000 * runs.accuracy), strict=True)
@@ -64,6 +97,7 @@ def _without_empty_ends(heights: np.ndarray) -> list[int]:
 
 FIGURES: dict[str, tuple[str, Callable[[Any], dict[str, Any]]]] = {
     "figure-one": ("figure_one_mnist", figure_one),
+    "turn-up": ("figure_one_layers", turn_up),
     "recipe-race": ("accelerating", recipe_race),
 }
 """Of each figure: the result, and what takes its numbers from it."""

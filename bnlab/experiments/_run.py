@@ -141,8 +141,8 @@ def run(
 
 
 def _plan(experiment: LongExperiment, config: Config) -> Plan:
-    source, used = str(config.get("data")), {}
-    if {source, str(experiment.defaults.get("data"))} & set(data.names()):
+    source, used = config.get("data"), {}
+    if {source, experiment.defaults.get("data")} & set(data.names()):
         data.verify(source)  # now, not after an hour; an unknown name is refused, too
         used = data.checksums(source)
     return {"experiment": experiment.name, "config": config, "data": used} | _code(experiment.run)

@@ -41,6 +41,7 @@ def in_cpu_memory(*tensors: Tensor | None) -> bool:
     There are none while torch compiles, exports or traces, nor inside torch.vmap and torch.func: the
     tensors seen there stand for others, and have no memory of their own.
     """
+    # torch offers this function, and does not list it among its public names
     tracing = torch.jit.is_tracing()  # pyright: ignore[reportPrivateImportUsage]
     if tracing or torch.compiler.is_compiling():
         return False

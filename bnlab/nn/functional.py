@@ -136,6 +136,7 @@ def _becomes_one_onnx_node(training: bool) -> bool:
 
     The newer one, on torch.export, would write training mode as evaluation mode: it gets ours.
     """
+    # as in _tensors: offered, and not listed among the public names
     traced = torch.jit.is_tracing()  # pyright: ignore[reportPrivateImportUsage]
     exported = torch.compiler.is_exporting()
     return (traced or (exported and not training)) and torch.onnx.is_in_onnx_export()

@@ -3,8 +3,7 @@ r"""Many networks of one architecture, trained in one batched run, each as if it
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from itertools import islice
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -104,7 +103,6 @@ class Ensemble:
         models = _of_one_architecture(_built(build, self.members))
         dtype = next(models[0].parameters()).dtype
         self._x, self._y = (t.to(self.device) for t in tensors(data, dtype=dtype))
-        self._data = f"{data.name}, {len(data)} examples"
         _require_fit(models[0], data)
         normalized = any(isinstance(layer, _NORMS) for layer in models[0])
         self.batch_size = integer("batch_size", batch_size, low=1 + normalized, high=len(data))
@@ -112,7 +110,9 @@ class Ensemble:
         self._layers = self._stack(models)
         self._loss_function = _layers.CrossEntropy()
         self._losses = [np.empty((len(models), 0))]
-        self._begin(0)
+        self.step = 0
+        self._batches = self._rows()
+        self._input = self._x.new_empty(len(models) * batch_size, self._x.shape[1])
 
     def _stack(self, models: list[nn.Sequential]) -> dict[str, Any]:
         """Stack the layers of all members, by name."""
@@ -128,24 +128,12 @@ class Ensemble:
                 stacked[name] = _layers.Activation(same)
         return stacked
 
-    def _begin(self, step: int) -> None:
-        """Set the number of steps taken, and continue with the mini-batches that come after them."""
-        self.step = step
+    def _rows(self) -> Iterator[torch.Tensor]:
+        """Yield the row numbers of each step, member after member."""
         n, size = len(self._x), self.batch_size
-        per_epoch = n // size
-        epochs = zip(
-            *(shuffled_epochs(n, batch_size=size, seed=m.seed) for m in self.members), strict=True
-        )
-        self._batches = self._rows(islice(epochs, step // per_epoch, None), step % per_epoch)
-        self._input = self._x.new_empty(len(self.members) * size, self._x.shape[1])
-
-    def _rows(
-        self, epochs: Iterator[tuple[torch.Tensor, ...]], skip: int
-    ) -> Iterator[torch.Tensor]:
-        """Yield the row numbers of each step, member after member, without the first `skip` steps."""
-        for epoch in epochs:
-            yield from torch.stack(epoch, dim=1).flatten(1).to(self.device)[skip:]
-            skip = 0
+        epochs = (shuffled_epochs(n, batch_size=size, seed=m.seed) for m in self.members)
+        for epoch in zip(*epochs, strict=True):
+            yield from torch.stack(epoch, dim=1).flatten(1).to(self.device)
 
     @torch.no_grad()
     def advance(self, steps: int) -> None:
@@ -233,63 +221,6 @@ class Ensemble:
                 accuracy[i] = (logits.argmax(1) == y).double().mean()
                 loss[i] = functional.cross_entropy(logits, y)
         return Evaluation(accuracy, loss)
-
-    def state(self) -> dict[str, Any]:
-        """Return all that :meth:`restore` needs to go on to the bit-identical result.
-
-        Returns
-        -------
-        dict
-            Arrays, numbers and strings by name, as ``numpy.savez`` takes them.
-        """
-        return {name: value.cpu().numpy().copy() for name, value in self._values().items()} | {
-            **self._settings(),
-            "step": self.step,
-            "loss": self.loss,
-        }
-
-    def _settings(self) -> dict[str, Any]:
-        return {
-            "lr": np.array([member.lr for member in self.members]),
-            "seed": np.array([member.seed for member in self.members]),
-            "batch_size": self.batch_size,
-            "data": self._data,
-        }
-
-    def restore(self, state: Mapping[str, Any]) -> None:
-        """Go to where `state` was taken.
-
-        Parameters
-        ----------
-        state : mapping
-            What :meth:`state` returned, or ``numpy.load`` of it, from an ensemble with the same arguments.
-
-        Raises
-        ------
-        TypeError, ValueError
-            If it is no mapping, something is missing in it, or it belongs to other networks or other data.
-        """
-        settings = self._settings()
-        _require(state, *settings, "step", "loss")
-        for name, value in settings.items():
-            if not np.array_equal(state[name], value):
-                raise ValueError(
-                    f"the state was taken from a run with {name} {state[name]}; here it is {value}. "
-                    "Pass the arguments the run began with, or begin anew without a state."
-                )
-        targets = self._values()
-        _require(state, *targets)
-        for name, target in targets.items():
-            value = torch.tensor(np.asarray(state[name]))
-            if value.shape != target.shape or value.dtype != target.dtype:
-                raise ValueError(
-                    f"the state's {name} is {value.dtype} of shape {tuple(value.shape)}, the "
-                    f"network's {target.dtype} of shape {tuple(target.shape)}. Pass the build of "
-                    "the run that was stopped, or begin anew."
-                )
-            target.copy_(value)
-        self._losses = [np.array(state["loss"])]
-        self._begin(int(state["step"]))
 
 
 _ROWS = 2000  # examples in one piece of an evaluation
@@ -404,18 +335,4 @@ def _require_fit(model: nn.Sequential, data: Dataset) -> None:
         raise ValueError(
             f"data has {given[0]} features and {given[1]} classes; the network takes {expected[0]} "
             f"and returns {expected[1]}. Build it with sizes that fit: [{given[0]}, ..., {given[1]}]."
-        )
-
-
-def _require(state: Mapping[str, Any], *names: str) -> None:
-    if not isinstance(state, Mapping):
-        raise TypeError(
-            f"the state is a {type(state).__name__}; expected the dict that Ensemble.state() returned, or "
-            "numpy.load of it."
-        )
-    missing = [name for name in names if name not in state]
-    if missing:
-        raise ValueError(
-            f"the state has no {', '.join(missing)}; expected all that Ensemble.state() returned for "
-            "these networks. Pass it whole, or begin anew."
         )

@@ -222,6 +222,55 @@ class Verdict(SphinxRole):
         return [chip], []
 
 
+class ClaimCards(SphinxDirective):
+    """A card for each claim that has a name: its words, its verdict, and the way to the chapter that tests it."""
+
+    def run(self) -> list[nodes.Node]:
+        """Leave a place for the cards."""
+        return [nodes.container(classes=["bn-claims", "bn-cards"])]
+
+
+def fill_claim_cards(app, doctree, docname) -> None:
+    """Write the cards, from the tables of what each chapter measured."""
+    for place in doctree.findall(nodes.container):
+        if "bn-claims" not in place["classes"]:
+            continue
+        for name in sorted(filter(CHAPTER.match, app.env.found_docs)):
+            for row in app.env.get_doctree(name).findall(nodes.row):
+                chip = next(
+                    (
+                        n
+                        for n in row.findall(nodes.inline)
+                        if "bn-verdict" in n["classes"] and n["ids"]
+                    ),
+                    None,
+                )
+                if chip is None:
+                    continue
+                claim = nodes.paragraph(
+                    "", "", *(n.deepcopy() for n in row[0][0].children if not _cites(n))
+                )
+                link = nodes.reference(
+                    "",
+                    f"Chapter {int(name[:2])}",
+                    refuri=f"{app.builder.get_relative_uri(docname, name)}#{chip['ids'][0]}",
+                    internal=True,
+                )
+                verdict = nodes.inline("", chip.astext(), classes=chip["classes"])
+                place += nodes.container(
+                    "",
+                    claim,
+                    nodes.paragraph("", "", verdict, nodes.Text(" "), link),
+                    classes=["bn-card"],
+                )
+
+
+def _cites(node: nodes.Node) -> bool:
+    return not isinstance(
+        node, nodes.Text | nodes.inline | nodes.emphasis | nodes.math | nodes.literal
+    )
+
+
 # ---- the line under a title ------------------------------------------------------------------------------------------
 
 
@@ -273,6 +322,7 @@ def setup(app) -> dict:
     app.add_directive("quiz", Quiz)
     app.add_directive("predictions", Predictions)
     app.add_directive("opening", Opening)
+    app.add_directive("claim-cards", ClaimCards)
     app.add_role("verdict", Verdict())
     app.add_node(
         question, html=(open_question, lambda self, node: self.body.append("</bn-predict>"))
@@ -290,6 +340,7 @@ def setup(app) -> dict:
     app.connect("doctree-read", fold_cells)
     app.connect("doctree-resolved", fill_predictions)
     app.connect("doctree-resolved", fill_openings)
+    app.connect("doctree-resolved", fill_claim_cards)
     app.connect("doctree-resolved", check_numbers, priority=900)
     app.connect(
         "env-purge-doc", lambda app, env, name: getattr(env, "bnlab_questions", {}).pop(name, None)

@@ -5,9 +5,12 @@ from __future__ import annotations
 import json
 import os
 import re
+from collections.abc import Iterator
+from html import escape
 from pathlib import Path
 from urllib.parse import urlsplit
 
+from bnlab_page import minutes
 from docutils import nodes
 from myst_nb.core import render
 from sphinx.util import logging
@@ -80,37 +83,39 @@ class LocalCommands(SphinxDirective):
 
 
 class ChapterMap(SphinxDirective):
-    """A list of the chapters that exist, each with the question it opens with."""
+    """A card for each chapter that exists: a figure of it, the question it opens with, and how long it takes."""
 
     def run(self) -> list[nodes.Node]:
-        """Leave a place for the list, which needs every chapter to be read first."""
-        return [nodes.container(classes=["chapter-map"])]
+        """Leave a place for the cards, which need every chapter to be read first."""
+        return [nodes.container(classes=["chapter-map", "bn-cards"])]
 
 
 def fill_chapter_map(app, doctree, docname) -> None:
-    """Write the list: a chapter's question is the first bold text in it."""
-    for place in doctree.findall(
-        lambda node: "chapter-map" in getattr(node, "attributes", {}).get("classes", ())
-    ):
-        chapters, expected = None, 0
+    """Write the cards: a chapter's question is the first bold text in it, its figure the first one."""
+    for place in doctree.findall(nodes.container):
+        if "chapter-map" not in place["classes"]:
+            continue
         for name in sorted(filter(CHAPTER.match, app.env.found_docs)):
-            question = next(app.env.get_doctree(name).findall(nodes.strong), None)
+            chapter = app.env.get_doctree(name)
+            question = chapter.next_node(nodes.strong)
             if question is None:
                 LOG.warning("%s opens with no question in bold, which the chapter map shows", name)
                 continue
-            address = app.builder.get_relative_uri(docname, name)
+            card = nodes.container(classes=["bn-card"])
+            figure = chapter.next_node(nodes.image)
+            if figure is not None:
+                picture = nodes.image(uri=figure["uri"], candidates={"*": figure["uri"]}, alt="")
+                card += nodes.container("", picture, classes=["bn-card-picture"])
             title = nodes.reference(
-                "", app.env.titles[name].astext(), refuri=address, internal=True
+                "",
+                f"{int(name[:2])}. {app.env.titles[name].astext()}",
+                refuri=app.builder.get_relative_uri(docname, name),
+                internal=True,
             )
-            text = nodes.paragraph("", "", title, nodes.Text(f". {question.astext()}"))
-            number = int(name[:2])
-            if number != expected:  # after a gap: a chapter that is not written yet
-                chapters = nodes.enumerated_list(
-                    enumtype="arabic", prefix="", suffix=".", start=number
-                )
-                place += chapters
-            chapters += nodes.list_item("", text)
-            expected = number + 1
+            card += nodes.paragraph("", "", nodes.strong("", "", title))
+            card += nodes.paragraph("", question.astext())
+            card += nodes.paragraph("", f"{minutes(chapter)} minutes", classes=["bn-minutes"])
+            place += card
 
 
 def number_chapters(app, env) -> list[str]:
@@ -182,6 +187,54 @@ def write_downloads(app, error) -> None:
             beside.write_text(f"saveSource({text});\n", encoding="utf-8")
 
 
+def describe(app, pagename, templatename, context, doctree) -> None:
+    """Say what a link to the page shows where it is shared; a picture must be named by its whole address."""
+    address, tags = (
+        app.config.html_baseurl,
+        {"type": "article", "title": context.get("title", ""), "site_name": "bnlab"},
+    )
+    if doctree is not None and (first := next(iter(paragraphs(doctree)), "")):
+        tags["description"] = first[:200]
+    if address:
+        tags |= {"url": f"{address}{pagename}.html", "image": f"{address}_static/card.png"}
+    lines = (f'<meta property="og:{name}" content="{escape(text)}">' for name, text in tags.items())
+    context["metatags"] = context.get("metatags", "") + "\n".join(lines)
+
+
+def paragraphs(doctree) -> Iterator[str]:
+    """Yield the text of each paragraph that stands directly in a section."""
+    for node in doctree.findall(nodes.paragraph):
+        if isinstance(node.parent, nodes.section) and not node["classes"]:
+            yield " ".join(node.astext().split())
+
+
+LOST = """<!doctype html>
+<html lang="en"><head><meta charset="utf-8"><title>Not found</title>
+<style>
+:root {{ color-scheme: light dark }}
+body {{ font: 1.1rem/1.5 system-ui, sans-serif; max-width: 40rem; margin: 15vh auto; padding: 0 1rem }}
+</style>
+</head><body><h1>This page has mean 0, variance 0 and no content.</h1>
+<p>It may have moved. Go back to <a href="{home}">the first page</a>, or look in <a href="{index}">the index</a>.</p>
+</body></html>
+"""
+
+
+def write_site_files(app, exception) -> None:
+    """Write the page for a wrong address and, where the address is known, the list of pages for search engines."""
+    if exception or app.builder.name != "html":
+        return
+    address, out = app.config.html_baseurl, Path(app.outdir)
+    lost = LOST.format(home=f"{address}index.html", index=f"{address}genindex.html")
+    (out / "404.html").write_text(lost, encoding="utf-8")
+    if address:
+        pages = "\n".join(
+            f"<url><loc>{address}{name}.html</loc></url>" for name in sorted(app.env.found_docs)
+        )
+        head = '<?xml version="1.0" encoding="UTF-8"?>\n<urlset xmlns="http://www.sitemaps.org/schemas/sitemap/0.9">'
+        (out / "sitemap.xml").write_text(f"{head}\n{pages}\n</urlset>\n", encoding="utf-8")
+
+
 # ---- printed text ----------------------------------------------------------------------------------------------------
 
 
@@ -226,4 +279,6 @@ def setup(app) -> dict:
     app.connect("html-page-context", mend, priority=900)
     app.connect("html-page-context", name_toggles, priority=900)
     app.connect("build-finished", write_downloads)
+    app.connect("html-page-context", describe)
+    app.connect("build-finished", write_site_files)
     return {"parallel_read_safe": True, "parallel_write_safe": True}

@@ -8,7 +8,7 @@ import numpy as np
 
 from bnlab.experiments import Result
 
-__all__ = ["FigureOne", "ImageRows", "RateSearch", "Stability"]
+__all__ = ["FigureOne", "ImageRows", "LayerViews", "RateSearch", "Stability"]
 
 
 @dataclass(frozen=True)
@@ -73,6 +73,23 @@ class FigureOne(Result):
             known = ", ".join(f"{a!r} at {r:g}" for a, r in settings)
             raise ValueError(f"arm is {arm!r} and rate {rate}; expected one of {known}.")
         return found[0]
+
+
+@dataclass(frozen=True)
+class LayerViews(Result):
+    """One network at each learning rate, without and with Batch Normalization, from weights of several sizes."""
+
+    data: str
+    arms: tuple[str, ...]
+    sigmas: tuple[float, ...]  # standard deviations of the initial weights
+    rates: tuple[float, ...]
+    seed: int
+    steps: np.ndarray  # (looks,)
+    accuracy: np.ndarray  # (arms, sigmas, rates, looks): on test images, with running averages
+    edges: np.ndarray  # (bins + 1,); what lies outside counts in the outer bins
+    histogram: (
+        np.ndarray
+    )  # (arms, sigmas, rates, looks, layers, bins): inputs of the sigmoids, in training mode
 
 
 @dataclass(frozen=True)

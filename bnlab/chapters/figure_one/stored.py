@@ -6,8 +6,8 @@ from dataclasses import replace
 
 import numpy as np
 
-from bnlab.chapters.figure_one import experiments, measures, rates
-from bnlab.chapters.figure_one.results import FigureOne, RateSearch
+from bnlab.chapters.figure_one import experiments, layers, measures, rates
+from bnlab.chapters.figure_one.results import FigureOne, LayerViews, RateSearch
 from bnlab.experiments import LongExperiment, Provenance
 
 __all__ = ["EXPERIMENTS"]
@@ -30,8 +30,24 @@ def _check_search(result: RateSearch, origin: Provenance) -> dict[str, float]:
     return {"accuracy": float(np.abs(again.accuracy[:, 0, 0] - stored).max())}
 
 
+def _check_layers(result: LayerViews, origin: Provenance) -> dict[str, float]:
+    """Repeat 50 steps at the lowest rate, from weights of each size."""
+    config = LAYERS.defaults | origin.config | {"rates": [result.rates[0]], "steps": 50}
+    plan = LAYERS.plan(config)
+    again = LAYERS.merge(config, plan, tuple(LAYERS.run(config, task) for task in plan))
+    looks = len(again.steps)
+    images = result.histogram[0, 0, 0, 0].sum(axis=-1).max()
+    return {
+        "accuracy": float(np.abs(again.accuracy - result.accuracy[:, :, :1, :looks]).max()),
+        "histogram": float(
+            np.abs(again.histogram - result.histogram[:, :, :1, :looks]).max() / images
+        ),
+    }
+
+
 MAIN = replace(experiments.EXPERIMENT, check=_check_run, tolerance=0.01)
 SEARCH = replace(rates.EXPERIMENT, check=_check_search, tolerance=0.01)
+LAYERS = replace(layers.EXPERIMENT, check=_check_layers, tolerance=0.01)
 
 
 def _run(
@@ -51,6 +67,7 @@ def _search(name: str, summary: str, **changes: object) -> LongExperiment:
 
 EXPERIMENTS = (
     MAIN,
+    LAYERS,
     _run("fashion", "Figure 1 on Fashion-MNIST", "fashion-mnist"),
     _run("gray", "Figure 1 on Fashion-MNIST in gray", "fashion-mnist", pixels="gray", steps=20_000),
     _run(

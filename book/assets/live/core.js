@@ -135,6 +135,30 @@
     return element;
   }
 
+  /** A button that moves a slider on, a step every `control.play` milliseconds, until its end or until pressed again. */
+  function playButton(input, control, changed) {
+    const button = make("button", { type: "button", class: "bn-live-play", "aria-label": `Play: ${control.label}` }, "▶");
+    let timer = 0;
+    const stop = () => {
+      clearInterval(timer);
+      timer = 0;
+      button.textContent = "▶";
+    };
+    const advance = () => {
+      if (Number(input.value) >= control.max || !input.isConnected) return stop();
+      input.stepUp();
+      changed();
+    };
+    button.addEventListener("click", () => {
+      if (timer) return stop();
+      if (Number(input.value) >= control.max) input.value = control.min;
+      button.textContent = "❚❚";
+      changed();
+      timer = setInterval(advance, control.play);
+    });
+    return button;
+  }
+
   /** Build one control: { row, get, set, show } around a native input, its label and its value. */
   function buildControl(control, id, changed) {
     if ("options" in control) {
@@ -162,10 +186,11 @@
     const { min, max, step, unit = "" } = control;
     const input = make("input", { type: "range", id, min, max, step });
     const output = make("output", { for: id });
+    const play = control.play ? playButton(input, control, changed) : "";
     const text = control.format || ((value) => format(value, decimals(step)) + (unit && `\u00a0${unit}`));
     input.addEventListener("input", changed);
     return {
-      row: make("div", { class: "bn-live-control" }, make("label", { for: id }, control.label), input, output),
+      row: make("div", { class: `bn-live-control${play ? " bn-live-time" : ""}${control.main ? " bn-live-main" : ""}` }, make("label", { for: id }, control.label), play, input, output),
       get: () => Number(input.value),
       set: (value) => { input.value = value; },
       show: () => {
@@ -201,23 +226,90 @@
       this.setAttribute("aria-labelledby", title.id);
       this.replaceChildren(
         title,
-        make("div", { class: "bn-live-controls" }, ...this.controls.map((control) => control.row), reset),
         this.plot,
+        make("div", { class: "bn-live-controls" }, ...this.controls.map((control) => control.row), reset),
         this.readout,
       );
+      this.id ||= `live-${this.getAttribute("figure")}`;
       this.classList.add("bn-live-ready");
+      this.addEventListener("change", () => this.keep());
+      if (figure.drag) this.listen();
       this.reset();
+      this.recall();
       this.resizing = new ResizeObserver(() => this.redraw());
       this.resizing.observe(this.plot);
     }
 
     params() {
-      return Object.fromEntries(this.figure.controls.map((control, i) => [control.id, this.controls[i].get()]));
+      return { ...this.drawn, ...Object.fromEntries(this.figure.controls.map((control, i) => [control.id, this.controls[i].get()])) };
+    }
+
+    /** Set some controls; what is no control, such as a curve drawn by hand, is kept and passed on with them. */
+    set(params) {
+      for (const [key, value] of Object.entries(params)) {
+        const i = this.figure.controls.findIndex((control) => control.id === key);
+        if (i < 0) this.drawn = { ...this.drawn, [key]: value };
+        else this.controls[i].set(value);
+      }
+      this.update();
     }
 
     reset() {
-      this.figure.controls.forEach((control, i) => this.controls[i].set(control.value));
-      this.update();
+      this.drawn = {};
+      this.set(this.figure.defaults);
+    }
+
+    /** Dragging on the drawing: the figure's `drag` says what a place in one of its plots means. */
+    listen() {
+      let plot = null;
+      const move = (event) => {
+        const box = plot.getBoundingClientRect();
+        const scale = plot.clientWidth ? plot.viewBox.baseVal.width / plot.clientWidth : 1;
+        const at = { x: (event.clientX - box.left) * scale, y: (event.clientY - box.top) * scale };
+        const place = { panel: plot.dataset.panel, pixel: at };
+        for (const axis of ["x", "y"]) place[axis] = this.scales.get(plot.dataset.panel)?.(axis)?.invert?.(at[axis]);
+        const found = this.figure.drag(place, this.params(), event.type);
+        if (found) this.set(found);
+      };
+      this.plot.addEventListener("pointerdown", (event) => {
+        plot = event.target.closest("svg[data-panel]");
+        if (!plot) return;
+        this.plot.setPointerCapture(event.pointerId);
+        event.preventDefault();
+        move(event);
+      });
+      this.plot.addEventListener("pointermove", (event) => {
+        if (!plot) return;
+        plot = this.plot.querySelector(`svg[data-panel="${plot.dataset.panel}"]`) || plot; // drawn anew since
+        move(event);
+      });
+      for (const type of ["pointerup", "pointercancel"]) {
+        this.plot.addEventListener(type, () => {
+          if (plot) this.keep();
+          plot = null;
+        });
+      }
+    }
+
+    /** Keep the controls in the page's address, so that a link shows what the reader sees. */
+    keep() {
+      const changed = this.figure.controls.filter((control, i) => this.controls[i].get() !== control.value);
+      const text = new URLSearchParams(changed.map((control) => [control.id, this.params()[control.id]])).toString();
+      history.replaceState(null, "", `#${this.id}${text && `?${text}`}`);
+    }
+
+    recall() {
+      const [id, text] = decodeURI(location.hash.slice(1)).split("?");
+      if (id !== this.id || !text) return;
+      const given = new URLSearchParams(text);
+      for (const control of this.figure.controls) {
+        const value = given.get(control.id);
+        if (value === null) continue;
+        const known = "options" in control ? optionsOf(control).map((option) => option.value) : null;
+        const parsed = known ? known.find((option) => String(option) === value) : typeof control.value === "boolean" ? value === "true" : Number(value);
+        if (parsed !== undefined && !Number.isNaN(parsed)) this.set({ [control.id]: parsed });
+      }
+      this.scrollIntoView();
     }
 
     update() {
@@ -226,14 +318,27 @@
       this.state = [this.figure.compute(params), params];
       this.readout.textContent = [].concat(this.figure.readout(...this.state)).join("\n");
       this.drawnWidth = 0;
+      if (this.waiting) return; // one drawing a frame
       this.redraw();
+      this.waiting = requestAnimationFrame(() => {
+        this.waiting = 0;
+        this.redraw();
+      });
     }
 
     redraw() {
       const width = Math.floor(this.plot.clientWidth);
       if (!width || width === this.drawnWidth) return;
       this.drawnWidth = width;
-      const drawing = this.figure.draw(...this.state, { Plot, d3, width, narrow: width < 480, colors, format });
+      this.scales = new Map();
+      /** Name a plot, so that dragging on it is reported with the values of its scales. */
+      const panel = (name, plot) => {
+        const svg = plot.tagName === "svg" ? plot : plot.querySelector("svg");
+        svg.dataset.panel = name;
+        this.scales.set(name, plot.scale);
+        return plot;
+      };
+      const drawing = this.figure.draw(...this.state, { Plot, d3, width, narrow: width < 480, colors, format, panel });
       this.plot.replaceChildren(...[].concat(drawing));
       // The picture has one name, the figure's; Plot's labels on its groups are not valid ARIA.
       this.plot.querySelectorAll("svg [aria-label]").forEach((node) => node.removeAttribute("aria-label"));
