@@ -15,13 +15,14 @@ import yaml
 
 ROOT = Path(__file__).resolve().parents[1]
 BOOK = ROOT / "book"
-NOTEBOOKS = sorted(BOOK.glob("*.ipynb"))
+HOWTO = sorted(BOOK.glob("howto/*.ipynb"))
+NOTEBOOKS = sorted([*BOOK.glob("*.ipynb"), *HOWTO])
 CHAPTERS = [path for path in NOTEBOOKS if path.name[:2].isdigit()]
-PAGES = sorted([*BOOK.glob("*.md"), *NOTEBOOKS])
+PAGES = sorted([*BOOK.glob("*.md"), *BOOK.glob("api/*.md"), *NOTEBOOKS])
 
 
 def by_name(path):
-    return path.name
+    return str(path.relative_to(BOOK))
 
 
 def code_cells(notebook):
@@ -294,6 +295,34 @@ class TestChapter:
         assert re.search(r"\{cite(:\w+)?\}`", markdown(path))
 
 
+@pytest.mark.parametrize("path", HOWTO, ids=by_name)
+class TestHowTo:
+    """A page for five minutes: the problem, the code, what to check, one trap, where it is explained."""
+
+    def test_opens_with_the_problem_in_one_sentence(self, path):
+        title, problem = re.match(r"# ([^\n]+)\n\n\*\*([^*]+)\*\*", markdown(path)).groups()
+        assert len(title) < 60
+        assert problem.endswith(".")
+        assert len(problem.split()) <= 40
+
+    def test_shows_its_code(self, path):
+        shown = [c for c in code_cells(read(path)) if "idea" in c.metadata.get("tags", [])]
+        assert shown
+        assert sum(len(c.source.splitlines()) for c in shown) <= 50
+
+    def test_says_what_to_check_and_one_trap(self, path):
+        assert markdown(path).count("\n## What to check\n") == 1
+        assert markdown(path).count(":::{admonition} Trap\n") == 1
+
+    def test_links_to_what_explains_it_and_to_the_reference(self, path):
+        ending = read(path).cells[-1].source
+        assert re.search(r"\*\*Why[\w ]*:\*\* .*\]\(\.\./\d\d_\w+\.ipynb\)", ending, flags=re.S)
+        assert re.search(r"\*\*Reference:\*\* \{\w+\}`bnlab", ending)
+
+    def test_is_short(self, path):
+        assert len(prose(path).split()) <= 350
+
+
 def markdown(path):
     return "\n\n".join(c.source for c in read(path).cells if c.cell_type == "markdown")
 
@@ -301,7 +330,7 @@ def markdown(path):
 def test_the_table_of_contents_lists_every_page():
     toc = yaml.safe_load((BOOK / "_toc.yml").read_text())
     listed = set(re.findall(r"'(?:file|root)': '([\w/-]+)'", str(toc)))
-    assert listed == {path.stem for path in PAGES}
+    assert listed == {str(path.relative_to(BOOK).with_suffix("")) for path in PAGES}
 
 
 def test_every_reference_is_cited_and_every_citation_known():
@@ -348,7 +377,7 @@ def test_every_name_in_the_notation_table_exists():
 
 
 def test_the_package_pages_show_every_module():
-    pages = "".join((BOOK / name).read_text() for name in ("api.md", "api_experiments.md"))
+    pages = "".join(path.read_text() for path in BOOK.glob("api/*.md"))
     shown = {
         *re.findall(r"automodule:: ([\w.]+)", pages),
         "bnlab.chapters",  # with its style, which draws nothing
@@ -359,6 +388,13 @@ def test_the_package_pages_show_every_module():
     ]
     listed = [m for m in modules if not m.endswith(".stored")]  # `bnlab run --list` shows those
     assert [m for m in listed if m not in shown and m.rpartition(".")[0] not in shown] == []
+
+
+def test_each_module_has_a_page_and_the_index_lists_them_all():
+    parts = [p for p in (ROOT / "bnlab").iterdir() if not p.name.startswith(("_", "py."))]
+    pages = {path.stem for path in BOOK.glob("api/*.md")}
+    assert {p.stem for p in parts} | {"exercises"} == pages
+    assert set(re.findall(r"<api/(\w+)>", (BOOK / "api.md").read_text())) == pages
 
 
 def glossary_terms(text):
@@ -493,7 +529,8 @@ class TestReadme:
         assert capsys.readouterr().out.split("\n")[:-1] == shown
 
     def test_maps_every_chapter(self):
-        assert [p.name for p in CHAPTERS if p.name not in self.text] == []
+        pages = [str(path.relative_to(ROOT)) for path in (*CHAPTERS, *HOWTO)]
+        assert [name for name in pages if name not in self.text] == []
 
     def test_its_files_exist(self):
         for target in re.findall(r"\]\((?!https?:|#)([^)#]+)", self.text):

@@ -14,7 +14,7 @@ from bnlab import inference
 from bnlab.chapters.convolutional_batchnorm.small_nets import mobile_net, residual_net
 from bnlab.models import convnet, mlp
 
-why = "exporting needs onnx, onnxscript and onnxruntime: pip install bnlab[peers]"
+why = "exporting needs onnx, onnxscript and onnxruntime: pip install bnlab[book]"
 onnx = pytest.importorskip("onnx", reason=why)
 pytest.importorskip("onnxscript", reason=why)
 onnxruntime = pytest.importorskip("onnxruntime", reason=why)

@@ -8,7 +8,7 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
-from urllib.parse import unquote, urldefrag
+from urllib.parse import unquote, urldefrag, urlsplit
 
 import nbformat
 import pytest
@@ -18,6 +18,7 @@ from bs4 import BeautifulSoup
 from pypdf import PdfReader
 from selenium.webdriver.common.by import By
 from selenium.webdriver.common.keys import Keys
+from selenium.webdriver.support.ui import WebDriverWait
 
 ROOT = Path(__file__).parents[1]
 sys.path.insert(0, str(ROOT))
@@ -28,7 +29,13 @@ BOOK = ROOT / "book"
 HTML = ROOT / "_build" / "html"
 AXE = (Path(__file__).parent / "vendor" / "axe-core" / "axe.min.js").read_text(encoding="utf-8")
 TOC = yaml.safe_load((BOOK / "_toc.yml").read_text(encoding="utf-8"))
-SOURCES = [TOC["root"], *(c["file"] for part in TOC["parts"] for c in part["chapters"])]
+LISTED = [
+    c
+    for part in TOC["parts"]
+    for chapter in part["chapters"]
+    for c in (chapter, *chapter.get("sections", ()))
+]
+SOURCES = [TOC["root"], *(entry["file"] for entry in LISTED)]
 CHAPTERS = [name for name in SOURCES if re.match(r"\d\d_", name)]
 PAGES = [*SOURCES, "search", "genindex"]
 
@@ -115,6 +122,12 @@ def page(request, site, browser):
     browser.page_complaints = complaints(browser)
     browser.page_name = request.param
     return browser
+
+
+def pages_of(site: Path) -> set[Path]:
+    """Every built page but that for a wrong address, seen from the folder of them all."""
+    found = {path.relative_to(site) for path in site.rglob("*.html")} - {Path("404.html")}
+    return {path for path in found if not path.parts[0].startswith("_")}
 
 
 def soup(path: Path) -> BeautifulSoup:
@@ -299,23 +312,56 @@ def test_dark_mode_follows_the_button_and_the_system(site, browser):
         browser.execute_script("localStorage.clear()")
 
 
+def results(browser):
+    """Wait for the end of the search; return the links that it found."""
+    WebDriverWait(browser, 10).until(
+        lambda driver: driver.find_element(By.CSS_SELECTOR, ".search-summary").text
+    )
+    links = browser.find_elements(By.CSS_SELECTOR, "#search-results ul.search li a")
+    return [urlsplit(link.get_attribute("href")) for link in links]
+
+
 def test_search_finds_a_word(site, browser):
     open_page(browser, site / "search.html", "?q=normalization")
-    browser.execute_async_script("""
-        const done = arguments[0], until = Date.now() + 5000;
-        (function look() {
-            const found = document.querySelector("#search-results ul.search li a");
-            found || Date.now() > until ? done() : setTimeout(look, 30);
-        })();
-    """)
-    links = browser.find_elements(By.CSS_SELECTOR, "#search-results ul.search li a")
+    links = results(browser)
     assert len(links) >= 3
-    targets = {
-        Path(unquote(urldefrag(a.get_attribute("href"))[0]).split("?")[0]).name for a in links
-    }
-    assert targets <= {path.name for path in site.glob("*.html")}
+    assert {Path(unquote(link.path)).relative_to(site) for link in links} <= pages_of(site)
     assert complaints(browser) == []
     assert [url for url in requests(browser) if not url.startswith("file:")] == []
+
+
+@pytest.mark.parametrize(
+    ("words", "page", "anchor"),
+    [
+        ("fold convolution", "api/inference.html", "bnlab.inference.fold"),
+        ("fold convolution", "howto/fold.html", ""),
+        ("BatchNorm2d", "api/nn.html", "bnlab.nn.BatchNorm2d"),
+        ("recalibrate", "howto/recalibrate.html", ""),
+    ],
+)
+def test_search_finds_what_a_reader_types(site, browser, words, page, anchor):
+    open_page(browser, site / "howto" / "swap.html")
+    browser.find_element(By.CSS_SELECTOR, ".search-button-field").click()
+    browser.switch_to.active_element.send_keys(words, Keys.ENTER)
+    WebDriverWait(browser, 10).until(lambda driver: "search.html?q=" in driver.current_url)
+    found = [
+        (str(Path(unquote(link.path)).relative_to(site)), link.fragment)
+        for link in results(browser)
+    ]
+    assert (page, anchor) in found[:10]
+
+
+@pytest.mark.parametrize("name", ["howto/fold.ipynb", f"{CHAPTERS[0]}.ipynb", "notation.md"])
+def test_a_page_can_be_downloaded_from_a_local_file(site, browser, tmp_path, name):
+    allow = {"behavior": "allow", "downloadPath": str(tmp_path)}
+    browser.execute_cdp_cmd("Browser.setDownloadBehavior", allow)
+    open_page(browser, (site / name).with_suffix(".html"))
+    browser.find_element(By.CSS_SELECTOR, ".dropdown-download-buttons > button").click()
+    browser.find_element(By.CSS_SELECTOR, ".btn-download-source-button").click()
+    saved = tmp_path / Path(name).name
+    WebDriverWait(browser, 10).until(lambda _: saved.is_file() and saved.stat().st_size)
+    assert saved.read_bytes() == (BOOK / name).read_bytes()
+    assert complaints(browser) == []
 
 
 def test_print_keeps_the_picture_and_drops_the_controls(site, browser):
@@ -349,13 +395,13 @@ def test_print_is_light(site, browser):
 
 
 def test_every_page_of_the_contents_is_built(site):
-    assert {f"{name}.html" for name in SOURCES} <= {path.name for path in site.glob("*.html")}
+    assert {Path(f"{name}.html") for name in SOURCES} <= pages_of(site)
 
 
 def test_no_sentence_became_a_list(site):
     """A line of prose that begins with "1." becomes a numbered list of one item."""
     found = []
-    for path in site.glob("*.html"):
+    for path in map(site.joinpath, pages_of(site)):
         article = soup(path).find("article")
         for numbered in article.select("ol") if article else ():
             if len(numbered.find_all("li", recursive=False)) == 1 and not numbered.find_parent(
@@ -386,19 +432,19 @@ def test_every_internal_link_and_anchor_resolves(site):
 
 
 def test_the_logo_and_the_favicon_are_ours(site):
-    for path in site.glob("*.html"):
-        content = soup(path)
+    for path in pages_of(site):
+        content, up = soup(site / path), "../" * (len(path.parts) - 1)
         icon = content.select_one('link[rel="icon"]')
-        assert icon["href"].startswith("_static/favicon.svg"), path.name
+        assert icon["href"].startswith(f"{up}_static/favicon.svg"), path
         logo = content.select_one(".bn-brand img")
-        assert logo["src"].startswith("_static/logo.svg"), path.name
+        assert logo["src"].startswith(f"{up}_static/logo.svg"), path
 
 
 def test_nothing_links_to_an_address_that_is_not_set(site):
     config = yaml.safe_load((ROOT / "_config.yml").read_text(encoding="utf-8"))
     if config["repository"]["url"]:
         pytest.skip("the address is set")
-    for path in site.glob("*.html"):
+    for path in map(site.joinpath, pages_of(site)):
         text = path.read_text(encoding="utf-8")
         assert "executablebooks" not in text, path.name
         assert 'rel="canonical"' not in text, path.name

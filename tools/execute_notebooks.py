@@ -1,6 +1,6 @@
 """Execute the book's notebooks in place, so that a second run changes no byte.
 
-Usage: python tools/execute_notebooks.py [--check] [NOTEBOOK ...]     (default: every notebook in book/)
+Usage: python tools/execute_notebooks.py [--check] [NOTEBOOK ...]     (default: every notebook of the book)
 
 `--check` writes nothing and fails if a fresh run would change a file.
 """
@@ -47,11 +47,11 @@ def executed(path: Path) -> str:
 def main() -> int:
     """Run each notebook; return the number that failed the check."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("notebooks", nargs="*", type=Path, help="default: all in book/")
+    parser.add_argument("notebooks", nargs="*", type=Path, help="default: all of the book")
     parser.add_argument("--check", action="store_true", help="write nothing; fail on a difference")
     options = parser.parse_args()
     changed = 0
-    for path in options.notebooks or sorted(BOOK.glob("*.ipynb")):
+    for path in options.notebooks or sorted([*BOOK.glob("*.ipynb"), *BOOK.glob("howto/*.ipynb")]):
         text = executed(path)
         same = text == path.read_text(encoding="utf-8")
         changed += not same

@@ -38,7 +38,9 @@ PAPER = {
 def names() -> list[str]:
     """Return the book's pages in the order of its table of contents."""
     toc = yaml.safe_load((ROOT / "book" / "_toc.yml").read_text(encoding="utf-8"))
-    return [toc["root"], *(entry["file"] for part in toc["parts"] for entry in part["chapters"])]
+    entries = [entry for part in toc["parts"] for entry in part["chapters"]]
+    below = [(entry, *entry.get("sections", ())) for entry in entries]
+    return [toc["root"], *(page["file"] for pages in below for page in pages)]
 
 
 def browser() -> webdriver.Chrome:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 from collections.abc import Iterator
@@ -23,6 +24,7 @@ CHAPTER = re.compile(r"\d\d_")
 LIVE_TAG = re.compile(r'<bn-live\b[^>]*\bfigure="([\w-]+)"')
 LIVE_BASE = ("live/vendor/d3.min.js", "live/vendor/plot.min.js", "live/core.js")
 ICON_SCRIPT = re.compile(r"<script[^>]*fontawesome\.js[^>]*></script>")
+UNNAMED = re.compile(r">([^<>]+)</a><details([^>]*)><summary>")
 PREDICT = '<div class="{} admonition">\n<p class="admonition-title">Predict</p>'
 MARKUP_REPAIRS = (
     # doc-biblioentry is deprecated ARIA, and a list needs list items.
@@ -167,6 +169,24 @@ def mend(app, pagename, templatename, context, doctree) -> None:
         context["script_files"] = [s for s in scripts if "mathjax/" not in str(s.filename or "")]
 
 
+def name_toggles(app, pagename, templatename, context, doctree) -> None:
+    """Give each fold of the table of contents a name, which the theme leaves out."""
+    if tree := context.get("generate_toctree_html"):
+        named = r'>\1</a><details\2><summary aria-label="Pages of: \1">'
+        context["generate_toctree_html"] = lambda *a, **k: UNNAMED.sub(named, str(tree(*a, **k)))
+
+
+def write_downloads(app, error) -> None:
+    """Write each page's source as a script beside it: a browser shows a local file where it should save it."""
+    if error or app.builder.name != "html":
+        return
+    for source in (Path(app.outdir) / "_sources").rglob("*"):
+        if source.suffix in (".ipynb", ".md"):
+            text = json.dumps(source.read_text(encoding="utf-8"))
+            beside = source.with_name(f"{source.name}.js")
+            beside.write_text(f"saveSource({text});\n", encoding="utf-8")
+
+
 def describe(app, pagename, templatename, context, doctree) -> None:
     """Say what a link to the page shows where it is shared; a picture must be named by its whole address."""
     address, tags = (
@@ -257,6 +277,8 @@ def setup(app) -> dict:
     app.connect("doctree-resolved", fill_chapter_map)
     app.connect("html-page-context", add_live_scripts)
     app.connect("html-page-context", mend, priority=900)
+    app.connect("html-page-context", name_toggles, priority=900)
+    app.connect("build-finished", write_downloads)
     app.connect("html-page-context", describe)
     app.connect("build-finished", write_site_files)
     return {"parallel_read_safe": True, "parallel_write_safe": True}

@@ -26,4 +26,25 @@
     }
   });
   addEventListener("DOMContentLoaded", () => document.querySelectorAll("article").forEach((node) => watch.observe(node)));
+
+  // Save a page's source rather than show it. A local file can only be shown, so there it comes as a script.
+  const save = (link) => {
+    const name = link.href.split("/").pop();
+    link.removeAttribute("target");
+    link.download = name;
+    if (location.protocol !== "file:") return;
+    link.addEventListener("click", (event) => {
+      event.preventDefault();
+      window.saveSource = (text) => {
+        const file = document.createElement("a");
+        file.href = URL.createObjectURL(new Blob([text], { type: "application/octet-stream" }));
+        file.download = name;
+        file.click();
+      };
+      const script = document.createElement("script");
+      script.src = `${link.href}.js`;
+      document.head.append(script);
+    });
+  };
+  addEventListener("DOMContentLoaded", () => document.querySelectorAll(".btn-download-source-button").forEach(save));
 })(document.documentElement.dataset);
