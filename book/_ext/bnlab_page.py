@@ -226,46 +226,48 @@ class Verdict(SphinxRole):
 
 
 class ClaimCards(SphinxDirective):
-    """A card for each claim that has a name: its words, its verdict, and the way to the chapter that tests it."""
+    """A card for each claim that is named here: its words, its verdict, and the way to the chapter that tests it."""
+
+    required_arguments = 1
+    final_argument_whitespace = True
 
     def run(self) -> list[nodes.Node]:
         """Leave a place for the cards."""
-        return [nodes.container(classes=["bn-claims", "bn-cards"])]
+        return [
+            nodes.container(classes=["bn-claims", "bn-cards"], claims=self.arguments[0].split())
+        ]
 
 
 def fill_claim_cards(app, doctree, docname) -> None:
     """Write the cards, from the tables of what each chapter measured."""
-    for place in doctree.findall(nodes.container):
-        if "bn-claims" not in place["classes"]:
-            continue
-        for name in sorted(filter(CHAPTER.match, app.env.found_docs)):
-            for row in app.env.get_doctree(name).findall(nodes.row):
-                chip = next(
-                    (
-                        n
-                        for n in row.findall(nodes.inline)
-                        if "bn-verdict" in n["classes"] and n["ids"]
-                    ),
-                    None,
-                )
-                if chip is None:
-                    continue
-                claim = nodes.paragraph(
-                    "", "", *(n.deepcopy() for n in row[0][0].children if not _cites(n))
-                )
-                link = nodes.reference(
-                    "",
-                    f"Chapter {int(name[:2])}",
-                    refuri=f"{app.builder.get_relative_uri(docname, name)}#{chip['ids'][0]}",
-                    internal=True,
-                )
-                verdict = nodes.inline("", chip.astext(), classes=chip["classes"])
-                place += nodes.container(
-                    "",
+    places = [node for node in doctree.findall(nodes.container) if "claims" in node]
+    if not places:
+        return
+    rows = {}
+    for name in sorted(filter(CHAPTER.match, app.env.found_docs)):
+        for row in app.env.get_doctree(name).findall(nodes.row):
+            for chip in row.findall(nodes.inline):
+                if "bn-verdict" in chip["classes"] and chip["ids"]:
+                    rows[chip["ids"][0]] = name, row, chip
+    for place in places:
+        for claim in place["claims"]:
+            if f"claim-{claim}" not in rows:
+                LOG.warning(
+                    "no chapter has a verdict on %r; there are %s",
                     claim,
-                    nodes.paragraph("", "", verdict, nodes.Text(" "), link),
-                    classes=["bn-card"],
+                    sorted(rows),
+                    location=place,
                 )
+                continue
+            name, row, chip = rows[f"claim-{claim}"]
+            address = f"{app.builder.get_relative_uri(docname, name)}#{chip['ids'][0]}"
+            words = nodes.paragraph(
+                "", "", *(n.deepcopy() for n in row[0][0].children if not _cites(n))
+            )
+            verdict = nodes.inline("", chip.astext(), classes=chip["classes"])
+            link = nodes.reference("", f"Chapter {int(name[:2])}", refuri=address, internal=True)
+            judged = nodes.paragraph("", "", verdict, nodes.Text(" "), link)
+            place += nodes.container("", words, judged, classes=["bn-card"])
 
 
 def _cites(node: nodes.Node) -> bool:
