@@ -491,6 +491,22 @@ def test_recover_identity(compute, solve):
     assert found[3]["lossOfAll"] == pytest.approx(np.mean(losses))
 
 
+def test_recover_identity_brings_the_dragged_dot_to_the_pointer(js, compute):
+    """By the smallest change of scale and shift, also where the solution was shown before."""
+    before = compute("recover-identity", m=5, solve=True)
+    i = int(np.argsort(before["x"])[1])
+    place = {"x": before["x"][i] + 0.01, "y": before["y"][i] + 1.5}
+    drag = "BNLive.figures['recover-identity'].drag(a[0], a[1], a[2])"
+    params = js("BNLive.figures['recover-identity'].defaults") | {"m": 5, "solve": True}
+    js(drag, place, params, "pointerdown")
+    moved = js(drag, place, params, "pointermove")
+    after = compute("recover-identity", m=5, **moved)
+    assert after["y"][i] == pytest.approx(place["y"])
+    change = np.array([moved["gamma"] - before["gamma"], moved["beta"] - before["beta"]])
+    along = np.array([before["xHat"][i], 1.0])
+    assert change[0] * along[1] - change[1] * along[0] == pytest.approx(0, abs=1e-9)
+
+
 @pytest.mark.parametrize("params", [{}, {"value": -3, "m": 33, "shift": 1.5, "spread": 0.4}])
 def test_batch_company(js, compute, params):
     data = compute("batch-company", **params)
