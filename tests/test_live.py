@@ -468,7 +468,7 @@ def test_gradient_projection_turns_with_the_pointer(js):
 
 @pytest.mark.parametrize("power", [-1, 0.5, 5, 6])
 def test_stable_rate_shows_the_stored_sweeps(compute, power):
-    data = compute("stable-rate", power=power, arms="and three variants")
+    data = compute("stable-rate", power=power, arms="all five")
     names = ("without", "with", "flat", "last_fixed", "outputs_too")
     assert [arm["name"] for arm in data["arms"]] == [name.replace("_", " ") for name in names]
     for name, arm in zip(names, data["arms"], strict=True):

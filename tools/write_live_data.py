@@ -55,7 +55,7 @@ def recipe_race(runs: RecipeRuns) -> dict[str, Any]:
 
 
 def stable_rate(*sweeps: RateSweep) -> dict[str, Any]:
-    """Return each sweep by its label: rates, accuracies in thousandths, stable runs (1), growth of weights in tenths."""
+    """Return sweeps by label: rates, accuracies in thousandths, stable runs (1), growth of weights in tenths."""
     return {
         sweep.label: {
             "rates": sweep.lr.round(6).tolist(),
@@ -80,7 +80,10 @@ FIGURES: dict[str, tuple[str | tuple[str, ...], Callable[..., dict[str, Any]]]] 
     "figure-one": ("figure_one_mnist", figure_one),
     "recipe-race": ("accelerating", recipe_race),
     "stable-rate": (
-        tuple(f"gradient_flow_rates_{arm}" for arm in ("without", "with", "flat", "last_fixed", "outputs_too")),
+        tuple(
+            f"gradient_flow_rates_{arm}"
+            for arm in ("without", "with", "flat", "last_fixed", "outputs_too")
+        ),
         stable_rate,
     ),
 }

@@ -146,7 +146,11 @@ def weight_length(runs: Sequence[NeuronRun], *, ax=None):
         for run, color in zip(runs, (style.NORMALIZED, style.GREEN, style.ROSE), strict=False):
             steps = np.arange(run.norm2.shape[1])
             length = np.sqrt(run.norm2)
-            label = rf"$\eta$ = {run.lr:g}, $\lambda$ = {run.weight_decay:g}" if run.weight_decay else "no decay"
+            label = (
+                rf"$\eta$ = {run.lr:g}, $\lambda$ = {run.weight_decay:g}"
+                if run.weight_decay
+                else "no decay"
+            )
             ax.plot(steps, length.mean(axis=0), color=color)
             at = -1 if run.weight_decay else len(steps) // 2
             _name(ax, steps[at], length[:, at].mean(), label, color)
@@ -192,14 +196,20 @@ def gradient_depth(profiles: Sequence[DepthProfile], *, ax=None):
             )  # fmt: skip
             at = len(layers) // 3
             below = profile.activation != "relu" and not profile.normalized
-            _name(panel, layers[at], 10 ** logs.mean[at], profile.activation, color, va="top" if below else "bottom", ha="left")
+            va = "top" if below else "bottom"
+            _name(
+                panel, layers[at], 10 ** logs.mean[at], profile.activation, color, ha="left", va=va
+            )
             panel.fill_between(layers, 10**logs.low, 10**logs.high, color=color, alpha=0.25, lw=0)
             if not profile.normalized:
                 panel.plot(layers, profile.gradient_theory, color=style.THEORY, ls="--", lw=1.5)
         for panel, title in zip(ax, ("without Batch Normalization", "with it"), strict=True):
             panel.axhline(1, color="0.6", lw=1)
             panel.set(yscale="log", title=title, ylabel="gradient, relative")
-        ax[0].text(0.97, 0.1, "dashed: theory", transform=ax[0].transAxes, ha="right", color=style.THEORY)
+        ax[0].text(
+            0.97, 0.1, "dashed: theory", transform=ax[0].transAxes, ha="right", color=style.THEORY
+        )
+        ax[0].set_ylim(top=1e3 * ax[0].get_ylim()[1])  # room for the names above level curves
         ax[1].set_xlabel("layer (the last is nearest the loss)")
     return ax
 
@@ -230,8 +240,23 @@ def explosion_rates(results: Sequence[ExplosionRates], *, confidence: float = 0.
                 capsize=4,
             )  # fmt: skip
             _name(ax, result.batch_sizes[1], rate.mean[1], result.activation, color, ha="left")
-            _name(ax, result.batch_sizes[0], result.limit, "limit for large batches", color, ha="left", va="top")
-        ax.text(0.97, 0.92, "dashed: theory for wide layers", transform=ax.transAxes, ha="right", color=style.THEORY)
+            _name(
+                ax,
+                result.batch_sizes[0],
+                result.limit,
+                "limit for large batches",
+                color,
+                ha="left",
+                va="top",
+            )
+        ax.text(
+            0.97,
+            0.92,
+            "dashed: theory for wide layers",
+            transform=ax.transAxes,
+            ha="right",
+            color=style.THEORY,
+        )
         ax.set_xscale("log", base=2)
         ax.set_xticks(results[0].batch_sizes, [str(b) for b in results[0].batch_sizes])
         ax.set(xlabel="batch size $m$", ylabel="growth per layer", ylim=(0.93, None))
@@ -290,19 +315,65 @@ def right_angle(*, ax: Axes | None = None) -> Axes:
     step = 1.5 * np.array([-np.sin(turn), np.cos(turn)])
     end = tip + step
     with style.axes(ax, size=(6.4, 3.0)) as ax:
-        ax.plot(*zip(0.6 * tip, 1.35 * tip, strict=True), color=style.THEORY, ls="--", lw=1.5, zorder=0)
-        ax.add_patch(Arc((0, 0), 2 * length, 2 * length, theta1=5, theta2=62, color=style.GRAY, lw=1.2, ls=":"))
+        ax.plot(
+            *zip(0.6 * tip, 1.35 * tip, strict=True), color=style.THEORY, ls="--", lw=1.5, zorder=0
+        )
+        ax.add_patch(
+            Arc(
+                (0, 0),
+                2 * length,
+                2 * length,
+                theta1=5,
+                theta2=62,
+                color=style.GRAY,
+                lw=1.2,
+                ls=":",
+            )
+        )
         for start, stop, color in (
             ((0, 0), tip, style.NORMALIZED), (tip, end, style.PLAIN), ((0, 0), end, style.GREEN),
         ):  # fmt: skip
-            ax.annotate("", stop, start, arrowprops={"arrowstyle": "-|>", "color": color, "lw": 2.2, "shrinkA": 0, "shrinkB": 0, "mutation_scale": 16})
+            look = {
+                "arrowstyle": "-|>",
+                "lw": 2.2,
+                "shrinkA": 0,
+                "shrinkB": 0,
+                "mutation_scale": 16,
+            }
+            ax.annotate("", stop, start, arrowprops=look | {"color": color})
         corner = 0.18 * np.array([tip / length, step / 1.5])
-        ax.plot(*np.transpose([tip - corner[0], tip - corner[0] + corner[1], tip + corner[1]]), color="0.4", lw=1.2)
+        ax.plot(
+            *np.transpose([tip - corner[0], tip - corner[0] + corner[1], tip + corner[1]]),
+            color="0.4",
+            lw=1.2,
+        )
         ax.text(*(0.62 * tip + (0.05, -0.14)), "$w_t$", color=style.NORMALIZED, va="top")
-        ax.text(*(tip + 0.75 * step + (0.12, 0.02)), r"the step $-\eta\, g_t$", color=style.PLAIN, va="center")
-        ax.text(*(0.55 * end + (-0.12, 0.1)), "$w_{t+1}$, longer", color=style.GREEN, ha="right", va="bottom")
-        ax.text(*(1.35 * tip + (0.08, -0.1)), "same loss all\nalong this line", color=style.THEORY, va="center")
-        ax.text(length * np.cos(0.1) + 0.08, length * np.sin(0.1) - 0.05, "same length", color=style.GRAY, va="center")
+        ax.text(
+            *(tip + 0.75 * step + (0.12, 0.02)),
+            r"the step $-\eta\, g_t$",
+            color=style.PLAIN,
+            va="center",
+        )
+        ax.text(
+            *(0.55 * end + (-0.12, 0.1)),
+            "$w_{t+1}$, longer",
+            color=style.GREEN,
+            ha="right",
+            va="bottom",
+        )
+        ax.text(
+            *(1.35 * tip + (0.08, -0.1)),
+            "same loss all\nalong this line",
+            color=style.THEORY,
+            va="center",
+        )
+        ax.text(
+            length * np.cos(0.1) + 0.08,
+            length * np.sin(0.1) - 0.05,
+            "same length",
+            color=style.GRAY,
+            va="center",
+        )
         ax.set(xlim=(-0.9, 5.6), ylim=(-0.1, 3.15), aspect="equal")
         ax.set_axis_off()
     return ax
@@ -314,22 +385,28 @@ def unit_cloud(result: UnitCloud, *, ax: np.ndarray | None = None) -> np.ndarray
     before = result.plane
     radius = np.sqrt(3)
     after = radius * before / np.linalg.norm(before, axis=1, keepdims=True)
-    before = before * radius / np.sqrt((before**2).sum(axis=1).mean())  # in units of the usual length
+    before = (
+        before * radius / np.sqrt((before**2).sum(axis=1).mean())
+    )  # in units of the usual length
     with style.axes(ax, columns=2, size=(6.4, 3.5)) as ax:
         for panel, points, title in zip(ax, (before, after), ("before", "after"), strict=True):
             panel.plot(*points.T, "o", color=style.NORMALIZED, ms=3, alpha=0.45, mew=0)
             panel.add_patch(Circle((0, 0), radius, fill=False, color=style.THEORY, ls="--", lw=1.2))
             for k, angle in enumerate(np.radians([-30, 210, 90]), start=1):
                 way = 3.2 * np.array([np.cos(angle), np.sin(angle)])
-                panel.annotate("", way, (0, 0), arrowprops={"arrowstyle": "->", "color": "0.4", "shrinkA": 0})
+                panel.annotate(
+                    "", way, (0, 0), arrowprops={"arrowstyle": "->", "color": "0.4", "shrinkA": 0}
+                )
                 panel.text(*way, f"example {k}", ha="center", va="bottom" if way[1] > 0 else "top")
             panel.set_title(title, pad=10)
-            panel.set(xlim=(-4, 4), ylim=(-2.6, 3.9), aspect="equal")
+            panel.set(xlim=(-4.3, 4.3), ylim=(-2.6, 3.9), aspect="equal")
             panel.set_axis_off()
     return ax
 
 
-def _name(ax: Axes, x: float, y: float, name: str, color: str, *, ha: str = "right", va: str = "bottom") -> None:
+def _name(
+    ax: Axes, x: float, y: float, name: str, color: str, *, ha: str = "right", va: str = "bottom"
+) -> None:
     """Name a curve beside one of its points, in its colour."""
     shift = (5 if ha == "left" else -5, 5 if va == "bottom" else -5)
     ax.annotate(name, (x, y), shift, textcoords="offset points", ha=ha, va=va, color=color)

@@ -173,7 +173,9 @@ def _beside(ax: Axes, x: float, y: float, name: str, color: str, *, above=True, 
     """Name a curve beside one of its points, in its colour."""
     look = {"ha": "left", "va": "bottom" if above else "top", "color": color} | kwargs
     shift = {"bottom": 5, "center": 0, "top": -5}[look["va"]]
-    ax.annotate(name, (x, y), (5 if look["ha"] == "left" else -5, shift), textcoords="offset points", **look)
+    ax.annotate(
+        name, (x, y), (5 if look["ha"] == "left" else -5, shift), textcoords="offset points", **look
+    )
 
 
 def _plain(ax: Axes, m: np.ndarray) -> None:

@@ -3,7 +3,7 @@
   "use strict";
   const { math, format } = BNLive;
   const SWEEPS = BNLive.data["stable-rate"]; // by arm: rates, accuracy (thousandths) and stable by seed, growth (tenths)
-  const [two, all] = ["without and with normalization", "and three variants"];
+  const [two, all] = ["two networks", "all five"];
   const [least, most] = [-1.5, 7];
 
   const LOOKS = { // where each name stands
@@ -18,7 +18,7 @@
     title: "Turn up the learning rate until training breaks. Drag across the plot",
     controls: [
       { id: "power", label: "Learning rate", min: least, max: most, step: 0.5, value: 0, play: 500, format: (v) => Number((2 ** v).toPrecision(2)) + "" },
-      { id: "arms", label: "Networks", options: [two, all], value: two },
+      { id: "arms", label: "Show", options: [two, all], value: two },
     ],
     compute({ power, arms }) {
       const rate = 2 ** power;
@@ -63,7 +63,7 @@
               Plot.text([LOOKS[name].at], { text: () => name, fill: stroke, textAnchor: LOOKS[name].anchor, fontSize: 13, fontWeight: 600 }),
             ];
           }),
-          Plot.text(["× some seed was not stable"], { frameAnchor: "bottom-right", dy: -30, dx: -4, fontSize: 12, fill: "currentColor" }),
+          Plot.text(["× some seed was not stable"], { frameAnchor: "bottom-right", dy: -5, dx: -4, fontSize: 12, fill: "currentColor" }),
         ],
       }));
     },

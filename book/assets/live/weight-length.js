@@ -6,7 +6,7 @@
   const power = (digits) => (v) => Number((10 ** v).toPrecision(digits)) + "";
   const uniform = math.random(3).uniform;
   const SIDES = Array.from({ length: STEPS }, () => (uniform() < 0.5 ? -1 : 1)); // which way each step turns
-  const reach = 6;
+  const reach = 5;
 
   BNLive.register("weight-length", {
     title: "Every step is at a right angle to w. Drag the start up or down, and the step along",
@@ -14,7 +14,7 @@
       { id: "step", label: "Step", min: 0, max: STEPS, step: 10, value: 300, play: 40 },
       { id: "logLr", label: "Learning rate η", min: -2, max: 0.5, step: 0.1, value: -0.5, format: power(2) },
       { id: "logDecay", label: "Weight decay λ", min: -4, max: -1, step: 0.1, value: -2, format: power(2) },
-      { id: "start", label: "Length at the start", min: 0.5, max: 6, step: 0.1, value: 4 },
+      { id: "start", label: "Length at the start", min: 0.5, max: 5, step: 0.1, value: 4 },
       { id: "decays", label: "Use weight decay", value: true },
     ],
     compute({ step, logLr, logDecay, start, decays }) {
@@ -37,7 +37,7 @@
     },
     draw({ points, now, settled }, params, { Plot, width, narrow, colors, panel }) {
       const side = narrow ? width : Math.min(260, Math.floor(0.4 * width));
-      const height = 260;
+      const height = narrow ? 230 : 260;
       const curve = panel("lengths", Plot.plot({
         width: narrow ? width : width - side - 8, height, marginLeft: 40, marginBottom: 42, marginTop: 26,
         x: { label: "step", domain: [0, STEPS], ticks: 5 },
@@ -51,7 +51,7 @@
           Plot.dot([now], { x: "t", y: "length", r: 5, fill: colors.normalized }),
         ],
       }));
-      const half = reach + 0.6;
+      const half = narrow ? 4 : reach + 0.3;
       const wide = narrow ? half * (width / height) : half * (side / height);
       const plane = Plot.plot({
         width: side, height, margin: 2,
