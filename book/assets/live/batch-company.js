@@ -37,7 +37,7 @@
         height: narrow ? 310 : 330,
         marginTop: 78,
         marginLeft: 44,
-        marginBottom: 42,
+        marginBottom: 46,
         x: { domain: [-6, 6], label: "normalized value", ticks: narrow ? 5 : 9 },
         y: { domain: [0, 1], label: "share of the batches", grid: true, ticks: 5 },
         marks: [

@@ -51,7 +51,7 @@
         height: narrow ? 300 : 340,
         marginTop: 30,
         marginLeft: 44,
-        marginBottom: 42,
+        marginBottom: 46,
         x: { domain: [-4, 10], label: "x, the input", ticks: 5 },
         y: { domain: [-6, 12], label: "y, the output", grid: true, ticks: 6 },
         marks: [

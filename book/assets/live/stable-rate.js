@@ -47,7 +47,7 @@
       return panel("rates", Plot.plot({
         width,
         height: narrow ? 280 : 330,
-        marginLeft: 44, marginBottom: 42, marginTop: 28,
+        marginLeft: 44, marginBottom: 46, marginTop: 28,
         x: { type: "log", base: 2, domain: [0.3, 150], ticks, tickFormat: (t) => `${t}`, label: "learning rate (logarithmic)" },
         y: { domain: [0, 1], label: "accuracy on held-out digits after 100 steps", grid: true, ticks: 5 },
         marks: [

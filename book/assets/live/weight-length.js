@@ -39,7 +39,7 @@
       const side = narrow ? width : Math.min(260, Math.floor(0.4 * width));
       const height = narrow ? 230 : 260;
       const curve = panel("lengths", Plot.plot({
-        width: narrow ? width : width - side - 8, height, marginLeft: 40, marginBottom: 42, marginTop: 26,
+        width: narrow ? width : width - side - 8, height, marginLeft: 40, marginBottom: 46, marginTop: 26,
         x: { label: "step", domain: [0, STEPS], ticks: 5 },
         y: { label: "length of w", domain: [0, reach + 0.5], grid: true, clamp: true },
         marks: [
