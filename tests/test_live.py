@@ -462,19 +462,54 @@ def test_gradient_projection(compute, angle, level, ratio):
 @pytest.mark.parametrize("decays", [True, False])
 def test_weight_length(compute, decays):
     lr, decay = 10**0.3, 10**-1.5 if decays else 0.0
-    data = compute("weight-length", logLr=0.3, logDecay=-1.5, start=2, decays=decays)
+    data = compute("weight-length", logLr=0.3, logDecay=-1.5, start=2, decays=decays, step=400)
     squared = [4.0]
-    for _ in range(2000):
+    for _ in range(1000):
         squared.append((1 - lr * decay) ** 2 * squared[-1] + lr**2 / squared[-1])
-    length = np.sqrt(squared)[::10]
+    length = np.sqrt(squared)
     np.testing.assert_allclose([p["length"] for p in data["points"]], length, rtol=1e-9)
     np.testing.assert_allclose([p["effective"] for p in data["points"]], lr / length**2, rtol=1e-9)
+    assert data["now"] == data["points"][400]
+    w = np.array([[p["x"], p["y"]] for p in data["points"]])
+    step = w[1:] - (1 - lr * decay) * w[:-1]  # what the gradient did
+    np.testing.assert_allclose((step * w[:-1]).sum(axis=1), 0, atol=1e-9)
+    np.testing.assert_allclose(np.linalg.norm(step, axis=1), lr / length[:-1], rtol=1e-9)
     if decays:
         settled = equilibrium_norm4(1.0, lr=lr, weight_decay=decay) ** 0.25
         assert data["settled"] == pytest.approx(settled)
         assert length[-1] == pytest.approx(settled, rel=1e-3)
     else:
         assert data["settled"] is None
+
+
+def test_gradient_projection_turns_with_the_pointer(js):
+    """A point that faces the reader moves the way the pointer does, and the view stays in its range."""
+    drag = "BNLive.figures['gradient-projection'].drag(a[0], a[1], a[2])"
+    view = js("BNLive.figures['gradient-projection'].defaults")
+    js(drag, {"pixel": {"x": 10, "y": 10}}, view, "pointerdown")
+    turned = js(drag, {"pixel": {"x": 50, "y": 30}}, view, "pointermove")
+    assert turned == {"azimuth": view["azimuth"] - 20, "elevation": view["elevation"] + 10}
+    far = js(drag, {"pixel": {"x": 10 + 720 + 40, "y": 900}}, view, "pointermove")
+    assert far == {"azimuth": turned["azimuth"], "elevation": 90}
+
+
+@pytest.mark.parametrize("power", [-1, 0.5, 5, 6])
+def test_stable_rate_shows_the_stored_sweeps(compute, power):
+    data = compute("stable-rate", power=power, arms="all five")
+    names = ("without", "with", "flat", "last_fixed", "outputs_too")
+    assert [arm["name"] for arm in data["arms"]] == [name.replace("_", " ") for name in names]
+    for name, arm in zip(names, data["arms"], strict=True):
+        sweep, _ = load(BOOK / "results" / f"gradient_flow_rates_{name}.npz")
+        for key, values in (
+            ("rate", sweep.lr), ("mean", sweep.mean_accuracy), ("stable", sweep.stable.sum(axis=0)),
+            ("low", sweep.accuracy.min(axis=0)), ("high", sweep.accuracy.max(axis=0)),
+        ):  # fmt: skip
+            np.testing.assert_allclose([p[key] for p in arm["points"]], values, atol=0.00051)
+        growth = np.median(sweep.growth, axis=0)
+        np.testing.assert_allclose([p["growth"] for p in arm["points"]], growth, atol=0.0501)
+        at = np.flatnonzero(np.isclose(sweep.lr, 2.0**power))
+        assert arm["now"] == (arm["points"][at[0]] if at.size else None)
+    assert len(compute("stable-rate", power=power)["arms"]) == 2
 
 
 @pytest.mark.parametrize(
@@ -516,6 +551,22 @@ def test_recover_identity(compute, solve):
         assert data["loss"] == pytest.approx(losses[-1], abs=1e-12)
     assert (losses[0] < 1e-20) == solve
     assert found[3]["lossOfAll"] == pytest.approx(np.mean(losses))
+
+
+def test_recover_identity_brings_the_dragged_dot_to_the_pointer(js, compute):
+    """By the smallest change of scale and shift, also where the solution was shown before."""
+    before = compute("recover-identity", m=5, solve=True)
+    i = int(np.argsort(before["x"])[1])
+    place = {"x": before["x"][i] + 0.01, "y": before["y"][i] + 1.5}
+    drag = "BNLive.figures['recover-identity'].drag(a[0], a[1], a[2])"
+    params = js("BNLive.figures['recover-identity'].defaults") | {"m": 5, "solve": True}
+    js(drag, place, params, "pointerdown")
+    moved = js(drag, place, params, "pointermove")
+    after = compute("recover-identity", m=5, **moved)
+    assert after["y"][i] == pytest.approx(place["y"])
+    change = np.array([moved["gamma"] - before["gamma"], moved["beta"] - before["beta"]])
+    along = np.array([before["xHat"][i], 1.0])
+    assert change[0] * along[1] - change[1] * along[0] == pytest.approx(0, abs=1e-9)
 
 
 @pytest.mark.parametrize("params", [{}, {"value": -3, "m": 33, "shift": 1.5, "spread": 0.4}])

@@ -16,6 +16,7 @@ import numpy as np
 from bnlab.chapters.accelerating.results import RecipeRuns
 from bnlab.chapters.figure_one import measures
 from bnlab.chapters.figure_one.results import FigureOne, LayerViews
+from bnlab.chapters.gradient_flow.results import RateSweep
 from bnlab.experiments import load
 from bnlab.stats import t_interval
 
@@ -86,6 +87,19 @@ def recipe_race(runs: RecipeRuns) -> dict[str, Any]:
     return {"at": runs.at.tolist(), "accuracy": dict(accuracy)}
 
 
+def stable_rate(*sweeps: RateSweep) -> dict[str, Any]:
+    """Return sweeps by label: rates, accuracies in thousandths, stable runs (1), growth of weights in tenths."""
+    return {
+        sweep.label: {
+            "rates": sweep.lr.round(6).tolist(),
+            "accuracy": _whole(1000 * sweep.accuracy),
+            "stable": _whole(sweep.stable),
+            "growth": _whole(10 * np.median(sweep.growth, axis=0)),
+        }
+        for sweep in sweeps
+    }
+
+
 def _whole(values: np.ndarray) -> list:
     return np.rint(values).astype(int).tolist()
 
@@ -95,21 +109,34 @@ def _without_empty_ends(heights: np.ndarray) -> list[int]:
     return [int(first), *heights[first : last + 1].tolist()]
 
 
-FIGURES: dict[str, tuple[str, Callable[[Any], dict[str, Any]]]] = {
+FIGURES: dict[str, tuple[str | tuple[str, ...], Callable[..., dict[str, Any]]]] = {
     "figure-one": ("figure_one_mnist", figure_one),
     "turn-up": ("figure_one_layers", turn_up),
     "recipe-race": ("accelerating", recipe_race),
+    "stable-rate": (
+        tuple(
+            f"gradient_flow_rates_{arm}"
+            for arm in ("without", "with", "flat", "last_fixed", "outputs_too")
+        ),
+        stable_rate,
+    ),
 }
-"""Of each figure: the result, and what takes its numbers from it."""
+"""Of each figure: the result or results, and what takes its numbers from them."""
+
+
+def sources(figure: str) -> list[str]:
+    """Return the files of a figure's results."""
+    results = FIGURES[figure][0]
+    names = [results] if isinstance(results, str) else results
+    return [f"book/results/{name}.npz" for name in names]
 
 
 def script(figure: str) -> str:
     """Return the JavaScript that holds a figure's numbers."""
-    result, numbers = FIGURES[figure]
-    source = f"book/results/{result}.npz"
-    content = json.dumps(numbers(load(BOOK.parent / source)[0]), separators=(",", ":"))
+    found = [load(BOOK.parent / source)[0] for source in sources(figure)]
+    content = json.dumps(FIGURES[figure][1](*found), separators=(",", ":"))
     lines = content.replace("]],", "]],\n")  # so that an editor can show it
-    head = f"/* Written by tools/write_live_data.py from {source}. */"
+    head = f"/* Written by tools/write_live_data.py from {', '.join(sources(figure))}. */"
     return f'{head}\nBNLive.data["{figure}"] = {lines};\n'
 
 
@@ -121,7 +148,7 @@ def target(figure: str) -> Path:
 def main(figures: list[str]) -> None:
     """Write the scripts."""
     for figure in figures or FIGURES:
-        if figures or (BOOK / "results" / f"{FIGURES[figure][0]}.npz").exists():
+        if figures or all((BOOK.parent / source).exists() for source in sources(figure)):
             target(figure).write_text(script(figure), encoding="utf-8")
             print(target(figure).name)
 

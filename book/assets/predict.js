@@ -41,6 +41,7 @@
       text.append(...inner.childNodes);
       label.append(text);
       item.replaceChildren(label);
+      item.setAttribute("role", "none"); // the list is a group of buttons, no list any more
     });
     list.setAttribute("role", "radiogroup");
     list.setAttribute("aria-label", "Your guess");

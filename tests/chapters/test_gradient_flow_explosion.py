@@ -124,3 +124,15 @@ def test_training_calms_the_explosion_the_faster_the_larger_the_rate():
 def test_training_runs_in_float64():
     ratio = explosion.depth_ratios(lrs=(0.1,), checkpoints=(0,), depth=3, seeds=(0,)).ratio
     assert ratio.astype(np.float32) != ratio
+
+
+def test_no_example_is_special_to_the_units_of_a_random_layer():
+    """Their centered values are as wide in all directions of the plane, as far as 500 units can tell."""
+    clouds = [explosion.unit_cloud(seed=seed) for seed in range(6)]
+    round_ones = np.random.default_rng(0).normal(size=(200, 500, 3))
+    by_chance = [type(clouds[0])(z).roundness for z in round_ones]
+    assert np.mean([cloud.roundness for cloud in clouds]) > np.min(by_chance)
+    together = type(clouds[0])(np.concatenate([cloud.z for cloud in clouds]))
+    assert together.roundness > 0.9
+    across = together.z - together.z.mean(axis=1, keepdims=True)
+    close((together.plane**2).sum(axis=1), (across**2).sum(axis=1))  # the plane keeps lengths

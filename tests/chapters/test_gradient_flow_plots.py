@@ -3,11 +3,12 @@
 import matplotlib as mpl
 import matplotlib.pyplot as plt
 import numpy as np
+import pytest
 
 from bnlab import graph
 from bnlab.chapters.covariate_shift.results import DepthProfile
 from bnlab.chapters.gradient_flow import plots
-from bnlab.chapters.gradient_flow.results import ExplosionRates, NeuronRun, RateSweep
+from bnlab.chapters.gradient_flow.results import ExplosionRates, NeuronRun, RateSweep, UnitCloud
 
 
 def words(ax):
@@ -99,6 +100,25 @@ def test_rate_sweeps_cross_out_what_was_not_stable():
     line, crosses = ax.get_lines()
     np.testing.assert_allclose(line.get_ydata(), [0.8, 0.4, 0.1])
     assert crosses.get_xdata().tolist() == [2.0, 4.0]
+
+
+def test_right_angle_draws_a_step_at_a_right_angle_that_makes_the_weights_longer():
+    arrows = [t for t in plots.right_angle().texts if t.get_text() == ""]
+    (w, step, after) = (np.subtract(a.xy, a.xyann) for a in arrows)
+    assert w @ step == pytest.approx(0)
+    np.testing.assert_allclose(w + step, after)
+    assert np.linalg.norm(after) > np.linalg.norm(w)
+
+
+def test_unit_cloud_puts_every_unit_on_the_circle():
+    cloud = UnitCloud(np.random.default_rng(0).normal(size=(50, 3)))
+    before, after = plots.unit_cloud(cloud)
+    points = np.transpose(after.lines[0].get_data())
+    np.testing.assert_allclose(np.linalg.norm(points, axis=1), np.sqrt(3))
+    spread = np.transpose(before.lines[0].get_data())
+    assert (spread**2).sum(axis=1).mean() == pytest.approx(3)  # the usual length is the circle's
+    turned = spread[:, 0] * points[:, 1] - spread[:, 1] * points[:, 0]
+    np.testing.assert_allclose(turned, 0, atol=1e-12)  # each moved straight out or in
 
 
 def test_figures_draw_on_the_axes_they_are_given():

@@ -78,7 +78,7 @@ WRONG = {
     "growth_per_layer": {
         "second moment": (
             sampled(lambda a, d: (d**2).mean() / (a**2).mean()),
-            "for a shifted leaky ReLU: divides by E[g^2]"),
+            "for a shifted leaky ReLU: divides by E[phi^2]"),
         "mean slope": (sampled(lambda a, d: d.mean() ** 2 / a.var()), "for tanh: squares the mean slope"),
         "upside down": (sampled(lambda a, d: a.var() / (d**2).mean()), "upside down"),
         "root": (sampled(lambda a, d: ((d**2).mean() / a.var()) ** 0.5), "the question is its square"),

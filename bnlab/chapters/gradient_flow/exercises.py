@@ -151,14 +151,14 @@ def equilibrium_length(function: Callable[..., Any]) -> Verdict:
 
 
 def growth_per_layer(function: Callable[..., Any]) -> Verdict:
-    r"""Check `function(g, slope) -> rate`, the growth of the squared gradient per layer.
+    r"""Check `function(phi, slope) -> rate`, the growth of the squared gradient per layer.
 
-    The rate is :math:`\mathrm{E}[g'(z)^2] / \mathrm{Var}[g(z)]` with a standard normal z; answers
+    The rate is :math:`\mathrm{E}[\varphi'(z)^2] / \mathrm{Var}[\varphi(z)]` with a standard normal z; answers
     within 3 percent pass, so sampling 100,000 numbers is good enough.
 
     Examples
     --------
-    >>> growth_per_layer(lambda g, slope: 1.0)
+    >>> growth_per_layer(lambda phi, slope: 1.0)
     Not yet: for tanh: you return 1, expected 1.178.
     """
     z = np.linspace(-9, 9, 40_001)
@@ -176,7 +176,7 @@ def growth_per_layer(function: Callable[..., Any]) -> Verdict:
             correct("and never below 1: that is the Gaussian Poincaré inequality."),
             [
                 (slope2 / g2,
-                 "divides by E[g^2]; normalization subtracts the mean first, so divide by the variance."),
+                 "divides by E[phi^2]; normalization subtracts the mean first, so divide by the variance."),
                 (slope1**2 / variance,
                  "squares the mean slope; take the mean of the squared slope."),
                 (variance / slope2, "is upside down; steep slopes make gradients grow."),

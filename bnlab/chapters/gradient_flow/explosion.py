@@ -10,8 +10,9 @@ from torch import nn
 
 from bnlab import data, models, training
 from bnlab.chapters.covariate_shift import signal_depth
-from bnlab.chapters.gradient_flow.results import DepthRatios, ExplosionRates, WidthRates
+from bnlab.chapters.gradient_flow.results import DepthRatios, ExplosionRates, UnitCloud, WidthRates
 from bnlab.experiments import Provenance, difference
+from bnlab.reference import batch_norm_forward
 
 __all__ = [
     "depth_ratios",
@@ -21,6 +22,7 @@ __all__ = [
     "repeat_explosion",
     "repeat_ratios",
     "repeat_widths",
+    "unit_cloud",
     "width_rates",
 ]
 
@@ -28,17 +30,17 @@ __all__ = [
 def explosion_limit(activation: str) -> float:
     r"""Return the growth per layer of the squared gradient for wide layers and large batches.
 
-    .. math:: \frac{\mathrm{E}[g'(z)^2]}{\mathrm{Var}[g(z)]}, \qquad z \sim \mathcal N(0, 1)
+    .. math:: \frac{\mathrm{E}[\varphi'(z)^2]}{\mathrm{Var}[\varphi(z)]}, \qquad z \sim \mathcal N(0, 1)
 
     Parameters
     ----------
     activation : {"linear", "tanh", "relu", "sigmoid"}
-        The nonlinearity g after each normalization.
+        The nonlinearity :math:`\varphi` after each normalization.
 
     Returns
     -------
     float
-        At least 1, by the Gaussian Poincaré inequality; 1 only if g is a straight line.
+        At least 1, by the Gaussian Poincaré inequality; 1 only if it is a straight line.
 
     Examples
     --------
@@ -54,20 +56,20 @@ def explosion_limit(activation: str) -> float:
 
 
 def explosion_rate(activation: str, batch_size: int) -> float:
-    r"""Return the growth per layer of the squared gradient for wide layers and batches of B.
+    r"""Return the growth per layer of the squared gradient for wide layers and batches of m.
 
-    .. math:: \text{linear:}\; \frac{B - 2}{B - 3}, \qquad
-              \text{ReLU:}\; \frac{B}{(B - 3)\,(\tfrac12 - k)} \cdot \frac{\tau}{B - 1}
+    .. math:: \text{linear:}\; \frac{m - 2}{m - 3}, \qquad
+              \text{ReLU:}\; \frac{m}{(m - 3)\,(\tfrac12 - k)} \cdot \frac{\tau}{m - 1}
 
-    with :math:`c = -1/(B-1)`, :math:`k = \frac{1}{2\pi} (\sqrt{1 - c^2} + c\,(\pi - \arccos c))` and
-    :math:`\tau = \frac{B}{2} - 1 + \frac{1}{B^2} (\frac{B}{2} + B (B-1) (\frac14 + \frac{\arcsin c}
-    {2\pi})) - \frac12 + \frac{1}{B} (\frac12 + (B-1) k)`.
+    with :math:`c = -1/(m-1)`, :math:`k = \frac{1}{2\pi} (\sqrt{1 - c^2} + c\,(\pi - \arccos c))` and
+    :math:`\tau = \frac{m}{2} - 1 + \frac{1}{m^2} (\frac{m}{2} + m (m-1) (\frac14 + \frac{\arcsin c}
+    {2\pi})) - \frac12 + \frac{1}{m} (\frac12 + (m-1) k)`.
 
     Parameters
     ----------
     activation : {"linear", "relu"}
     batch_size : int
-        B, at least 4.
+        m, at least 4.
 
     Returns
     -------
@@ -76,7 +78,7 @@ def explosion_rate(activation: str, batch_size: int) -> float:
     Raises
     ------
     ValueError
-        If there is no closed form for the activation, or B is below 4, where the mean is infinite.
+        If there is no closed form for the activation, or m is below 4, where the mean is infinite.
 
     Notes
     -----
@@ -108,6 +110,33 @@ def explosion_rate(activation: str, batch_size: int) -> float:
     return float(b / (b - 3) / (1 / 2 - k) * (trace - along_x_hat) / (b - 1))
 
 
+def unit_cloud(*, width: int = 500, depth: int = 16, seed: int = 0) -> UnitCloud:
+    """Send a batch of three through random normalized ReLU layers, and keep what each unit of the last one gets.
+
+    Parameters
+    ----------
+    width, depth : int
+        Units in each layer, and layers.
+    seed : int
+        Of inputs and weights.
+
+    Returns
+    -------
+    UnitCloud
+
+    Examples
+    --------
+    >>> unit_cloud(width=20, depth=2).z.shape
+    (20, 3)
+    """
+    rng = np.random.default_rng(seed)
+    h, one = rng.standard_normal((3, width)), np.ones(width)
+    for _ in range(depth):
+        z = h @ rng.normal(0, width**-0.5, (width, width))
+        h = np.maximum(batch_norm_forward(z, one, 0 * one)[0], 0)
+    return UnitCloud(z.T)
+
+
 def explosion_rates(
     activation: str,
     *,
@@ -124,9 +153,9 @@ def explosion_rates(
     Parameters
     ----------
     activation : {"linear", "tanh", "relu", "sigmoid"}
-        Theory at finite B is filled in where there is a closed form, else NaN.
+        Theory at finite m is filled in where there is a closed form, else NaN.
     batch_sizes : sequence of int
-        The batch sizes B.
+        The batch sizes m.
     width, depth : int
         Units in each layer and number L of layers.
     skip : int

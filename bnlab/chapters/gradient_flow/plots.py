@@ -5,11 +5,17 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
-from matplotlib.patches import FancyArrowPatch, FancyBboxPatch
+from matplotlib.axes import Axes
+from matplotlib.patches import Arc, Circle, FancyArrowPatch, FancyBboxPatch
 
 from bnlab.chapters import style
 from bnlab.chapters.covariate_shift.results import DepthProfile
-from bnlab.chapters.gradient_flow.results import ExplosionRates, NeuronRun, RateSweep
+from bnlab.chapters.gradient_flow.results import (
+    ExplosionRates,
+    NeuronRun,
+    RateSweep,
+    UnitCloud,
+)
 from bnlab.stats import t_interval
 
 __all__ = [
@@ -17,6 +23,8 @@ __all__ = [
     "explosion_rates",
     "gradient_depth",
     "rate_sweeps",
+    "right_angle",
+    "unit_cloud",
     "weight_length",
 ]
 
@@ -24,19 +32,19 @@ LABELS = {
     "x": "$x$",
     "gamma": r"$\gamma$",
     "beta": r"$\beta$",
-    "mu_B": r"$\mu_B$",
-    "centered": r"$x - \mu_B$",
-    "squared": r"$(x - \mu_B)^2$",
-    "var_B": r"$\sigma_B^2$",
-    "inv_std": r"$1 / \sqrt{\sigma_B^2 + \epsilon}$",
-    "x_hat": r"$\hat{x}$",
+    "mu_B": r"$\mu_\mathcal{B}$",
+    "centered": r"$x - \mu_\mathcal{B}$",
+    "squared": r"$(x - \mu_\mathcal{B})^2$",
+    "var_B": r"$\sigma^2_\mathcal{B}$",
+    "inv_std": r"$(\sigma^2_\mathcal{B} + \epsilon)^{-1/2}$",
+    "x_hat": r"$\widehat{x}$",
     "y": "$y$",
 }
 COLORS = {
-    "relu": style.NORMALIZED,
+    "relu": style.ROSE,
     "sigmoid": style.GREEN,
-    "tanh": style.ROSE,
-    "linear": style.OLIVE,
+    "tanh": style.OLIVE,
+    "linear": style.GRAY,
 }
 MARKERS = {"sigmoid": "s", "tanh": "^", "relu": "o", "linear": "D"}
 
@@ -64,14 +72,14 @@ def computation_graph(graph, *, ax=None):
             row, column = places[node.name]
             wide = 0.6 if node.value.ndim else 0.44
             boxes[node.name] = ax.add_patch(
-                FancyBboxPatch((column - wide, -row - 0.29), 2 * wide, 0.58, boxstyle="round,pad=0,rounding_size=0.08",
+                FancyBboxPatch((column - wide, -row - 0.33), 2 * wide, 0.66, boxstyle="round,pad=0,rounding_size=0.08",
                                fc="white", ec="0.7", lw=1)
             )  # fmt: skip
             value = f"{LABELS.get(node.name, node.name)}  =  {_numbers(node.value)}"
-            ax.text(column, -row + 0.13, value, ha="center", va="center")
+            ax.text(column, -row + 0.15, value, ha="center", va="center")
             ax.text(
                 column,
-                -row - 0.15,
+                -row - 0.17,
                 _numbers(node.gradient),
                 ha="center",
                 va="center",
@@ -135,28 +143,33 @@ def weight_length(runs: Sequence[NeuronRun], *, ax=None):
     Axes
     """
     with style.axes(ax) as ax:
-        for i, run in enumerate(runs):
+        for run, color in zip(runs, (style.NORMALIZED, style.GREEN, style.ROSE), strict=False):
             steps = np.arange(run.norm2.shape[1])
             length = np.sqrt(run.norm2)
-            label = rf"$\eta$ = {run.lr:g}, $\lambda$ = {run.weight_decay:g}"
-            ax.plot(steps, length.mean(axis=0), color=style.CYCLE[i], label=label)
+            label = (
+                rf"$\eta$ = {run.lr:g}, $\lambda$ = {run.weight_decay:g}"
+                if run.weight_decay
+                else "no decay"
+            )
+            ax.plot(steps, length.mean(axis=0), color=color)
+            at = -1 if run.weight_decay else len(steps) // 2
+            _name(ax, steps[at], length[:, at].mean(), label, color)
             ax.fill_between(
                 steps,
                 *np.percentile(length, (5, 95), axis=0),
-                color=style.CYCLE[i],
+                color=color,
                 alpha=0.2,
                 lw=0,
             )
             if run.weight_decay:
                 settled = run.equilibrium_norm4.mean()
-                ax.axhline(settled**0.25, color=style.THEORY, ls=":", lw=1.5)
+                ax.axhline(settled**0.25, color=style.THEORY, ls="--", lw=1.5)
             else:
                 unit = run.late_unit_grad2.mean()
                 growth = run.norm2[:, 0].mean() ** 2 + 2 * run.lr**2 * unit * steps
-                ax.plot(steps, growth**0.25, color=style.THEORY, ls=":", lw=1.5)
-        ax.plot([], [], color=style.THEORY, ls=":", label="theory")
+                ax.plot(steps, growth**0.25, color=style.THEORY, ls="--", lw=1.5)
+        ax.text(0.5, 0.06, "dashed: theory", transform=ax.transAxes, color=style.THEORY)
         ax.set(xlabel="step", ylabel=r"length of $w$", ylim=(0, None))
-        ax.legend(ncols=2, loc="lower right")
     return ax
 
 
@@ -179,18 +192,24 @@ def gradient_depth(profiles: Sequence[DepthProfile], *, ax=None):
             logs = t_interval(np.log10(profile.gradient))
             color = COLORS[profile.activation]
             panel.plot(
-                layers, 10**logs.mean, color=color, marker=MARKERS[profile.activation],
-                markevery=7, label=profile.activation,
+                layers, 10**logs.mean, color=color, marker=MARKERS[profile.activation], markevery=7,
             )  # fmt: skip
+            at = len(layers) // 3
+            below = profile.activation != "relu" and not profile.normalized
+            va = "top" if below else "bottom"
+            _name(
+                panel, layers[at], 10 ** logs.mean[at], profile.activation, color, ha="left", va=va
+            )
             panel.fill_between(layers, 10**logs.low, 10**logs.high, color=color, alpha=0.25, lw=0)
             if not profile.normalized:
-                panel.plot(layers, profile.gradient_theory, color=style.THEORY, ls=":", lw=1.5)
+                panel.plot(layers, profile.gradient_theory, color=style.THEORY, ls="--", lw=1.5)
         for panel, title in zip(ax, ("without Batch Normalization", "with it"), strict=True):
             panel.axhline(1, color="0.6", lw=1)
             panel.set(yscale="log", title=title, ylabel="gradient, relative")
-        ax[0].plot([], [], color=style.THEORY, ls=":", label="theory")
-        ax[0].legend(loc="lower right")
-        ax[1].legend(loc="upper right")
+        ax[0].text(
+            0.97, 0.1, "dashed: theory", transform=ax[0].transAxes, ha="right", color=style.THEORY
+        )
+        ax[0].set_ylim(top=1e3 * ax[0].get_ylim()[1])  # room for the names above level curves
         ax[1].set_xlabel("layer (the last is nearest the loss)")
     return ax
 
@@ -214,17 +233,33 @@ def explosion_rates(results: Sequence[ExplosionRates], *, confidence: float = 0.
         for result in results:
             color = COLORS[result.activation]
             rate = t_interval(result.rate, confidence=confidence)
-            ax.plot(result.batch_sizes, result.theory, color=style.THEORY, ls=":", lw=1.5)
+            ax.plot(result.batch_sizes, result.theory, color=style.THEORY, ls="--", lw=1.5)
             ax.axhline(result.limit, color=color, lw=1, alpha=0.6)
             ax.errorbar(
                 result.batch_sizes, rate.mean, rate.bars, color=color, fmt=MARKERS[result.activation],
-                capsize=4, label=f"{result.activation}, measured",
+                capsize=4,
             )  # fmt: skip
-        ax.plot([], [], color=style.THEORY, ls=":", label="theory for wide layers")
+            _name(ax, result.batch_sizes[1], rate.mean[1], result.activation, color, ha="left")
+            _name(
+                ax,
+                result.batch_sizes[0],
+                result.limit,
+                "limit for large batches",
+                color,
+                ha="left",
+                va="top",
+            )
+        ax.text(
+            0.97,
+            0.92,
+            "dashed: theory for wide layers",
+            transform=ax.transAxes,
+            ha="right",
+            color=style.THEORY,
+        )
         ax.set_xscale("log", base=2)
         ax.set_xticks(results[0].batch_sizes, [str(b) for b in results[0].batch_sizes])
-        ax.set(xlabel="batch size B", ylabel="growth per layer")
-        ax.legend()
+        ax.set(xlabel="batch size $m$", ylabel="growth per layer", ylim=(0.93, None))
     return ax
 
 
@@ -271,3 +306,107 @@ def rate_sweeps(sweeps: Sequence[RateSweep], *, ax=None):
         ax.set(xlabel="learning rate", ylabel="accuracy, held-out digits", ylim=(0, 1))
         ax.legend(loc="lower center", bbox_to_anchor=(0.5, 1.0), ncols=2)
     return ax
+
+
+def right_angle(*, ax: Axes | None = None) -> Axes:
+    """Sketch one step of gradient descent on normalized weights: at a right angle to them, so it makes them longer."""
+    length, turn = 3.0, np.radians(25)
+    tip = length * np.array([np.cos(turn), np.sin(turn)])
+    step = 1.5 * np.array([-np.sin(turn), np.cos(turn)])
+    end = tip + step
+    with style.axes(ax, size=(6.4, 3.0)) as ax:
+        ax.plot(
+            *zip(0.6 * tip, 1.35 * tip, strict=True), color=style.THEORY, ls="--", lw=1.5, zorder=0
+        )
+        ax.add_patch(
+            Arc(
+                (0, 0),
+                2 * length,
+                2 * length,
+                theta1=5,
+                theta2=62,
+                color=style.GRAY,
+                lw=1.2,
+                ls=":",
+            )
+        )
+        for start, stop, color in (
+            ((0, 0), tip, style.NORMALIZED), (tip, end, style.PLAIN), ((0, 0), end, style.GREEN),
+        ):  # fmt: skip
+            look = {
+                "arrowstyle": "-|>",
+                "lw": 2.2,
+                "shrinkA": 0,
+                "shrinkB": 0,
+                "mutation_scale": 16,
+            }
+            ax.annotate("", stop, start, arrowprops=look | {"color": color})
+        corner = 0.18 * np.array([tip / length, step / 1.5])
+        ax.plot(
+            *np.transpose([tip - corner[0], tip - corner[0] + corner[1], tip + corner[1]]),
+            color="0.4",
+            lw=1.2,
+        )
+        ax.text(*(0.62 * tip + (0.05, -0.14)), "$w_t$", color=style.NORMALIZED, va="top")
+        ax.text(
+            *(tip + 0.75 * step + (0.12, 0.02)),
+            r"the step $-\eta\, g_t$",
+            color=style.PLAIN,
+            va="center",
+        )
+        ax.text(
+            *(0.55 * end + (-0.12, 0.1)),
+            "$w_{t+1}$, longer",
+            color=style.GREEN,
+            ha="right",
+            va="bottom",
+        )
+        ax.text(
+            *(1.35 * tip + (0.08, -0.1)),
+            "same loss all\nalong this line",
+            color=style.THEORY,
+            va="center",
+        )
+        ax.text(
+            length * np.cos(0.1) + 0.08,
+            length * np.sin(0.1) - 0.05,
+            "same length",
+            color=style.GRAY,
+            va="center",
+        )
+        ax.set(xlim=(-0.9, 5.6), ylim=(-0.1, 3.15), aspect="equal")
+        ax.set_axis_off()
+    return ax
+
+
+@UnitCloud.figure
+def unit_cloud(result: UnitCloud, *, ax: np.ndarray | None = None) -> np.ndarray:
+    """Draw each unit as a point of the plane in which its centered values lie, before and after normalization."""
+    before = result.plane
+    radius = np.sqrt(3)
+    after = radius * before / np.linalg.norm(before, axis=1, keepdims=True)
+    before = (
+        before * radius / np.sqrt((before**2).sum(axis=1).mean())
+    )  # in units of the usual length
+    with style.axes(ax, columns=2, size=(6.4, 3.5)) as ax:
+        for panel, points, title in zip(ax, (before, after), ("before", "after"), strict=True):
+            panel.plot(*points.T, "o", color=style.NORMALIZED, ms=3, alpha=0.45, mew=0)
+            panel.add_patch(Circle((0, 0), radius, fill=False, color=style.THEORY, ls="--", lw=1.2))
+            for k, angle in enumerate(np.radians([-30, 210, 90]), start=1):
+                way = 3.2 * np.array([np.cos(angle), np.sin(angle)])
+                panel.annotate(
+                    "", way, (0, 0), arrowprops={"arrowstyle": "->", "color": "0.4", "shrinkA": 0}
+                )
+                panel.text(*way, f"example {k}", ha="center", va="bottom" if way[1] > 0 else "top")
+            panel.set_title(title, pad=10)
+            panel.set(xlim=(-4.3, 4.3), ylim=(-2.6, 3.9), aspect="equal")
+            panel.set_axis_off()
+    return ax
+
+
+def _name(
+    ax: Axes, x: float, y: float, name: str, color: str, *, ha: str = "right", va: str = "bottom"
+) -> None:
+    """Name a curve beside one of its points, in its colour."""
+    shift = (5 if ha == "left" else -5, 5 if va == "bottom" else -5)
+    ax.annotate(name, (x, y), shift, textcoords="offset points", ha=ha, va=va, color=color)

@@ -80,6 +80,25 @@ class NeuronRun(Result):
 
 
 @dataclass(frozen=True)
+class UnitCloud(Result):
+    """The three values of each unit of one layer for a batch of three, before its normalization."""
+
+    z: np.ndarray  # (units, 3)
+
+    @property
+    def plane(self) -> np.ndarray:
+        """Each unit's centered values, as a point in the plane at a right angle to (1, 1, 1), (units, 2)."""
+        across, up = np.array([1.0, -1.0, 0.0]) / 2**0.5, np.array([-1.0, -1.0, 2.0]) / 6**0.5
+        return self.z @ np.stack([across, up], axis=1)
+
+    @property
+    def roundness(self) -> float:
+        """Variance of the cloud along its narrowest direction in the plane over that along its widest."""
+        narrow, wide = np.linalg.eigvalsh(self.plane.T @ self.plane)
+        return float(narrow / wide)
+
+
+@dataclass(frozen=True)
 class ExplosionRates(Result):
     """Growth per layer of the squared gradient in normalized random networks, against batch size."""
 

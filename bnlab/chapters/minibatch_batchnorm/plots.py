@@ -40,13 +40,16 @@ def identity_learned(
             steps, np.maximum(one.loss[:20], 1e-30).T, color=style.NORMALIZED, lw=1, alpha=0.5
         )
         theory = one.loss[:, 0].mean() * (1 - 2 * one.lr) ** (2 * steps)
-        left.semilogy(steps, np.maximum(theory, 1e-30), color=style.THEORY, ls="--", label="theory")
+        left.semilogy(steps, np.maximum(theory, 1e-30), color=style.THEORY, ls="--")
+        left.text(0.42, 0.75, "20 seeds\non theory", transform=left.transAxes)
         left.set(title="one batch", xlabel="step", ylabel="loss", yticks=[1, 1e-10, 1e-20, 1e-30])
-        left.legend()
         right.plot(fresh.gamma[:20].T, color=style.NORMALIZED, lw=1, alpha=0.3)
-        right.axhline(fresh.expected_gamma, color=style.THEORY, ls="--", label="theory")
+        right.axhline(fresh.expected_gamma, color=style.THEORY, ls="--")
+        right.annotate(
+            "theory", (0.7 * steps[-1], fresh.expected_gamma), (0.5, 0.15),
+            textcoords="axes fraction", arrowprops={"arrowstyle": "-", "color": style.THEORY}, color=style.THEORY,
+        )  # fmt: skip
         right.set(title="fresh batches", xlabel="step", ylabel=r"$\gamma$", ylim=(0.9, 2.6))
-        right.legend(loc="lower right")
     return ax
 
 
@@ -57,17 +60,20 @@ def largest_values(result: LargestValues, *, ax: Axes | None = None) -> Axes:
         "one outlier": (style.ROSE, "o"),
         "Cauchy": (style.GREEN, "s"),
         "normal": (style.NORMALIZED, "^"),
-        "uniform": (style.PLAIN, "v"),
+        "uniform": (style.OLIVE, "v"),
     }
     with style.axes(ax) as ax:
         m = np.geomspace(result.m[0], result.m[-1], 200)
-        ax.loglog(m, result.bound(m), color=style.THEORY, ls="--", label=r"bound $\sqrt{m-1}$")
+        ax.loglog(m, result.bound(m), color=style.THEORY, ls="--", lw=3, zorder=0)
         for kind, values in zip(result.kinds, result.largest.mean(axis=0), strict=True):
             color, marker = looks[kind]
-            ax.loglog(result.m, values, color=color, marker=marker, lw=1.5, ms=5, label=kind)
+            ax.loglog(result.m, values, color=color, marker=marker, lw=1.5, ms=5)
+            name = kind + r", on the bound $\sqrt{m-1}$" * (kind == "one outlier")
+            above = kind in ("one outlier", "normal")
+            at, ha = (-2, "right") if above else (-min(3, len(values)), "left")
+            _beside(ax, result.m[at], values[at], name, color, above=above, ha=ha)
         ax.set(xlabel="batch size $m$", ylabel=r"largest $|\widehat{x}_i|$", yticks=[1, 3, 10])
         _plain(ax, result.m[::2])
-        ax.legend()
     return ax
 
 
@@ -80,15 +86,16 @@ def eps_sweep(result: EpsSweep, *, ax: np.ndarray | None = None) -> np.ndarray:
             for eps, curve, color, dash in zip(
                 result.eps,
                 values,
-                (style.NORMALIZED, style.PLAIN, style.GREEN),
+                (style.NORMALIZED, style.GREEN, style.ROSE),
                 ("-", "--", ":"),
                 strict=False,
             ):
                 name = rf"$\epsilon = 10^{{{math.log10(eps):.0f}}}$"
-                panel.loglog(result.std, curve, color=color, ls=dash, label=name)
+                panel.loglog(result.std, curve, color=color, ls=dash)
+                if panel is ax[0]:
+                    _beside(panel, math.sqrt(eps), 3e-5, name, color, rotation=90)
                 panel.axvline(math.sqrt(eps), color=color, lw=1, ls=":")
             panel.set(xlabel="std of the input", ylabel=label, xticks=[1e-6, 1e-4, 1e-2, 1])
-        ax[0].legend()
     return ax
 
 
@@ -120,20 +127,21 @@ def normalized_shape(
 def company_spread(result: CompanySpread, *, ax: Axes | None = None) -> Axes:
     """Draw how far a normalized value moves with its company, beside first-order theory."""
     with style.axes(ax) as ax:
-        for value, spread, theory, color, marker in zip(
+        for value, spread, theory, color, marker, place in zip(
             result.values, np.moveaxis(result.spread, 1, 0), result.theory,
-            (style.NORMALIZED, style.PLAIN, style.GREEN), ("o", "s", "^"), strict=False,
+            (style.NORMALIZED, style.GREEN, style.ROSE), ("o", "s", "^"), ("top", "bottom", "center"), strict=False,
         ):  # fmt: skip
             found = t_interval(spread)
             ax.errorbar(
                 result.m, found.mean, found.bars, color=color, marker=marker, ms=5, ls="none",
-                label=f"value {value:g} std from the mean",
             )  # fmt: skip
-            ax.plot(result.m, theory, color=color, ls="--", lw=1.5)
+            ax.plot(result.m, theory, color=style.THEORY, ls="--", lw=1.5)
+            _beside(ax, result.m[-1], found.mean[-1], f"  {value:g} std out", color, va=place)
         ax.set(xscale="log", yscale="log", xlabel="batch size $m$")
         ax.set(ylabel=r"std of $\widehat{x}$ over batches", yticks=[0.03, 0.1, 0.3, 1])
+        ax.set_xlim(right=2.6 * result.m[-1])
+        ax.text(0.3, 0.85, "dashed: first-order theory", transform=ax.transAxes, color=style.THEORY)
         _plain(ax, result.m)
-        ax.legend(title="dashed: first-order theory")
     return ax
 
 
@@ -141,22 +149,33 @@ def company_spread(result: CompanySpread, *, ax: Axes | None = None) -> Axes:
 def batch_makeup(result: BatchMakeup, *, ax: Axes | None = None) -> Axes:
     """Draw test accuracy and fickle digits against the test batch size, with 95% intervals."""
     rows = {
-        "batch statistics, shuffled": (result.shuffled, style.NORMALIZED, "o"),
-        "batch statistics, one class": (result.by_class, style.ROSE, "s"),
-        "digits whose class depends on company": (result.fickle, style.PLAIN, "^"),
+        "batch statistics, shuffled": (result.shuffled, style.NORMALIZED, "o", (1, -1)),
+        "batch statistics, one class a batch": (result.by_class, style.ROSE, "s", (0, -1)),
+        "digits that change class\nwith their company": (result.fickle, style.GREEN, "^", (2, 1)),
     }
     with style.axes(ax) as ax:
         known = t_interval(result.evaluation)
-        ax.axhline(known.mean, color=style.THEORY, ls="--", label="running statistics")
-        for label, (values, color, marker) in rows.items():
+        ax.axhline(known.mean, color=style.THEORY, ls="--")
+        _beside(ax, result.m[0], known.mean, "accuracy with running statistics", style.THEORY)
+        for label, (values, color, marker, (at, side)) in rows.items():
             found = t_interval(values)
             ax.fill_between(result.m, found.low, found.high, color=color, alpha=0.25, lw=0)
-            ax.plot(result.m, found.mean, color=color, marker=marker, ms=5, label=label)
+            ax.plot(result.m, found.mean, color=color, marker=marker, ms=5)
+            at = min(at, len(result.m) - 1)
+            _beside(ax, result.m[at], found.mean[at], label, color, above=side > 0)
         ax.set(xscale="log", xlabel="test batch size $m$", ylabel="share of the test digits")
-        ax.set(ylim=(0, 1.75), yticks=[0, 0.25, 0.5, 0.75, 1])
+        ax.set(ylim=(0, 1.08), yticks=[0, 0.25, 0.5, 0.75, 1])
         _plain(ax, result.m)
-        ax.legend(loc="upper right")
     return ax
+
+
+def _beside(ax: Axes, x: float, y: float, name: str, color: str, *, above=True, **kwargs) -> None:
+    """Name a curve beside one of its points, in its colour."""
+    look = {"ha": "left", "va": "bottom" if above else "top", "color": color} | kwargs
+    shift = {"bottom": 5, "center": 0, "top": -5}[look["va"]]
+    ax.annotate(
+        name, (x, y), (5 if look["ha"] == "left" else -5, shift), textcoords="offset points", **look
+    )
 
 
 def _plain(ax: Axes, m: np.ndarray) -> None:

@@ -40,8 +40,9 @@
         data[key].map((value, i) => ({ value: Math.max(-12, Math.min(12, value)), label, color, first: i === 0 })));
       return Plot.plot({
         width,
-        height: narrow ? 240 : 270,
+        height: narrow ? 250 : 280,
         marginLeft: 48,
+        marginBottom: 46,
         x: { domain: [-12, 12], label: "value", ticks: narrow ? 5 : 9 },
         y: { domain: rows.map((row) => row.label), label: null, padding: 0.4 },
         style: { fontSize: "13px" },

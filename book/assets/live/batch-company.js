@@ -34,9 +34,10 @@
         Plot.text([text], { frameAnchor: "top-right", dy, fill, fontSize: 12 });
       return Plot.plot({
         width,
-        height: narrow ? 290 : 310,
-        marginTop: 62,
+        height: narrow ? 310 : 330,
+        marginTop: 78,
         marginLeft: 44,
+        marginBottom: 46,
         x: { domain: [-6, 6], label: "normalized value", ticks: narrow ? 5 : 9 },
         y: { domain: [0, 1], label: "share of the batches", grid: true, ticks: 5 },
         marks: [
@@ -46,9 +47,9 @@
           Plot.ruleX([-bound, bound].filter((at) => Math.abs(at) <= 6), { stroke: colors.muted, strokeDasharray: "2 3", strokeWidth: 1.5 }),
           Plot.ruleX([value], { stroke: colors.theory, strokeDasharray: "6 4", strokeWidth: 2 }),
           Plot.ruleX([mean], { stroke: colors.plain, strokeWidth: 2 }),
-          note("\u2014 mean over batches", colors.plain, -50),
-          note("- - with population statistics", colors.theory, -34),
-          note("\u00b7 \u00b7 bounds ±√(m − 1)", colors.muted, -18),
+          note("\u2014 mean over batches", colors.plain, -66),
+          note("- - with population statistics", colors.theory, -50),
+          note("\u00b7 \u00b7 bounds ±√(m − 1)", colors.muted, -34),
         ],
       });
     },

@@ -46,10 +46,10 @@
   BNLive.register("gradient-graph", {
     title: "Batch Normalization as a graph: values go down, gradients come back up",
     controls: [
-      { id: "step", label: "Step", min: 0, max: STEPS, step: 1, value: 13 },
-      { id: "x1", label: "First value of x (the others are 2 and 4)", min: -4, max: 8, step: 0.5, value: 1 },
+      { id: "step", label: "Step", min: 0, max: STEPS, step: 1, value: 13, play: 900 },
+      { id: "x1", label: "First x (others: 2, 4)", min: -4, max: 8, step: 0.5, value: 1 },
       { id: "gamma", label: "γ", min: -2, max: 2, step: 0.25, value: 1.5 },
-      { id: "logEps", label: "ε", min: -5, max: 1, step: 0.5, value: -5, format: (v) => (10 ** v).toPrecision(2) },
+      { id: "logEps", label: "ε", min: -5, max: 1, step: 0.5, value: -5, format: (v) => (v < -3 ? (10 ** v).toExponential(0) : Number((10 ** v).toPrecision(2)) + "") },
       { id: "from", label: "The loss depends on", options: Object.keys(incoming), value: "the first output alone" },
     ],
     compute({ step, x1, gamma, logEps, from }) {

@@ -16,11 +16,13 @@
     return [-Math.sin(a) * x + Math.cos(a) * y, -Math.sin(e) * (Math.cos(a) * x + Math.sin(a) * y) + Math.cos(e) * z];
   }
 
+  let held = null; // where a drag began, and the view it began with
+
   BNLive.register("gradient-projection", {
-    title: "A batch of three: what is left of the incoming gradient",
+    title: "A batch of three: what is left of the incoming gradient. Drag to turn it",
     controls: [
-      { id: "azimuth", label: "Turn the view", min: -180, max: 180, step: 5, value: -20, unit: "°" },
-      { id: "elevation", label: "Tilt the view", min: -90, max: 90, step: 5, value: 15, unit: "°" },
+      { id: "azimuth", label: "Turn the view", min: -180, max: 180, step: 1, value: -20, unit: "°" },
+      { id: "elevation", label: "Tilt the view", min: -90, max: 90, step: 1, value: 15, unit: "°" },
       { id: "angle", label: "Direction of x̂ in the plane", min: 0, max: 360, step: 5, value: 100, unit: "°" },
       { id: "level", label: "Mean of the incoming gradient", min: -1, max: 1, step: 0.1, value: 0.7 },
       { id: "ratio", label: "ε, relative to σ²", min: 0, max: 2, step: 0.1, value: 0 },
@@ -45,7 +47,14 @@
         sumDx: math.sum(dx), dxDotXHat: dot(dx, xHat),
       };
     },
-    draw({ circle, seen }, params, { Plot, width, narrow, colors }) {
+    /** The side that faces the reader follows the pointer: half a degree a pixel. */
+    drag({ pixel }, { azimuth, elevation }, type) {
+      if (type === "pointerdown") held = { pixel, azimuth, elevation };
+      const turned = held.azimuth - (pixel.x - held.pixel.x) / 2;
+      const tilted = held.elevation + (pixel.y - held.pixel.y) / 2;
+      return { azimuth: turned - 360 * Math.round(turned / 360), elevation: Math.max(-90, Math.min(90, tilted)) };
+    },
+    draw({ circle, seen }, params, { Plot, width, narrow, colors, panel }) {
       const height = narrow ? Math.round(width * 0.95) : 420;
       const half = 2.3;
       const arrow = (to, stroke, strokeWidth) =>
@@ -59,7 +68,7 @@
           x: (d) => d[0] * 1.08, y: (d) => d[1] * 1.08, text: () => text, fill, fontSize: 15, fontWeight: 600, dy: at[1] < 0 ? 12 : -12,
           stroke: "var(--pst-color-background)", strokeWidth: 4,
         });
-      return Plot.plot({
+      return panel("view", Plot.plot({
         width, height, margin: 4,
         x: { axis: null, domain: [(-half * width) / height, (half * width) / height] },
         y: { axis: null, domain: [-half, half] },
@@ -77,7 +86,7 @@
           label(seen.dy, "dy", colors.plain),
           label(seen.dx, "dx", colors.normalized),
         ],
-      });
+      }));
     },
     readout({ dy, dx, sumDx, dxDotXHat }) {
       const length = (v) => format(Math.sqrt(dot(v, v)));
