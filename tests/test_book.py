@@ -262,10 +262,34 @@ def test_typed_numbers_are_noticed(text):
 
 @pytest.mark.parametrize("path", CHAPTERS, ids=by_name)
 class TestChapter:
-    def test_asks_for_a_prediction_before_it_shows(self, path):
-        assert "{predict}" in markdown(path) or "Predict" in markdown(path)
+    def test_opens_with_its_question_its_answer_and_the_figure_that_shows_it(self, path):
+        cells = read(path).cells
+        assert re.match(
+            r"# .+\n\n\*\*.+\?\*\*\n\n```\{opening\}\n```\n\n\w", cells[0].source, re.DOTALL
+        )
+        assert [c.cell_type for c in cells[:3]] == ["markdown", "code", "code"]
+        assert any("image/png" in output.get("data", {}) for output in cells[2].outputs)
 
-    @pytest.mark.parametrize("part", ["In practice", "Exercises", "Further reading"])
+    def test_asks_before_it_shows_and_at_the_end(self, path):
+        asked = re.findall(r"^:::\{(predict|quiz)\}", markdown(path), flags=re.M)
+        assert asked.count("predict") >= 6
+        assert 2 <= asked.count("quiz") <= 3
+        assert "admonition} Predict" not in markdown(path)
+
+    def test_shows_the_ideas_code_and_no_more(self, path):
+        ideas = [c for c in code_cells(read(path)) if "idea" in c.metadata.get("tags", [])]
+        assert 1 <= len(ideas) <= 5
+        assert sum(len(c.source.strip().splitlines()) for c in ideas) <= 40
+
+    def test_folds_a_hint_for_each_exercise(self, path):
+        parts = re.split(r"^### Exercise", markdown(path), flags=re.M)[1:]
+        assert len(parts) >= 3
+        assert all(re.search(r"^:::\{dropdown\} (Hint|An answer)", p, flags=re.M) for p in parts)
+
+    @pytest.mark.parametrize(
+        "part",
+        ["In practice", "Check yourself", "Exercises", "What we measured", "Further reading"],
+    )
     def test_has_each_part(self, path, part):
         assert re.search(rf"^#+ .*{part}", markdown(path), flags=re.M), f"no section {part!r}"
 
