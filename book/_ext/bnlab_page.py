@@ -261,13 +261,12 @@ def fill_claim_cards(app, doctree, docname) -> None:
                 continue
             name, row, chip = rows[f"claim-{claim}"]
             address = f"{app.builder.get_relative_uri(docname, name)}#{chip['ids'][0]}"
-            words = nodes.paragraph(
-                "", "", *(n.deepcopy() for n in row[0][0].children if not _cites(n))
-            )
+            words = "".join(part.astext() for part in row[0][0].children if not _cites(part))
             verdict = nodes.inline("", chip.astext(), classes=chip["classes"])
             link = nodes.reference("", f"Chapter {int(name[:2])}", refuri=address, internal=True)
             judged = nodes.paragraph("", "", verdict, nodes.Text(" "), link)
-            place += nodes.container("", words, judged, classes=["bn-card"])
+            said = nodes.paragraph("", words.replace(" .", "."))  # a source stood between
+            place += nodes.container("", said, judged, classes=["bn-card"])
 
 
 def _cites(node: nodes.Node) -> bool:
