@@ -125,6 +125,11 @@ class Ask(SphinxDirective):
                 mark = item.next_node(nodes.raw)
                 mark.parent.remove(mark)
                 item["classes"] = ["bn-right"] if right else []
+            # In an order that has nothing to do with which is right, and is the same at every build.
+            shuffled = sorted(
+                whole[at], key=lambda item: hashlib.sha256(item.astext().encode()).digest()
+            )
+            whole[at].children = shuffled
             whole[at]["classes"] = ["bn-choices"]
             rest = at + 1
         told = answer()
@@ -310,7 +315,7 @@ def fill_openings(app, doctree, docname) -> None:
     for place in doctree.findall(nodes.paragraph):
         if "bn-opening" not in place["classes"]:
             continue
-        place += nodes.Text(f"About {minutes(doctree)} minutes")
+        place += nodes.Text(f"About {minutes(app.env.get_doctree(docname))} minutes")
         titles = {s[0].astext(): s["ids"][0] for s in doctree.findall(nodes.section) if s.children}
         for part in Opening.parts:
             if part not in titles:
