@@ -141,7 +141,7 @@ def run(
 
 
 def _plan(experiment: LongExperiment, config: Config) -> Plan:
-    source, used = config.get("data"), {}
+    source, used = str(config.get("data", "")), {}
     if {source, experiment.defaults.get("data")} & set(data.names()):
         data.verify(source)  # now, not after an hour; an unknown name is refused, too
         used = data.checksums(source)

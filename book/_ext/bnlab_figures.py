@@ -63,7 +63,8 @@ def inlined(svg: str, name: str, alt: str) -> str:
     body = re.sub(
         r"(\d\.\d{4})\d+", r"\1", re.sub(r"\n\s*", "\n", body)
     )  # more digits than an eye can see
-    label = f'role="img" aria-label="{escape(unescape(alt))}" class="bn-figure"'
+    name = f'role="img" aria-label="{escape(unescape(alt))}"' if alt else 'aria-hidden="true"'
+    label = f'{name} class="bn-figure"'
     return re.sub(r"<svg ", f"<svg {label} ", body, count=1)
 
 

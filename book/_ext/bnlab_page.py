@@ -138,7 +138,8 @@ class Ask(SphinxDirective):
             raise self.error("a question needs an answer below it")
         del whole.children[rest:]
         whole += told
-        text = whole[0].astext()
+        asked = whole[0]
+        text = asked.astext()
         whole["ids"] = [f"{kind}-" + hashlib.sha256(text.encode()).hexdigest()[:8]]
         self.set_source_info(whole)
         box += whole
@@ -183,6 +184,9 @@ def check_numbers(app, doctree, docname) -> None:
                 LOG.warning("the answer to a question for a number glues none", location=node)
 
 
+PLAIN = (nodes.Text, nodes.math, nodes.emphasis, nodes.strong, nodes.literal)
+
+
 class Predictions(SphinxDirective):
     """All questions of the book, each with its place; the script says beside them what the reader answered."""
 
@@ -202,7 +206,11 @@ def fill_predictions(app, doctree, docname) -> None:
             place += nodes.rubric("", app.env.titles[name].astext())
             questions = nodes.bullet_list()
             for kind, anchor, text in asked[name]:
-                link = nodes.reference("", text, refuri=f"{address}#{anchor}", internal=True)
+                link = nodes.reference("", refuri=f"{address}#{anchor}", internal=True)
+                for part in text.children:  # a link has no links in it
+                    link += (
+                        part.deepcopy() if isinstance(part, PLAIN) else nodes.Text(part.astext())
+                    )
                 questions += nodes.list_item(
                     "", nodes.paragraph("", "", link), classes=[f"bn-asked-{kind}"]
                 )

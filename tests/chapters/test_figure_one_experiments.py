@@ -10,6 +10,7 @@ from _book import RESULTS, book_result
 
 from bnlab import data, inference, training
 from bnlab.chapters.figure_one import experiments as figure_one
+from bnlab.chapters.figure_one import layers
 from bnlab.chapters.figure_one import measures as figure_one_measures
 from bnlab.chapters.figure_one import rates as figure_one_rates
 from bnlab.chapters.figure_one.results import FigureOne, RateSearch
@@ -286,7 +287,22 @@ SIGMAS = {f"figure_one_sigma_{sigma}": sigma for sigma in (0.01, 0.03, 0.3)}
 
 def test_every_result_of_the_chapter_is_stored_and_no_other():
     found = {path.stem for path in RESULTS.glob("figure_one_*.npz")}
-    assert found == {*RUNS, LOW_RATE, *SEARCHES, *SIGMAS}
+    assert found == {*RUNS, LOW_RATE, *SEARCHES, *SIGMAS, "figure_one_layers"}
+
+
+def test_the_layers_are_seen_as_each_network_trains_alone():
+    small = {"data": "mnist-5k", "rates": [0.3, 3.0], "sigmas": [0.1], "steps": 20}
+    config = layers.EXPERIMENT.configure(small)
+    views = merged(config, layers.EXPERIMENT)
+    assert views.steps.tolist() == [0, 10, 20]
+    assert views.histogram.shape == (2, 1, 2, 3, 3, 32)
+    assert (views.histogram.sum(axis=-1) == 1000 * 100).all()  # test digits and units
+    train, test = figure_one.images("mnist-5k")
+    for a, arm in enumerate(views.arms):
+        net = figure_one.network(arm, seed=0)
+        training.train(net, train, lr=3.0, steps=20, batch_size=60, seed=0)
+        assert training.accuracy(net, test) == pytest.approx(views.accuracy[a, 0, 1, -1], abs=0.01)
+    assert views.accuracy[1, 0, 1, -1] > views.accuracy[0, 0, 1, -1]
 
 
 @pytest.mark.parametrize("name", RUNS)

@@ -31,7 +31,7 @@ def shared_values(
     --------
     >>> import matplotlib; matplotlib.use("agg")
     >>> ax = shared_values(images=2, maps=3, side=4)
-    >>> sum(patch.get_facecolor()[2] > 0.6 for patch in ax.patches)  # N p q of N C p q
+    >>> sum(patch.get_facecolor()[0] == 0 for patch in ax.patches)  # N p q of N C p q
     32
     """
     step = side + 1.2
