@@ -366,5 +366,5 @@ def setup(app) -> dict:
         "parallel_read_safe": False,
         "parallel_write_safe": True,
         "version": "1",
-        "env_version": 1,
+        "env_version": 2,
     }
