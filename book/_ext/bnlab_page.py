@@ -146,7 +146,7 @@ class Ask(SphinxDirective):
         if not hasattr(self.env, "bnlab_questions"):
             self.env.bnlab_questions = {}
         self.env.bnlab_questions.setdefault(self.env.docname, []).append(
-            (kind, whole["ids"][0], text)
+            (kind, whole["ids"][0], asked)
         )
         return [box]
 
@@ -366,5 +366,5 @@ def setup(app) -> dict:
         "parallel_read_safe": False,
         "parallel_write_safe": True,
         "version": "1",
-        "env_version": 2,
+        "env_version": 3,
     }
