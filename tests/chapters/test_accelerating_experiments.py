@@ -328,7 +328,7 @@ def test_times_fewer_says_how_many_arrive():
     found = accelerating.times_fewer(runs, "plain", "BN")
     assert found == t_interval(fewer(runs, "plain", "BN"), geometric=True)
     assert accelerating.times_fewer(runs, "plain", "plain + all, rate x 1") == "2.00 (7 of 8)"
-    assert accelerating.times_fewer(runs, "plain", "BN + all, rate x 30") == "(2 of 8)"
+    assert accelerating.times_fewer(runs, "plain", "BN + all, rate x 30") == "(2 of 8 arrive)"
 
 
 def test_effects_mark_what_is_sure_for_all_together():

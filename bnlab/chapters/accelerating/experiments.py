@@ -264,8 +264,9 @@ def times_fewer(runs: RecipeRuns, before: str, after: str, *, short: float = 0.0
     arrived = int(np.isfinite(a + b).sum())
     if arrived == len(b):
         return t_interval(a / b, geometric=True)
-    middle = f"{np.median(a / b):.2f} " if 2 * arrived > len(b) else ""
-    return f"{middle}({arrived} of {len(b)})"
+    if 2 * arrived > len(b):
+        return f"{np.median(a / b):.2f} ({arrived} of {len(b)})"
+    return f"({arrived} of {len(b)} arrive)"
 
 
 def percentage_points(samples: np.ndarray) -> Interval:
@@ -291,16 +292,23 @@ def race(runs: RecipeRuns, arms: Mapping[str, str], *, base: str) -> Table:
     base : str
         The arm that the others are compared with.
     """
-    steps = [np.median(runs.steps_to_best(arm)) for arm in arms.values()]
+    needed = {arm: runs.steps_to_best(arm) for arm in arms.values()}
     columns = {
         "network": list(arms),
-        "steps": [f"{s:.0f}" if np.isfinite(s) else "never" for s in steps],
+        "steps": [_median_steps(s) for s in needed.values()],
         "times fewer": [
             "" if arm == base else times_fewer(runs, base, arm) for arm in arms.values()
         ],
         "best accuracy, %": [t_interval(100 * runs.best(arm)) for arm in arms.values()],
     }
     return Table(columns, formats={"times fewer": ".2f", "best accuracy, %": ".1f"})
+
+
+def _median_steps(steps: np.ndarray) -> str:
+    if np.isinf(steps).all():
+        return "never"
+    median = np.median(steps)
+    return f"{median:.0f}" if np.isfinite(median) else "not by the median seed"
 
 
 def effects(runs: RecipeRuns, change: str, *, count: int, of: str = "best") -> list[str]:
