@@ -19,6 +19,7 @@ import dask
 import numpy as np
 import pytest
 import torch
+from dask.distributed import Client
 
 from bnlab import data
 from bnlab.experiments import LongExperiment, _run, load
@@ -356,7 +357,10 @@ def cluster(start):
         address = f"tcp://127.0.0.1:{probe.getsockname()[1]}"
     scheduler = start("dask", "scheduler", "--host", address, "--no-dashboard")
     words = ("dask", "worker", address, "--nthreads", 1, "--no-dashboard", "--no-nanny")
-    return address, scheduler, [start(*words), start(*words)]
+    workers = [start(*words), start(*words)]
+    with Client(address, set_as_default=False, timeout=120) as client:
+        client.wait_for_workers(2, timeout=120)  # the first to come would get all tasks
+    return address, scheduler, workers
 
 
 def test_a_cluster_gives_the_same_bits_when_a_worker_is_killed(start, out, orders, cluster):

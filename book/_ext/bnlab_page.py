@@ -200,6 +200,7 @@ def fill_predictions(app, doctree, docname) -> None:
     for place in list(doctree.findall(nodes.container)):
         if place["classes"] != ["bn-predictions"]:
             continue
+        app.env.get_domain("math").data["has_equations"][docname] = True  # the page needs MathJax
         asked = getattr(app.env, "bnlab_questions", {})
         for name in sorted(asked):
             address = app.builder.get_relative_uri(docname, name)
