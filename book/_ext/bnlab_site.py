@@ -10,7 +10,7 @@ from html import escape
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from bnlab_page import minutes
+from bnlab_page import CHAPTER, minutes
 from docutils import nodes
 from myst_nb.core import render
 from sphinx.util import logging
@@ -20,19 +20,15 @@ HERE = Path(__file__).parent
 ASSETS = HERE.parent / "assets"
 LOG = logging.getLogger(__name__)
 
-CHAPTER = re.compile(r"\d\d_")
 LIVE_TAG = re.compile(r'<bn-live\b[^>]*\bfigure="([\w-]+)"')
 LIVE_BASE = ("live/vendor/d3.min.js", "live/vendor/plot.min.js", "live/core.js")
 ICON_SCRIPT = re.compile(r"<script[^>]*fontawesome\.js[^>]*></script>")
 UNNAMED = re.compile(r">([^<>]+)</a><details([^>]*)><summary>")
-PREDICT = '<div class="{} admonition">\n<p class="admonition-title">Predict</p>'
 MARKUP_REPAIRS = (
     # doc-biblioentry is deprecated ARIA, and a list needs list items.
     ('role="doc-biblioentry"', 'role="listitem"'),
     # The label hid the summary's visible words from its accessible name.
     ('<summary aria-label="Toggle hidden content">', "<summary>"),
-    # A question to think about looks the same in every chapter.
-    (PREDICT.format("tip"), PREDICT.format("predict")),
 )
 
 
