@@ -45,7 +45,10 @@ CHAPTER = {
     "experiments": {"results", "experiments", "nn"} | LIBRARY,
 }
 # Which chapter may use an earlier one, by name.
-EARLIER = {"gradient_flow": {"covariate_shift"}}
+EARLIER = {
+    "gradient_flow": {"covariate_shift"},
+    "troubleshooting": {"convolutional_batchnorm"},
+}
 SHARED = {"_validate"}
 
 
