@@ -250,8 +250,8 @@ def _affine_of_call(traced: GraphModule, node: Node) -> Affine:
     tensors = [given[k] for k in ("running_mean", "running_var", "weight", "bias")]
     if not all(t is None or (isinstance(t, Node) and t.op == "get_attr") for t in tensors):
         raise _Stays("is a call of a function, with statistics or parameters that are computed")
-    held = [None if t is None else attrgetter(t.target)(traced) for t in tensors]
-    return Affine.from_statistics(*held, cast(float, given["eps"]))
+    mean, var, weight, bias = (None if t is None else attrgetter(t.target)(traced) for t in tensors)
+    return Affine.from_statistics(mean, var, weight, bias, cast(float, given["eps"]))
 
 
 def _tried_out(module: nn.Module, shape: torch.Size) -> Affine | None:

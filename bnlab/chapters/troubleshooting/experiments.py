@@ -41,7 +41,7 @@ def accumulation(
 
     Examples
     --------
-    >>> accumulation(parts=(1, 2), seeds=(0,)).distance[0, 0]
+    >>> float(accumulation(parts=(1, 2), seeds=(0,)).distance[0, 0])
     0.0
     """
     x, y = training.tensors(data.mnist_5k(), dtype=torch.float64)
@@ -91,10 +91,10 @@ def over_valid(norm: nn.Module, x: Tensor, valid: Tensor) -> Tensor:
 
     Examples
     --------
-    >>> x = torch.tensor([[[1.0, 3.0, 0.0]], [[5.0, 0.0, 0.0]]])
-    >>> y = over_valid(nn.BatchNorm1d(1), x, x != 0)
-    >>> [round(value, 2) for value in y.flatten().tolist()]
-    [-1.22, 0.0, 0.0, 1.22, 0.0, 0.0]
+    >>> x = torch.tensor([[[1.0, 2.0, 0.0]], [[6.0, 0.0, 0.0]]])
+    >>> y = over_valid(nn.BatchNorm1d(1), x, x[:, 0] != 0)
+    >>> [round(value, 2) for value in y[0, 0].tolist() + y[1, 0].tolist()]
+    [-0.93, -0.46, 0.0, 1.39, 0.0, 0.0]
     """
     rows = x.movedim(1, -1)
     y = torch.zeros_like(rows)
