@@ -12,7 +12,7 @@ from torch.nn import functional
 
 from bnlab import data, inference, training
 from bnlab.chapters.convolutional_batchnorm.small_nets import residual_net
-from bnlab.chapters.troubleshooting.faults import score
+from bnlab.chapters.troubleshooting.faults import hits
 from bnlab.chapters.troubleshooting.results import CaseStudy
 from bnlab.experiments import Provenance, difference
 
@@ -107,7 +107,7 @@ def case_study(
     for seed in seeds:
         model = network(width, seed)
         training.train(model, train, lr=lr, steps=steps, batch_size=50, seed=seed)
-        accuracies = [score(model.train(), x, y, batch_size=50)]
+        accuracies = [hits(model.train(), x, y, batch_size=50)]
         for layer in _norms(model):
             layer.momentum = 0.99
         model.train()
@@ -115,12 +115,12 @@ def case_study(
             for batch in learned[classes.argsort(stable=True)].split(100):
                 model(batch)
         saved.append(write(model))
-        accuracies.append(score(model.eval(), x, y))
+        accuracies.append(hits(model.eval(), x, y))
         inference.recalibrate(model, [few_images(seed)[0]])
-        accuracies.append(score(model, x, y))
+        accuracies.append(hits(model, x, y))
         for freeze in (False, True):
             tuned = fine_tune(copy.deepcopy(model), freeze=freeze, seed=seed)
-            accuracies.append(score(tuned.eval(), x, y))
+            accuracies.append(hits(tuned.eval(), x, y))
         found.append(accuracies)
     return CaseStudy(
         steps=steps, width=width, seeds=tuple(seeds), stages=STAGES,
@@ -155,5 +155,5 @@ def repeat(stored: CaseStudy, origin: Provenance) -> dict[str, float]:
     """Read each stored checkpoint again; return the largest difference of the accuracies as saved."""
     _, test = data.mnist_5k().split(test=1000, seed=0)
     x, y = training.tensors(test)
-    now = [score(read(c, stored.width), x, y) for c in stored.checkpoint]
+    now = [hits(read(c, stored.width), x, y) for c in stored.checkpoint]
     return {"as saved": difference(np.array(now), stored.accuracy[:, 1])}

@@ -15,7 +15,7 @@ from bnlab import data, inference, models, training
 from bnlab.chapters.troubleshooting.results import Faults
 from bnlab.experiments import Provenance, difference
 
-__all__ = ["CAUSES", "evaluation_faults", "paler", "repeat", "score"]
+__all__ = ["CAUSES", "evaluation_faults", "pale", "repeat", "hits"]
 
 SIZES = (784, 50, 50, 50, 10)
 CAUSES = (
@@ -30,13 +30,13 @@ CAUSES = (
 )
 
 
-def paler(x: Tensor) -> Tensor:
+def pale(x: Tensor) -> Tensor:
     """Return what a camera with less contrast sees: from 0.3 to 0.8 instead of 0 to 1."""
     return 0.5 * x + 0.3
 
 
 @torch.no_grad()
-def score(model: nn.Module, x: Tensor, y: Tensor, *, batch_size: int | None = None) -> float:
+def hits(model: nn.Module, x: Tensor, y: Tensor, *, batch_size: int | None = None) -> float:
     """Return the share of examples that a model gets right, in the modes that its layers have.
 
     Parameters
@@ -55,7 +55,7 @@ def score(model: nn.Module, x: Tensor, y: Tensor, *, batch_size: int | None = No
 
     Examples
     --------
-    >>> score(nn.Identity(), torch.eye(3), torch.tensor([0, 1, 1]))
+    >>> hits(nn.Identity(), torch.eye(3), torch.tensor([0, 1, 1]))
     0.6666666865348816
     """
     model = copy.deepcopy(model)
@@ -145,7 +145,7 @@ def _one(seed: int, steps: int, batch_size: int, lr: float) -> tuple:
     broken = shuffled[:batch_size].clone()
     broken[0] = torch.inf
     one_awake = copy.deepcopy(model)
-    pale = paler(x)
+    dim = pale(x)
 
     def again(twin: nn.Module, images: Tensor = shuffled) -> None:
         inference.recalibrate(twin, images.split(500))
@@ -163,10 +163,10 @@ def _one(seed: int, steps: int, batch_size: int, lr: float) -> tuple:
         (one_awake, left_awake, nn.Module.eval, x, 2),
         (copy.deepcopy(averaged.module), plain, again, x, None),
         (dropped, plain, again, x, None),
-        (copy.deepcopy(model), plain, lambda m: again(m, paler(shuffled)), pale, None),
+        (copy.deepcopy(model), plain, lambda m: again(m, pale(shuffled)), dim, None),
     )
     found = [_three(*case, y, batch_size) for case in cases]
-    healthy = score(model.eval(), x, y)
+    healthy = hits(model.eval(), x, y)
     return (*(list(v) for v in zip(*found, strict=True)), healthy)
 
 
@@ -183,10 +183,10 @@ def _three(
     awake = copy.deepcopy(model).eval()
     for layer in norms(awake):
         layer.train()
-    by_batch = score(awake, x, y, batch_size=batch_size)
-    before = score(use(model), x, y, batch_size=size)
+    by_batch = hits(awake, x, y, batch_size=batch_size)
+    before = hits(use(model), x, y, batch_size=size)
     repair(model)
-    return by_batch, before, score(model.eval(), x, y, batch_size=size)
+    return by_batch, before, hits(model.eval(), x, y, batch_size=size)
 
 
 def _statistics(layer: nn.Module) -> dict[str, Tensor]:
