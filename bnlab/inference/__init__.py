@@ -9,10 +9,12 @@ from bnlab.inference.folding import fold_conv, fold_linear
 from bnlab.inference.freezing import freeze, unfreeze
 from bnlab.inference.momentum import convert_momentum, half_life
 from bnlab.inference.statistics import population_statistics, recalibrate
+from bnlab.inference.synchronizing import desynchronize, synchronize
 
 __all__ = [
     "Folded",
     "convert_momentum",
+    "desynchronize",
     "fold",
     "fold_conv",
     "fold_linear",
@@ -20,5 +22,6 @@ __all__ = [
     "half_life",
     "population_statistics",
     "recalibrate",
+    "synchronize",
     "unfreeze",
 ]

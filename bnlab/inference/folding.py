@@ -142,6 +142,7 @@ _NORMALIZATIONS = {
         layers.DetachedBatchNorm1d,
         layers.GhostBatchNorm1d,
         layers.BatchRenorm1d,
+        layers.SyncBatchNorm,
     )
 }
 
