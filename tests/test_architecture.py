@@ -28,6 +28,10 @@ ALLOWED = {
     "nn.functional": {"nn._check", "nn._tensors", "nn.autograd"},
     "nn.batchnorm": {"nn.functional", "nn._check"},
     "nn.variants": {"nn.functional"},
+    "nn.sync": {"nn.batchnorm", "nn.functional", "nn.autograd", "nn._check", "nn._tensors"},
+    "nn.decorrelated": {"nn.functional", "nn.autograd", "nn._check"},
+    "nn.ghost": {"nn.batchnorm", "nn.functional", "nn._check", "nn._tensors"},
+    "nn.renorm": {"nn.batchnorm", "nn.functional", "nn.autograd", "nn._check", "nn._tensors"},
     "models": {"nn"},
     "inference": {"nn"},
     "probes": set(),
@@ -224,6 +228,10 @@ def test_import_bnlab_loads_neither_torch_nor_matplotlib():
 def test_import_of_the_machinery_of_long_runs_loads_none_of_its_engines():
     heavy = {"torch", "joblib", "dask", "distributed", "threadpoolctl", "typer", "rich"}
     assert not loaded_by("import bnlab.experiments") & heavy
+
+
+def test_layers_load_no_compiler():
+    assert "torch._dynamo" not in loaded_by("import bnlab.nn, bnlab.inference")
 
 
 def test_data_loads_scikit_learn_only_for_the_tables_that_ship_in_it():
