@@ -34,10 +34,11 @@ ALLOWED = {
     "nn.renorm": {"nn.batchnorm", "nn.functional", "nn.autograd", "nn._check", "nn._tensors"},
     "models": {"nn"},
     "inference": {"nn"},
+    "diagnosis": {"inference"},
     "probes": set(),
     "training": {"data", "probes", "nn", "inference"},
     "experiments": {"data", "stats", "kernels"},  # a stored file says whether kernels were in use
-    "cli": {"chapters", "data", "experiments", "stats"},
+    "cli": {"chapters", "data", "diagnosis", "experiments", "stats"},
     "__main__": {"cli"},
 }  # fmt: skip
 LIBRARY = set(ALLOWED) - {"cli", "__main__"}
