@@ -18,5 +18,6 @@ TOPICS = (
     "figure_one",
     "accelerating",
     "making_it_fast",
+    "claims",
 )
 """The folders, in the order of the chapters."""
