@@ -22,7 +22,7 @@ from bnlab.chapters import TOPICS
 from bnlab.experiments import load
 from bnlab.stats import Interval, t_interval
 
-__all__ = ["SEEDS", "VERDICTS", "Case", "Claim", "Judged", "Ledger", "judge"]
+__all__ = ["SEEDS", "VERDICTS", "Case", "Claim", "Judged", "Ledger", "judge", "stored"]
 
 SEEDS = 16
 """The fewest seeds that a verdict needs."""
@@ -33,6 +33,10 @@ VERDICTS = {
     "open": "not settled",
 }
 """Kinds of verdicts, as the chips of the chapters name them, and their words."""
+
+
+GROUPS = ("often taught", "slides on Batch Normalization", "arithmetic")
+"""Sources that are no publication."""
 
 
 @dataclass(frozen=True)
@@ -74,6 +78,8 @@ class Claim:
         The metric is a ratio: take the mean of its logarithm.
     exact : bool
         No sample: an identity, a count or an error that should be rounding. Every value has to lie inside.
+    card : str
+        The name of the chip, in a chapter, that says the same; the landing page shows some of them.
     """
 
     said: str
@@ -86,6 +92,7 @@ class Claim:
     high: float = np.inf
     geometric: bool = False
     exact: bool = False
+    card: str = ""
 
     @property
     def rule(self) -> str:
@@ -171,6 +178,30 @@ def judge(claim: Claim, results: Mapping[str, Any], *, together: int = 1) -> Jud
     return Judged(claim, tuple(effects), tuple(seeds), tuple(kinds))
 
 
+def stored(name: str, folder: str | Path = "results") -> Any:
+    """Load the stored result of a chapter by the name of its experiment.
+
+    Parameters
+    ----------
+    name : str
+        As ``bnlab run --list`` has it.
+    folder : path
+        Where the results lie.
+
+    Returns
+    -------
+    Result
+
+    Raises
+    ------
+    ValueError
+        If the file is missing or damaged.
+    """
+    for topic in TOPICS:  # each defines the classes of its results
+        importlib.import_module(f"bnlab.chapters.{topic}.results")
+    return load(Path(folder) / f"{name.replace('-', '_')}.npz")[0]
+
+
 class Ledger:
     """All claims with their verdicts; in a notebook, a table to filter and to sort.
 
@@ -187,14 +218,12 @@ class Ledger:
     """
 
     def __init__(self, claims: Iterable[Claim], folder: str | Path = "results") -> None:
-        for topic in TOPICS:  # each defines the classes of its results
-            importlib.import_module(f"bnlab.chapters.{topic}.results")
         claims = tuple(claims)
-        names = {name for claim in claims for name in claim.experiments}
-        stored = {n: load(Path(folder) / f"{n.replace('-', '_')}.npz")[0] for n in sorted(names)}
+        names = sorted({name for claim in claims for name in claim.experiments})
+        results = {name: stored(name, folder) for name in names}
         pages = Counter(_page(claim) for claim in claims for case in claim.cases if not claim.exact)
         self.rows = tuple(
-            judge(claim, stored, together=max(1, pages[_page(claim)])) for claim in claims
+            judge(claim, results, together=max(1, pages[_page(claim)])) for claim in claims
         )
 
     @property
@@ -202,6 +231,17 @@ class Ledger:
         """How many claims have each verdict, in the order of VERDICTS."""
         found = Counter(row.kind for row in self.rows)
         return {kind: found[kind] for kind in VERDICTS}
+
+    def by_source(self) -> dict[str, dict[str, int]]:
+        """How many claims of each source have each verdict: the paper's, and by others."""
+        found: dict[str, dict[str, int]] = {}
+        for row in self.rows:
+            source = row.claim.source
+            group = (
+                source if source in GROUPS else "the paper" if "Szegedy" in source else "later work"
+            )
+            found.setdefault(group, dict.fromkeys(VERDICTS, 0))[row.kind] += 1
+        return found
 
     def __repr__(self) -> str:
         return "\n".join(f"{row.kind:7} {row.claim.said}" for row in self.rows)

@@ -64,7 +64,7 @@ CLAIMS = (
     claim(
         "Scaling all features to [0, 1] gives them an equal say.", DECK, "01_feature_scaling",
         "larger share of two features after min-max scaling",
-        own("distance-share-after-min-max"), low=0.5, high=0.55,
+        own("distance-share-after-min-max"), low=0.5, high=0.55, card="equal-ranges",
     ),
     claim(
         "Scaled features help nearest neighbors.", DECK, "01_feature_scaling",
@@ -91,7 +91,7 @@ CLAIMS = (
     ),
     claim(
         "Adam makes scaling the inputs unnecessary.", DECK, "01_feature_scaling",
-        "1 if Adam arrives on raw wines at its best rate", own("adam-arrives-raw"), low=1.0, exact=True,
+        "1 if Adam arrives on raw wines at its best rate", own("adam-arrives-raw"), low=1.0, exact=True, card="optimizer-scales",
     ),
     claim(
         "Zero mean and unit variance is whitening.", "slides on Batch Normalization", "04_full_whitening",
@@ -123,7 +123,7 @@ CLAIMS = (
     claim(
         "It holds the input of every nonlinearity still.", f"{PAPER}, section 3",
         "02_internal_covariate_shift", "how far the last sigmoid's input moves, in its own units",
-        Case(lambda run: run.distance[:, -1, 3]), runs="covariate-shift-bn-own", high=0.5,
+        Case(lambda run: run.distance[:, -1, 3]), runs="covariate-shift-bn-own", high=0.5, card="every-input-still",
     ),
     claim(
         "A network whose inputs drift less has the lower loss.", f"{PAPER}, section 2",
@@ -154,7 +154,7 @@ CLAIMS = (
     claim(
         "Saturated sigmoids make the gradients of a deep network vanish.", f"{PAPER}, section 2",
         "02_internal_covariate_shift", "gradient at layer 1 over that at layer 20, most units saturated",
-        own("sigmoid-gradient-large-weights"), high=1.0, geometric=True,
+        own("sigmoid-gradient-large-weights"), high=1.0, geometric=True, card="saturation",
     ),
     # ---- chapter 3
     claim(
@@ -187,7 +187,7 @@ CLAIMS = (
     claim(
         "Full whitening is not everywhere differentiable.", f"{PAPER}, section 3", "04_full_whitening",
         "relative error of ZCA's closed gradient at two equal eigenvalues",
-        own("closed-gradient-at-equal-eigenvalues"), low=ROUNDING, exact=True,
+        own("closed-gradient-at-equal-eigenvalues"), low=ROUNDING, exact=True, card="whitening-differentiable",
     ),
     claim(
         "Automatic differentiation through the eigenvectors works.", DECK, "04_full_whitening",
@@ -220,7 +220,7 @@ CLAIMS = (
         "Gamma and beta can undo the normalization.", f"{PAPER}, section 3", "05_minibatch_batchnorm",
         "squared error of the identity over the variance",
         own("identity-on-one-batch", "on one batch"), own("identity-on-fresh-batches", "across batches of 16"),
-        high=ROUNDING, exact=True,
+        high=ROUNDING, exact=True, card="undo-the-layer",
     ),
     claim(
         "A normalized value is at most the square root of m - 1.", "arithmetic", "05_minibatch_batchnorm",
@@ -243,7 +243,7 @@ CLAIMS = (
     ),
     claim(
         "A network in training mode predicts for each example.", DECK, "05_minibatch_batchnorm",
-        "points of accuracy that batches of a single class add", own("company-of-one-class"), low=-1.0, high=1.0,
+        "points of accuracy that batches of a single class add", own("company-of-one-class"), low=-1.0, high=1.0, card="function-of-a-batch",
     ),
     # ---- chapter 6
     claim(
@@ -273,7 +273,7 @@ CLAIMS = (
     claim(
         "Batch Normalization prevents exploding gradients.", f"{PAPER}, section 3.3", "06_gradient_flow",
         "growth of the squared gradient a layer, random ReLU network, batches of 64",
-        own("relu-explosion"), low=0.95, high=1.05, geometric=True,
+        own("relu-explosion"), low=0.95, high=1.05, geometric=True, card="exploding-gradients",
     ),
     claim(
         "That growth is pi / (pi - 1) a layer for large batches.", "Yang et al. 2019", "06_gradient_flow",
@@ -299,7 +299,7 @@ CLAIMS = (
     claim(
         "Training and evaluation mode differ only in their statistics.", DECK, "07_inference_statistics",
         "relative difference of the first layer's gradients at equal statistics",
-        own("mode-changes-gradient"), high=0.01,
+        own("mode-changes-gradient"), high=0.01, card="two-modes",
     ),
     # ---- chapter 8
     claim(
@@ -310,7 +310,7 @@ CLAIMS = (
     claim(
         "The effective mini-batch of a feature map is m p q.", f"{PAPER}, section 3.2", "08_convolutional_batchnorm",
         "independent values that the batch mean is worth, over m p q, first layer",
-        own("effective-batch-share"), low=0.8, high=1.25, geometric=True,
+        own("effective-batch-share"), low=0.8, high=1.25, geometric=True, card="effective-batch",
     ),
     claim(
         "A network with the convolutional property does better on moved digits.", f"{PAPER}, section 3.2",
@@ -328,7 +328,7 @@ CLAIMS = (
         "08_convolutional_batchnorm", "relative difference of the weights after 100 steps",
         Case(lambda t: t.weight_gap[:, 0, t.precisions.index("float64"), -1], "in float64"),
         Case(lambda t: t.weight_gap[:, 0, t.precisions.index("float32"), -1], "in float32"),
-        runs="conv-library-twins", high=ROUNDING, exact=True,
+        runs="conv-library-twins", high=ROUNDING, exact=True, card="two-libraries",
     ),
     # ---- chapter 9
     claim(
@@ -336,12 +336,12 @@ CLAIMS = (
         "times fewer steps on MNIST, each at its best rate",
         Case(sooner(0.5), "to an accuracy of 0.5"), Case(sooner(0.9), "to 0.9"),
         Case(sooner(0.95), "to 0.95"), Case(sooner(0.97), "to 0.97"),
-        runs="figure-one-mnist", low=1.0, geometric=True,
+        runs="figure-one-mnist", low=1.0, geometric=True, card="trains-faster",
     ),
     claim(
         "It reaches a higher test accuracy.", f"{PAPER}, section 4.1", "09_mnist_figure_one",
         "points of accuracy at the end of 50,000 steps",
-        Case(end_lead), runs="figure-one-mnist", low=0.0,
+        Case(end_lead), runs="figure-one-mnist", low=0.0, card="higher-accuracy",
     ),
     claim(
         "The top line of Figure 1 (b, c) is the 15th percentile.", "slides on Batch Normalization",
@@ -353,7 +353,7 @@ CLAIMS = (
     claim(
         "Batch Normalization makes training fourteen times faster.", f"often said of {PAPER}, section 4.2",
         "10_accelerating_bn_networks", "factor that normalization alone has in the paper's own table",
-        own("paper-factor-alone"), low=10.0, exact=True,
+        own("paper-factor-alone"), low=10.0, exact=True, card="fourteen-times",
     ),
     claim(
         "Batch Normalization alone speeds up training.", f"{PAPER}, section 4.2.2", "10_accelerating_bn_networks",
@@ -375,7 +375,7 @@ CLAIMS = (
     claim(
         "With it Dropout can go: the network cannot memorize.", f"{PAPER}, sections 3.4 and 4.2.1",
         "10_accelerating_bn_networks", "points of final accuracy that no Dropout adds, 2,000 images",
-        Case(lambda runs: 100 * runs.effect("BN", "no Dropout", of="final")), runs="accelerating-few", low=0.0,
+        Case(lambda runs: 100 * runs.effect("BN", "no Dropout", of="final")), runs="accelerating-few", low=0.0, card="replaces-dropout",
     ),
     claim(
         "With it L2 should be reduced.", f"{PAPER}, section 4.2.1", "10_accelerating_bn_networks",
