@@ -18,7 +18,7 @@ from typing import Any
 
 import numpy as np
 
-from bnlab.chapters import TOPICS
+from bnlab import chapters
 from bnlab.experiments import load
 from bnlab.stats import Interval, t_interval
 
@@ -197,7 +197,7 @@ def stored(name: str, folder: str | Path = "results") -> Any:
     ValueError
         If the file is missing or damaged.
     """
-    for topic in TOPICS:  # each defines the classes of its results
+    for topic in chapters.TOPICS:  # each defines the classes of its results
         importlib.import_module(f"bnlab.chapters.{topic}.results")
     return load(Path(folder) / f"{name.replace('-', '_')}.npz")[0]
 
