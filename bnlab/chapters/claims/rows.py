@@ -188,7 +188,7 @@ CLAIMS = (
         "Full whitening is not everywhere differentiable.", f"{PAPER}, section 3", "04_full_whitening",
         "how far a whitened value jumps when two variances cross",
         own("jump-of-pca", "for PCA whitening"), own("jump-of-zca", "for ZCA whitening"),
-        low=0.1, exact=True, card="whitening-differentiable",
+        low=ROUNDING, exact=True, card="whitening-differentiable",
     ),
     claim(
         "Automatic differentiation through the eigenvectors works.", DECK, "04_full_whitening",
