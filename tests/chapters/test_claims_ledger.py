@@ -160,5 +160,5 @@ def test_the_best_of_one_rate_is_not_lucky():
 
 
 def test_a_missing_result_is_named(tmp_path):
-    with pytest.raises(ValueError, match=r"claims_measures\.npz"):
+    with pytest.raises(FileNotFoundError, match=r"claims_measures\.npz"):
         ledger.stored("claims-measures", tmp_path)

@@ -194,8 +194,10 @@ def stored(name: str, folder: str | Path = "results") -> Any:
 
     Raises
     ------
+    FileNotFoundError
+        If there is no such file.
     ValueError
-        If the file is missing or damaged.
+        If it is damaged.
     """
     for topic in chapters.TOPICS:  # each defines the classes of its results
         importlib.import_module(f"bnlab.chapters.{topic}.results")
@@ -213,8 +215,10 @@ class Ledger:
 
     Raises
     ------
+    FileNotFoundError
+        If a result is missing.
     ValueError
-        If a result is missing or damaged.
+        If one is damaged.
     """
 
     def __init__(self, claims: Iterable[Claim], folder: str | Path = "results") -> None:
