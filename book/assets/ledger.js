@@ -6,12 +6,9 @@
   if (!table) return;
   const body = table.tBodies[0];
   const rows = [...body.rows];
-  const kinds = new Map();
-  for (const row of rows) {
-    const kind = row.dataset.kind;
-    const words = { holds: "holds", partly: "holds in part", false: "does not hold here", open: "not settled" }[kind];
-    kinds.set(kind, { words, count: (kinds.get(kind)?.count || 0) + 1 });
-  }
+  const words = { holds: "holds", partly: "holds in part", false: "does not hold here", open: "not settled" };
+  const order = Object.keys(words);
+  const kinds = new Map(order.map((kind) => [kind, { words: words[kind], count: rows.filter((row) => row.dataset.kind === kind).length }]));
 
   const make = (tag, settings = {}, ...children) => {
     const node = Object.assign(document.createElement(tag), settings);
@@ -30,11 +27,11 @@
 
   function show(change) {
     Object.assign(state, change);
-    const words = state.words.toLowerCase().split(/\s+/).filter(Boolean);
+    const typed = state.words.toLowerCase().split(/\s+/).filter(Boolean);
     let shown = 0;
     for (const row of rows) {
       const text = row.textContent.toLowerCase();
-      row.hidden = (state.verdict && row.dataset.kind !== state.verdict) || !words.every((word) => text.includes(word));
+      row.hidden = (state.verdict && row.dataset.kind !== state.verdict) || !typed.every((word) => text.includes(word));
       shown += !row.hidden;
     }
     buttons.forEach((button) => button.setAttribute("aria-pressed", button.value === state.verdict));
@@ -43,7 +40,6 @@
     history.replaceState(null, "", kept.size ? `#${kept}` : location.pathname + location.search);
   }
 
-  const order = ["holds", "partly", "false", "open"];
   const keys = [(row) => row.cells[0].textContent, (row) => order.indexOf(row.dataset.kind), null, (row) => Number(row.dataset.chapter)];
   [...table.tHead.rows[0].cells].forEach((head, i) => {
     if (!keys[i]) return;

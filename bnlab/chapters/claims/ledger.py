@@ -35,7 +35,7 @@ VERDICTS = {
 """Kinds of verdicts, as the chips of the chapters name them, and their words."""
 
 
-GROUPS = ("often taught", "slides on Batch Normalization", "arithmetic")
+TAUGHT = ("often taught", "slides on Batch Normalization")
 """Sources that are no publication."""
 
 
@@ -237,14 +237,14 @@ class Ledger:
         return {kind: found[kind] for kind in VERDICTS}
 
     def by_source(self) -> dict[str, dict[str, int]]:
-        """How many claims of each source have each verdict: the paper's, and by others."""
-        found: dict[str, dict[str, int]] = {}
+        """How many claims have each verdict: the paper's, those that are taught, and those of others."""
+        found = {group: dict.fromkeys(VERDICTS, 0) for group in ("the paper", "teaching", "others")}
         for row in self.rows:
             source = row.claim.source
             group = (
-                source if source in GROUPS else "the paper" if "Szegedy" in source else "later work"
+                "the paper" if "Szegedy" in source else "teaching" if source in TAUGHT else "others"
             )
-            found.setdefault(group, dict.fromkeys(VERDICTS, 0))[row.kind] += 1
+            found[group][row.kind] += 1
         return found
 
     def __repr__(self) -> str:

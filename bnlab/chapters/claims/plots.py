@@ -59,7 +59,13 @@ def verdicts(
             axes.barh([0], [0], color=COLORS[kind], label=text) for kind, text in words.items()
         ]
         axes.legend(
-            handles=handles, ncols=4, loc="lower left", bbox_to_anchor=(0, 1), fontsize="small"
+            handles=handles,
+            ncols=4,
+            loc="lower center",
+            bbox_to_anchor=(0.42, 1),
+            fontsize="small",
+            columnspacing=1.0,
+            handlelength=1.0,
         )
         axes.set_yticks(places, list(counts))
         axes.tick_params(left=False)
@@ -86,11 +92,12 @@ def intervals(found: Interval, *, truth: float = 0.0, ax: Axes | None = None) ->
     """
     missed = (found.low > truth) | (found.high < truth)
     with style.axes(ax, size=(6.4, 2.9)) as axes:
-        axes.axhline(truth, color=style.THEORY, linestyle="--", linewidth=1)
         for miss, color in ((False, style.GRAY), (True, style.PLAIN)):
             at = np.flatnonzero(missed == miss)
             axes.vlines(at, found.low[at], found.high[at], color=color, linewidth=1.4)
-        axes.text(len(missed), truth, " truth", va="center", color=style.THEORY)
+        axes.text(len(missed) + 1, truth, "truth", va="center", color=style.THEORY)
+        axes.axhline(truth, xmax=0.9, color=style.THEORY, linestyle="--", linewidth=1)
+        axes.set_xlim(-2, len(missed) * 1.12)
         axes.set_xlabel("experiment")
         axes.set_ylabel("difference")
     return axes
