@@ -19,5 +19,6 @@ TOPICS = (
     "accelerating",
     "troubleshooting",
     "making_it_fast",
+    "claims",
 )
 """The folders, in the order of the chapters."""

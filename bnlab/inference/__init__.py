@@ -11,12 +11,14 @@ from bnlab.inference.freezing import check_frozen, freeze, unfreeze
 from bnlab.inference.momentum import convert_momentum, half_life
 from bnlab.inference.statistics import population_statistics, recalibrate
 from bnlab.inference.swapping import swap
+from bnlab.inference.synchronizing import desynchronize, synchronize
 
 __all__ = [
     "Folded",
     "check_frozen",
     "convert",
     "convert_momentum",
+    "desynchronize",
     "fold",
     "fold_conv",
     "fold_linear",
@@ -25,5 +27,6 @@ __all__ = [
     "population_statistics",
     "recalibrate",
     "swap",
+    "synchronize",
     "unfreeze",
 ]

@@ -17,6 +17,7 @@ from torch.nn.parallel import DistributedDataParallel
 from torch.utils._pytree import tree_map_only
 
 from bnlab.inference.freezing import Frozen, batch_norm_layers
+from bnlab.inference.pooling import of_all_ranks
 
 
 def population_statistics(batches: Iterable[torch.Tensor]) -> tuple[torch.Tensor, torch.Tensor]:
@@ -35,7 +36,9 @@ def population_statistics(batches: Iterable[torch.Tensor]) -> tuple[torch.Tensor
     ----------
     batches : iterable of torch.Tensor
         Floats of shape (N, C) or (N, C, \*spatial) with one C for all, and m > 1 values per feature in
-        each. Each is read once and only one is held, so a generator works.
+        each. Each is read once and only one is held, so a generator works. With
+        :mod:`torch.distributed` initialized, every rank passes its own share of the batches, which may
+        be empty, and all get the statistics of all shares.
 
     Returns
     -------
@@ -60,12 +63,32 @@ def population_statistics(batches: Iterable[torch.Tensor]) -> tuple[torch.Tensor
     >>> [value.tolist() for value in population_statistics(batches)]
     [[4.5], [5.0]]
     """
-    moments = _Moments()
-    for i, batch in enumerate(_iterable(batches)):
-        moments.add(f"batches[{i}]", batch)
-    if moments.count == 0:
+    moments, error = _Moments(), None
+    try:
+        for i, batch in enumerate(_iterable(batches)):
+            moments.add(f"batches[{i}]", batch)
+    except Exception as failure:
+        error = failure
+    shares = [m for m in of_all_ranks(moments, error) if m.count]
+    if not shares:
         raise _no_batch()
-    return moments.mean, moments.var
+    return _summed(shares)
+
+
+def _summed(shares: list[_Moments]) -> tuple[torch.Tensor, torch.Tensor]:
+    """Return the mean and variance of what the ranks have summed up."""
+    features = sorted({len(m._sums) for m in shares})
+    if len(features) > 1:
+        raise ValueError(
+            f"the batches of different ranks have {' and '.join(map(str, features))} features on axis 1; "
+            f"expected one number. Take all batches from one layer."
+        )
+    device = shares[0]._sums.device
+    sums, squares = (
+        torch.stack([values.to(device) for values in each]).sum(0)
+        for each in ([m._sums for m in shares], [m._squares for m in shares])
+    )
+    return sums / sum(m.count for m in shares), squares / sum(m.degrees for m in shares)
 
 
 def recalibrate(
