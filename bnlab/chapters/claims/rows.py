@@ -91,7 +91,8 @@ CLAIMS = (
     ),
     claim(
         "Adam makes scaling the inputs unnecessary.", DECK, "01_feature_scaling",
-        "1 if Adam arrives on raw wines at its best rate", own("adam-arrives-raw"), low=1.0, exact=True, card="optimizer-scales",
+        "1 if Adam arrives on raw wines at its best rate", own("adam-arrives-raw"), low=1.0, exact=True,
+        card="optimizer-scales",
     ),
     claim(
         "Zero mean and unit variance is whitening.", "slides on Batch Normalization", "04_full_whitening",
@@ -244,7 +245,8 @@ CLAIMS = (
     ),
     claim(
         "A network in training mode predicts for each example.", DECK, "05_minibatch_batchnorm",
-        "points of accuracy that batches of a single class add", own("company-of-one-class"), low=-1.0, high=1.0, card="function-of-a-batch",
+        "points of accuracy that batches of a single class add", own("company-of-one-class"), low=-1.0, high=1.0,
+        card="function-of-a-batch",
     ),
     # ---- chapter 6
     claim(
@@ -376,7 +378,8 @@ CLAIMS = (
     claim(
         "With it Dropout can go: the network cannot memorize.", f"{PAPER}, sections 3.4 and 4.2.1",
         "10_accelerating_bn_networks", "points of final accuracy that no Dropout adds, 2,000 images",
-        Case(lambda runs: 100 * runs.effect("BN", "no Dropout", of="final")), runs="accelerating-few", low=0.0, card="replaces-dropout",
+        Case(lambda runs: 100 * runs.effect("BN", "no Dropout", of="final")), runs="accelerating-few", low=0.0,
+        card="replaces-dropout",
     ),
     claim(
         "With it L2 should be reduced.", f"{PAPER}, section 4.2.1", "10_accelerating_bn_networks",
