@@ -545,6 +545,17 @@ class TestReadme:
         targets = set(re.findall(r"^(\w+):.*## ", (ROOT / "Makefile").read_text(), flags=re.M))
         assert set(re.findall(r"\bmake ([a-z]+)\b", self.text)) <= targets
 
+    @pytest.mark.parametrize("target", ["book", "test"])
+    def test_make_says_first_what_it_will_do_how_long_and_how_much_disk(self, target):
+        command = ["make", "-n", "--always-make", target]
+        run = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
+        said = " ".join(run.stdout[: run.stdout.index("venv (")].split())
+        first = run.stdout.split("printf")[1]
+        assert f"make {target} installs" in said
+        assert re.search(r"[\d.]+ GB of disk", first)
+        assert re.search(r"about \d+ minutes", first)
+        assert target == "test" or f"runs {len(NOTEBOOKS)} notebooks" in first
+
     def test_example_runs(self, capsys):
         example = re.search(r"```python\n(.*?)```", self.text, flags=re.S).group(1)
         exec(compile(example, "README.md", "exec"), {})
