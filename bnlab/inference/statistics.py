@@ -179,7 +179,8 @@ class _Moments:
             )
         axes = [axis for axis in range(x.dim()) if axis != 1]
         # Each batch is centered on its own mean before it is squared, so a large mean costs no digits.
-        var, mean = torch.var_mean(x.detach().double(), dim=axes, correction=0)
+        x = x.detach().cpu() if x.device.type == "mps" else x.detach()  # which has no float64
+        var, mean = torch.var_mean(x.double(), dim=axes, correction=0)
         if not (mean.isfinite().all() and var.isfinite().all()):
             raise ValueError(
                 f"{name} holds {int((~x.isfinite()).sum())} NaN or Inf value(s) or overflows; "
@@ -233,8 +234,8 @@ def _store(layers: dict[_BatchNorm, str], found: dict[_BatchNorm, _Moments]) -> 
     """Write the moments into the running statistics of their layers."""
     for layer, moments in found.items():
         mean, var = layer.get_buffer("running_mean"), layer.get_buffer("running_var")
-        mean.copy_(moments.mean)
-        var.copy_(moments.var)
+        mean.copy_(moments.mean.to(mean.dtype))
+        var.copy_(moments.var.to(var.dtype))
         if not (mean.isfinite().all() and var.isfinite().all()):
             raise ValueError(
                 f"the statistics of layer {layers[layer]!r} do not fit its {var.dtype}: "
