@@ -30,7 +30,7 @@ test: .say_test $(VENV)/.test  ## install what the tests need and run every test
 
 .say_test:
 	$(SAY) "make test installs packages into $(VENV) (2.3 GB of disk, once), builds the book unless it is built, and runs \
-	every test: on two cores about 5 minutes, and 5 more for the book. The tests of the pages need Chromium and its driver."
+	every test: on two cores about 6 minutes, and 5 more for the book. The tests of the pages need Chromium and its driver."
 
 notebooks: $(VENV)/.book  ## run every notebook from a clean kernel and store its outputs
 	$(SAY) "Executing the notebooks in place"

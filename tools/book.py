@@ -1,4 +1,4 @@
-"""Build the book, strictly: `python -m tools.book`, which is `make book`. And what its pages are, and its last runs."""
+"""Build the book, strictly: `python -m tools.book`, which is `make book`. And what its pages are."""
 
 from __future__ import annotations
 
@@ -14,14 +14,11 @@ from importlib.metadata import version
 from pathlib import Path
 
 import yaml
-from jupyter_cache import get_cache
-from nbformat import NotebookNode
 
 ROOT = Path(__file__).resolve().parents[1]
 BOOK = ROOT / "book"
 HTML = ROOT / "_build" / "html"
 STAMP = ROOT / "_build" / ".site-state"
-RUNS = ROOT / "_build" / ".jupyter_cache"
 OPTIONS = ["--config", "_config.yml", "--path-output", ".", "-W", "-n", "--keep-going"]
 
 
@@ -67,20 +64,6 @@ def _programs() -> list[str]:
     return [sys.version, *map(version, packages)]
 
 
-def code() -> str:
-    """Fingerprint what the output of a notebook depends on beside its own cells, by content."""
-    digest = hashlib.sha256("\n".join(_programs()).encode())
-    for path in _files(ROOT / "bnlab", BOOK / "results"):
-        digest.update(path.read_bytes())
-    return digest.hexdigest()
-
-
-def run_of(notebook: NotebookNode) -> NotebookNode:
-    """Return the notebook as the last build ran it, from a clean kernel."""
-    cache = get_cache(RUNS)
-    return cache.get_cache_bundle(cache.match_cache_notebook(notebook).pk).nb
-
-
 @contextlib.contextmanager
 def alone() -> Iterator[None]:
     """Wait until no other process is in this block."""
@@ -99,11 +82,6 @@ def ensure(*, whole: bool = True, **how) -> subprocess.CompletedProcess | None:
             return None
         STAMP.unlink(missing_ok=True)
         whole |= not built
-        mark, today = RUNS / "code", code()
-        if not mark.is_file() or mark.read_text() != today:
-            shutil.rmtree(RUNS, ignore_errors=True)  # they would be of other code
-            RUNS.mkdir()
-            mark.write_text(today)
         if whole:
             shutil.rmtree(HTML, ignore_errors=True)
         run = build(ROOT, *["--all"] * whole, **how)
