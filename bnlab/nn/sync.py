@@ -76,7 +76,7 @@ class SyncBatchNorm(_Layer):
     (``init_process_group(..., timeout=timedelta(minutes=1))``).
 
     Where :class:`torch.nn.SyncBatchNorm` differs: it refuses tensors on the CPU, and counts the batch that it
-    refused; its ``convert_sync_batchnorm`` wakes frozen layers and has no way back. This layer works with
+    refused; its ``convert_sync_batchnorm`` would wake frozen layers and has no way back. This layer works with
     gloo on CPUs, where it is tested. With nccl on GPUs it does the same, and is untested; checking for one
     value a feature then waits for the message. It is not for :func:`torch.vmap`, and
     :func:`torch.compile` leaves it out of its graphs.
