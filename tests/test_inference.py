@@ -977,6 +977,7 @@ class TestSwap:
         (nn.BatchNorm1d, bnlab.nn.BatchNorm1d),
         (nn.BatchNorm2d, bnlab.nn.BatchNorm2d),
         (nn.BatchNorm3d, bnlab.nn.BatchNorm3d),
+        (nn.SyncBatchNorm, bnlab.nn.SyncBatchNorm),
     )
 
     @pytest.mark.parametrize(("theirs", "ours"), KINDS)

@@ -8,7 +8,7 @@ import numpy as np
 
 from bnlab.experiments import Result
 
-__all__ = ["Accumulation", "CaseStudy", "Faults", "RecipeRates", "RecipeTrial"]
+__all__ = ["Accumulation", "CaseStudy", "Faults", "RecipeSearch", "RecipeTrial"]
 
 
 @dataclass(frozen=True)
@@ -27,7 +27,7 @@ class Faults(Result):
 
 
 @dataclass(frozen=True)
-class RecipeRates(Result):
+class RecipeSearch(Result):
     """Accuracy of each recipe at each learning rate, on images that serve only to choose the rate."""
 
     steps: int
