@@ -637,7 +637,7 @@ def test_a_fair_start_is_that_of_one_network_alone():
 def test_the_search_of_the_fair_start_has_every_rate_of_every_arm():
     config = configured(fair_start.SEARCH, steps=10, seeds=2)
     plan = fair_start.SEARCH.plan(config)
-    assert [len(task["members"]) for task in plan] == [16] * len(fair_start.ARMS)
+    assert [len(task["members"]) for task in plan] == [14] * len(fair_start.ARMS)
     few = config | {"rates": {"tanh": [0.3, 1e30], "BN": [0.3, 1e30]}}
     search = merged(few, fair_start.SEARCH)
     assert search.accuracy.shape == (2, 2, 2, 2)

@@ -132,7 +132,8 @@ def _flat(units: int) -> nn.Module:
 
 NORMS = {"BatchNorm1d": nn.BatchNorm1d, "BatchNorm1d(affine=False)": _flat, None: None}
 
-_FINE, _COARSE = (2.0 ** np.arange(-3, 5, 0.5)).tolist(), (2.0 ** np.arange(-1, 8, 2)).tolist()
+_LOW, _HIGH = ((2.0 ** np.arange(first, last, 0.5)).tolist() for first, last in ((-3, 3), (-2, 5)))
+_COARSE = (2.0 ** np.arange(-1, 8, 2)).tolist()
 
 _PLAIN, _BN = {"norm": None}, {"norm": "BatchNorm1d"}
 _FLAT = {"norm": "BatchNorm1d(affine=False)"}
@@ -140,14 +141,14 @@ _LAST_FIXED, _OUTPUTS_TOO = _BN | {"fixed": ["linear3"]}, _BN | {"normalize_outp
 _HELD = {"held": ["linear1", "linear2"]}  # what the hidden layers' normalizations follow
 
 ARMS = {  # the arguments of `rate_sweep` for each arm that Chapter 6 compares, norms by their names in NORMS
-    "without": {"lrs": _FINE} | _PLAIN,
-    "with": {"lrs": _FINE} | _BN,
-    "flat": {"lrs": _FINE} | _FLAT,
+    "without": {"lrs": _LOW} | _PLAIN,
+    "with": {"lrs": _HIGH} | _BN,
+    "flat": {"lrs": _HIGH} | _FLAT,
     "last fixed": {"lrs": _COARSE} | _LAST_FIXED,
     "outputs too": {"lrs": _COARSE} | _OUTPUTS_TOO,
-    "without centered": {"lrs": _FINE, "centered": True} | _PLAIN,
-    "with centered": {"lrs": _FINE, "centered": True} | _BN,
-    "with held": {"lrs": _FINE} | _BN | _HELD,
+    "without centered": {"lrs": _LOW, "centered": True} | _PLAIN,
+    "with centered": {"lrs": _HIGH, "centered": True} | _BN,
+    "with held": {"lrs": _HIGH} | _BN | _HELD,
     "last fixed held": {"lrs": _COARSE} | _LAST_FIXED | _HELD,
     "outputs too held": {"lrs": _COARSE}
     | _OUTPUTS_TOO
