@@ -152,7 +152,7 @@ EXPERIMENT = LongExperiment(
         "held_out": 0,
         "rates": {arm: [rate] for arm, rate in RATES.items()},
         "batch_size": 60,
-        "steps": 3000,
+        "steps": 2500,
         "seeds": list(range(720, 736)),
         "device": "cpu",
     },
@@ -166,6 +166,6 @@ SEARCH = replace(
     name="figure-one-rates-fair-start",
     summary="The learning rates of figure-one-fair-start, on training images held out",
     defaults=EXPERIMENT.defaults
-    | {"held_out": 800, "rates": {arm: list(GRID) for arm in ARMS}, "steps": 1500, "seeds": 4},
+    | {"held_out": 800, "rates": {arm: list(GRID) for arm in ARMS}, "steps": 1000, "seeds": 3},
     merge=merge_search,
 )
