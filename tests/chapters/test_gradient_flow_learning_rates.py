@@ -125,7 +125,7 @@ def test_the_arms_are_what_their_names_say():
     assert [name for name, arm in arms.items() if arm.get("centered")] == [
         "without centered", "with centered",
     ]  # fmt: skip
-    for name in ("with", "last fixed", "outputs too"):
+    for name in ("with", "last fixed"):
         held = arms[f"{name} held"]
         assert arms[name] == {key: value for key, value in held.items() if key != "held"}
 
