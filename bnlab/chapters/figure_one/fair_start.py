@@ -25,7 +25,7 @@ _NETWORKS: dict[str, dict[str, Any]] = {
 }
 ARMS = tuple(f"{name}{also}" for name in _NETWORKS for also in ("", ", centered"))
 GRID = (0.1, 0.3, 1.0, 3.0, 10.0, 30.0, 100.0)
-RATES = dict.fromkeys(ARMS, 1.0)
+RATES = dict.fromkeys(ARMS, 1.0) | {"tanh": 0.3, "BN": 3.0, "BN, centered": 3.0}
 """The learning rate that the search found best for each arm."""
 TOGETHER = 16  # networks trained in one batched run
 
@@ -152,7 +152,7 @@ EXPERIMENT = LongExperiment(
         "held_out": 0,
         "rates": {arm: [rate] for arm, rate in RATES.items()},
         "batch_size": 60,
-        "steps": 2500,
+        "steps": 2000,
         "seeds": list(range(720, 736)),
         "device": "cpu",
     },
