@@ -131,10 +131,26 @@ def test_the_arms_are_what_their_names_say():
 
 
 def test_the_stored_sweeps_say_what_the_chapter_says():
-    names = ("without", "with", "flat", "last_fixed", "outputs_too")
-    without, usual, flat, *others = (
-        book_result(f"gradient_flow_rates_{name}")[0].largest_stable() for name in names
-    )
-    assert t_interval(usual / without, geometric=True).low > 1
-    assert t_interval(flat / usual, geometric=True).low > 1
-    assert (np.array(others) == 128).all()
+    sweeps = {
+        label: book_result(f"gradient_flow_rates_{label.replace(' ', '_')}")[0]
+        for label in learning_rates.ARMS
+    }
+    largest = {label: sweep.largest_stable() for label, sweep in sweeps.items()}
+    assert all(len(values) >= 16 for values in largest.values())
+    joint = {"confidence": 1 - 0.05 / 7}
+
+    def factor(over, under):
+        return t_interval(largest[over] / largest[under], geometric=True, **joint)
+
+    raw, centered = factor("with", "without"), factor("with centered", "without centered")
+    assert centered.low > 1
+    assert raw.low > centered.high, "over raw pixels the factor is larger"
+    assert factor("without centered", "without").low > 1.5
+    assert factor("flat", "with").low > 1
+    whole = np.log(largest["with"] / largest["without"])
+    growth = np.log(largest["with"] / largest["with held"]) / whole
+    assert t_interval(growth, **joint).high < 0.5, "growing weights do not explain the factor"
+    for label in ("last fixed", "outputs too"):
+        assert (largest[label] == 128).all()
+    held = sweeps["last fixed held"]
+    assert held.stable[:, held.lr >= 32].mean() <= 0.5, "where the last layer is fixed they do"
