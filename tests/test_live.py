@@ -5,13 +5,11 @@ import itertools
 import json
 import math
 import re
-import sys
 from pathlib import Path
 from statistics import NormalDist
 
 import numpy as np
 import pytest
-from _browser import chromium
 from selenium.webdriver.common.action_chains import ActionChains
 from selenium.webdriver.support.ui import WebDriverWait
 
@@ -27,25 +25,20 @@ from bnlab.chapters.making_it_fast.results import floor_bytes
 from bnlab.chapters.naive_failure import naive
 from bnlab.experiments import load
 from bnlab.stats import steps_to, t_interval
+from tools import write_live_data
 
-ROOT = Path(__file__).resolve().parents[1]
-sys.path.insert(0, str(ROOT))
-
-from tools import write_live_data  # noqa: E402
-
-BOOK = ROOT / "book"
+BOOK = Path(__file__).resolve().parents[1] / "book"
 LIVE = BOOK / "assets" / "live"
 FIGURES = sorted(path.stem for path in LIVE.glob("*.js") if path.stem != "core")
 DATA = sorted(f"data/{path.stem}" for path in LIVE.glob("data/*.js"))
 
 
 @pytest.fixture(scope="module")
-def browser():
-    with chromium() as driver:
-        driver.get("about:blank")
-        for script in ("vendor/d3.min", "vendor/plot.min", "core", *DATA, *FIGURES):
-            driver.execute_script((LIVE / f"{script}.js").read_text(encoding="utf-8"))
-        yield driver
+def browser(browser):
+    browser.get("about:blank")
+    for script in ("vendor/d3.min", "vendor/plot.min", "core", *DATA, *FIGURES):
+        browser.execute_script((LIVE / f"{script}.js").read_text(encoding="utf-8"))
+    return browser
 
 
 @pytest.fixture

@@ -17,6 +17,8 @@ TOPICS = (
     "convolutional_batchnorm",
     "figure_one",
     "accelerating",
+    "troubleshooting",
     "making_it_fast",
+    "claims",
 )
 """The folders, in the order of the chapters."""
