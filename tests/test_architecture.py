@@ -53,9 +53,7 @@ CHAPTER = {
 EARLIER = {
     "gradient_flow": {"covariate_shift"},
     "troubleshooting": {"convolutional_batchnorm"},
-    "claims": {
-        path.name for path in (PACKAGE / "chapters").iterdir() if path.is_dir()
-    },  # it judges all
+    "claims": {path.name for path in (PACKAGE / "chapters").iterdir() if path.is_dir()},  # it judges all
 }
 SHARED = {"_validate"}
 

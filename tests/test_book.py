@@ -102,9 +102,7 @@ def public_names():
     """Return every function and class that a reader of a notebook could take for bnlab's."""
     names = set()
     for path in (ROOT / "bnlab").rglob("*.py"):
-        if (
-            path.stem.startswith("_") or "troubleshooting" in path.parts
-        ):  # whose faults have everyday names
+        if path.stem.startswith("_") or "troubleshooting" in path.parts:  # whose faults have everyday names
             continue
         tree = ast.parse(path.read_text(encoding="utf-8"))
         names |= {n.name for n in tree.body if isinstance(n, ast.FunctionDef | ast.ClassDef)}
