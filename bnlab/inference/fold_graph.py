@@ -250,7 +250,8 @@ def _affine_of_call(traced: GraphModule, node: Node) -> Affine:
     tensors = [given[k] for k in ("running_mean", "running_var", "weight", "bias")]
     if not all(t is None or (isinstance(t, Node) and t.op == "get_attr") for t in tensors):
         raise _Stays("is a call of a function, with statistics or parameters that are computed")
-    mean, var, weight, bias = (None if t is None else attrgetter(t.target)(traced) for t in tensors)
+    held: list[Any] = [None if t is None else attrgetter(t.target)(traced) for t in tensors]
+    mean, var, weight, bias = held
     return Affine.from_statistics(mean, var, weight, bias, cast(float, given["eps"]))
 
 
