@@ -208,7 +208,7 @@ class Distance:
         return torch.maximum(self.shift / FAR, self.spread.abs() / FAR_LOG)
 
 
-def distance(
+def compared(
     inputs: Inputs,
     mean: Tensor,
     var: Tensor,

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from bnlab.diagnosis._case import Case, found
 from bnlab.diagnosis._layers import Layer
-from bnlab.diagnosis._moments import FAR, Inputs, distance
+from bnlab.diagnosis._moments import FAR, Inputs, compared
 from bnlab.diagnosis.report import Finding
 
 __all__: list[str] = []
@@ -134,7 +134,7 @@ def shifted_batches(case: Case) -> Iterator[Finding]:
         here, there = case.evaluated.get(name), case.others.get(name)
         if here is None or there is None or not (here.finite and there.finite):
             continue
-        away = distance(here, there.mean, there.var, layer.eps, other=there)
+        away = compared(here, there.mean, there.var, layer.eps, other=there)
         if away.is_far():
             far, live = int(away.far().sum()), int(away.live.sum())
             yield found(

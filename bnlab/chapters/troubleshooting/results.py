@@ -18,9 +18,11 @@ class Faults(Result):
     steps: int
     seeds: tuple[int, ...]
     causes: tuple[str, ...]
+    ids: tuple[str, ...]
     by_batch: np.ndarray  # (seeds, causes): normalized by shuffled batches, Dropout off
     before: np.ndarray  # (seeds, causes): in evaluation, as the fault left it
     after: np.ndarray  # (seeds, causes): in evaluation, after the repair
+    found: np.ndarray  # (seeds, causes, ids): whether `bnlab.diagnose` found it
     healthy: np.ndarray  # (seeds,): in evaluation, without any fault
 
 
