@@ -2,7 +2,8 @@
 
 Each planted fault counts as found by a tool if it names it: by its id, or for torch-audit by a rule about the same
 thing (`RULES`). On healthy models every finding of these rules, and every warning or error of ours, is a false alarm.
-torch-audit sees a training step on each batch, as its documentation asks; ours sees the batches.
+torch-audit looks at training loops: it gets the model in training mode and a step on each of up to eight batches, without
+the update. Ours gets the model as it is, and the batches.
 """
 
 from __future__ import annotations
@@ -58,7 +59,7 @@ def peer(given: Given) -> set[str]:
     from torch_audit import Auditor
 
     optimizer = given.options.get("optimizer")
-    auditor = Auditor(given.model, optimizer=optimizer, every_n_steps=1)
+    auditor = Auditor(given.model.train(), optimizer=optimizer, every_n_steps=1)
     with auditor, warnings.catch_warnings():
         warnings.simplefilter("ignore")
         auditor.audit_static()
