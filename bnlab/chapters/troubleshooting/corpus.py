@@ -58,7 +58,7 @@ EXPERIMENT = LongExperiment.of(
     corpus,
     name="diagnose-corpus",
     summary="Planted faults found and false alarms, of bnlab.diagnose and torch-audit, and time as this machine has it",
-    defaults={"seed": 0, "rounds": 9},
+    defaults={"seed": 0, "rounds": 5},
     chapter=13,
     packages=("torch-audit",),
 )
