@@ -17,6 +17,7 @@ TOPICS = (
     "convolutional_batchnorm",
     "figure_one",
     "accelerating",
+    "why_it_works",
     "making_it_fast",
 )
 """The folders, in the order of the chapters."""

@@ -1,0 +1,3 @@
+"""Exercises of Chapter 11."""
+
+from __future__ import annotations

@@ -1,0 +1,111 @@
+"""Chapter 11: the experiments whose results are stored."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from bnlab.chapters.why_it_works import arms, decay, depth
+from bnlab.experiments import LongExperiment
+
+__all__ = ["EXPERIMENTS"]
+
+SEARCH, REPORT = list(range(2000, 2004)), list(range(3000, 3016))
+
+
+def _grid(low: float, count: int = 11, step: float = 0.5) -> list[float]:
+    """Return powers of two, from 2^low on."""
+    return [2.0 ** (low + step * k) for k in range(count)]
+
+
+PARTS = {
+    "plain": _grid(-4), "frozen": _grid(-6), "running": _grid(-4), "detached": _grid(-2), "BN": _grid(-2),
+    "plain, centred": _grid(-3), "frozen, centred": _grid(-5), "running, centred": _grid(-3),
+    "detached, centred": _grid(-2), "BN, centred": _grid(-2),
+}  # fmt: skip
+ROWS = {
+    "BN, rows held": _grid(-2), "BN, last fixed": _grid(2, step=1), "BN, last fixed, rows held": _grid(0, step=1),
+    "plain, last fixed": _grid(-3),
+}  # fmt: skip
+DRIFT = {
+    "plain": _grid(-4, 7, 1), "BN": _grid(-3, 7, 1), "noisy BN": _grid(-4, 7, 1), "noisy plain": _grid(-6, 7, 1),
+}  # fmt: skip
+GHOSTS = dict.fromkeys(
+    ("plain", *(f"ghost {n}" for n in (2, 4, 8, 16, 64, 256)), *(f"noise {n}" for n in (4, 8, 16, 64))),
+    _grid(-4, 7, 1),
+)  # fmt: skip
+DEPTH = {
+    "plain": _grid(-8, 7, 1), "frozen": _grid(-12, 7, 1), "BN": _grid(-6, 7, 1),
+    "residual plain": _grid(-15, 7, 1), "residual BN": _grid(-4, 7, 1), "residual from zero": _grid(-4, 7, 1),
+}  # fmt: skip
+
+
+def _search(name: str, what: str, grids: dict[str, list[float]], **settings: Any) -> LongExperiment:
+    return _training(f"{name}-rates", f"Search of rates: {what}", grids, "search", SEARCH, settings)
+
+
+def _report(name: str, what: str, grids: dict[str, list[float]], **settings: Any) -> LongExperiment:
+    return _training(name, f"{what[0].upper()}{what[1:]}", grids, "report", REPORT, settings)
+
+
+def _training(
+    name: str, summary: str, grids: dict[str, list[float]], images: str, seeds: list[int], settings: dict[str, Any]
+) -> LongExperiment:  # fmt: skip
+    return LongExperiment.of(
+        arms.train_arms,
+        by_seed=("loss", "drift", "held_out"),
+        name=f"why-{name}",
+        summary=summary,
+        defaults={
+            "arms": list(grids), "lrs": list(grids.values()), "images": images, "seeds": seeds, **settings,
+        },
+        chapter=11,
+        check=arms.repeat,
+        tolerance=1e-3,
+    )  # fmt: skip
+
+
+SMALL: dict[str, Any] = {
+    "sizes": [784, 50, 50, 10], "batch_size": 256, "steps": 150, "train": 1000, "held_out": True,
+}  # fmt: skip
+DEEP: dict[str, Any] = {"sizes": [784, *[64] * 20, 10], "steps": 150}
+
+EXPERIMENTS = (
+    _search("parts", "which part of BN does the work", PARTS),
+    _search("rows", "rows of weights that keep their length", ROWS),
+    _search("drift", "noise after BN", DRIFT),
+    _search("ghosts", "groups of a batch, and matched noise", GHOSTS, **SMALL),
+    _search("depth", "twenty layers, without shortcuts and with", DEPTH, **DEEP),
+    _report("parts", "which part of BN does the work", PARTS),
+    _report("rows", "rows of weights that keep their length", ROWS),
+    LongExperiment.of(
+        depth.depth_signal,
+        by_seed=("rank", "square"),
+        name="why-signal",
+        summary="Effective rank and size of a batch over fifty random layers",
+        defaults={
+            "arms": ["plain", "BN", "residual plain", "residual BN"],
+            "depth": 50,
+            "seeds": REPORT,
+        },
+        chapter=11,
+        check=depth.repeat,
+        tolerance=1e-3,
+    ),
+    LongExperiment.of(
+        decay.decay,
+        by_seed=("loss",),
+        name="why-decay",
+        summary="Weight decay against the growing rate that equals it",
+        defaults={
+            "eps": [0.0, 1e-5],
+            "lr": 0.5,
+            "weight_decay": 0.01,
+            "steps": 400,
+            "seeds": REPORT,
+        },
+        chapter=11,
+        check=decay.repeat,
+        tolerance=1e-3,
+    ),
+)
+"""Each makes the file of its name in ``book/results``."""
