@@ -177,11 +177,15 @@ def train_arms(
     return Arms(tuple(arms), np.array(lrs, dtype=float), below * GUESSING, **measured)
 
 
-def repeat(found: Arms, origin: Provenance) -> dict[str, float]:
-    """Train the first rate of each arm again with the first seed, and return the relative difference of the loss."""
-    few = {"lrs": found.lr[:, :1].tolist(), "seeds": origin.seeds[:1]}
+def repeat(found: Arms, origin: Provenance, *, arms: int = 3) -> dict[str, float]:
+    """Train the first arms again, with the first rate and seed, and return the relative difference of the loss."""
+    few = {
+        "arms": found.arms[:arms],
+        "lrs": found.lr[:arms, :1].tolist(),
+        "seeds": origin.seeds[:1],
+    }
     again = train_arms(**origin.config | few)
-    return {"loss": difference(again.loss, found.loss[:1, :, :1])}
+    return {"loss": difference(again.loss, found.loss[:1, :arms, :1])}
 
 
 def _each_step(model: nn.Module, given: data.Dataset, *, hold: bool, moves: _Moves | None):
