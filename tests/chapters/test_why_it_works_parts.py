@@ -74,12 +74,13 @@ class TestDecay:
         assert loose.max() > 1e-5
         assert found.gap("neither")[0].max() > 1e-3
 
-    @pytest.mark.parametrize("exponent", [0, 2])
-    def test_another_exponent_is_not_equal(self, monkeypatch, exponent):
+    @pytest.mark.parametrize(("per_step", "first"), [(1, 1), (2, 0)])
+    def test_another_exponent_is_not_equal(self, monkeypatch, per_step, first):
         """It is 2t + 1: one for the step and two for each step before, as length acts twice."""
-        wrong = lambda w, time, lr, wd: lambda g: g * (1 - lr * wd) ** -(exponent * time[0] + 1)
-        if exponent == 2:
-            wrong = lambda w, time, lr, wd: lambda g: g * (1 - lr * wd) ** -(2 * time[0])
+
+        def wrong(w, time, lr, wd):
+            return lambda g: g * (1 - lr * wd) ** -(per_step * time[0] + first)
+
         monkeypatch.setitem(decay._CHANGES, "growing rate", wrong)
         found = decay.decay(eps=[0.0], steps=30, sizes=SIZES)
         assert found.gap("growing rate").max() > 1e-6

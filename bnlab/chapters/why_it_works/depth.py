@@ -6,9 +6,8 @@ from collections.abc import Sequence
 
 import numpy as np
 import torch
-from torch import nn
 
-from bnlab.chapters.why_it_works.arms import ARMS, build
+from bnlab.chapters.why_it_works.arms import ARMS, Networks
 from bnlab.chapters.why_it_works.results import Depth
 from bnlab.experiments import Provenance, difference
 
@@ -72,26 +71,17 @@ def depth_signal(
     >>> bool(found.rank[0, 0, -1] < found.rank[0, 1, -1])
     True
     """
-    rank, square = np.empty((2, len(seeds), len(arms), depth + 1))
-    for j, name in enumerate(arms):
-        for i, seed in enumerate(seeds):
-            model = build(ARMS[name], seed, [width] * (depth + 2) + [10])
-            generator = torch.Generator().manual_seed(10_000 + seed)
-            x = torch.randn(examples, width, generator=generator).double()
-            for k, h in enumerate(_states(model, x)):
-                rank[i, j, k], square[i, j, k] = effective_rank(h), float(h.square().mean())
-    return Depth(arms=tuple(arms), examples=examples, rank=rank, square=square)
-
-
-def _states(model: nn.Module, x: torch.Tensor) -> list[torch.Tensor]:
-    if hasattr(model, "hidden"):
-        return model.hidden(x)
-    found = []
-    for layer in model:
-        x = layer(x)
-        if isinstance(layer, nn.ReLU):
-            found.append(x)
-    return found
+    generators = [torch.Generator().manual_seed(10_000 + seed) for seed in seeds]
+    x = torch.stack([torch.randn(examples, width, generator=g) for g in generators]).double()
+    rank, square = [], []
+    for arm in arms:
+        z, y = Networks(ARMS[arm], seeds, [width] * (depth + 2) + [10]).look(x)
+        states = z[:-1] if ARMS[arm].shortcuts else [v.relu() for v in y]
+        rank.append([[effective_rank(h) for h in own] for own in zip(*states, strict=True)])
+        square.append(torch.stack([h.square().mean(dim=(1, 2)) for h in states], dim=1).numpy())
+    return Depth(
+        arms=tuple(arms), examples=examples, rank=np.stack(rank, axis=1), square=np.stack(square, axis=1)
+    )  # fmt: skip
 
 
 def repeat(found: Depth, origin: Provenance) -> dict[str, float]:

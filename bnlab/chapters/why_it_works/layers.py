@@ -1,162 +1,175 @@
-"""Chapter 11: layers that keep one part of Batch Normalization, or add to it what an explanation says it removes."""
+r"""Chapter 11: layers that keep one part of Batch Normalization, or bring back what an explanation says it removes.
+
+Many networks run side by side: axis 0 is the member, axis 1 the example. So values are (S, m, units), weights
+(S, inputs, units), and :math:`\gamma`, :math:`\beta` and statistics (S, 1, units).
+"""
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Sequence
 
 import numpy as np
 import torch
 from torch import nn
-from torch.nn import functional
 
-__all__ = ["GhostBatchNorm", "HeldBatchNorm", "MatchedNoise", "Noise", "Residual"]
+__all__ = [
+    "BatchNorm",
+    "DetachedBatchNorm",
+    "GhostBatchNorm",
+    "HeldBatchNorm",
+    "Linear",
+    "MatchedNoise",
+    "Noise",
+    "NoisyBatchNorm",
+]
 
 
-class HeldBatchNorm(nn.BatchNorm1d):
-    r"""Normalize by statistics of earlier batches, as constants.
+class Linear(nn.Module):
+    """Multiply each member's values by its own weights: z = h W + b."""
 
-    .. math:: y = \gamma\, \frac{x - \mu_t}{\sqrt{\sigma^2_t + \epsilon}} + \beta, \qquad
-              \mu_t = (1 - a)\, \mu_{t-1} + a\, \mu_\mathcal{B}
+    def __init__(self, layers: Sequence[nn.Linear], *, bias: bool):
+        super().__init__()
+        self.weight = nn.Parameter(torch.stack([layer.weight.detach().T for layer in layers]))
+        self.bias = (
+            nn.Parameter(torch.stack([layer.bias.detach()[None] for layer in layers]))
+            if bias
+            else None
+        )
 
-    The first batch sets :math:`\mu_0` and :math:`\sigma^2_0` to its own. With a momentum a of 0 they stay
-    ("frozen"); above 0 they follow what the layer receives ("running").
+    def forward(self, h: torch.Tensor) -> torch.Tensor:
+        """Return z, (S, m, units)."""
+        z = torch.bmm(h, self.weight)
+        return z if self.bias is None else z + self.bias
 
-    Examples
-    --------
-    >>> layer = HeldBatchNorm(1, momentum=0.0)
-    >>> [layer(torch.tensor([[0.0], [2.0]]) + shift).round().flatten().tolist() for shift in (0, 5)]
-    [[-1.0, 1.0], [4.0, 6.0]]
+
+class BatchNorm(nn.Module):
+    r"""Batch Normalization of each member's values by their own batch.
+
+    .. math:: y = \gamma\, \frac{x - \mu_\mathcal{B}}{\sqrt{\sigma^2_\mathcal{B} + \epsilon}} + \beta
     """
 
-    def forward(self, input: torch.Tensor) -> torch.Tensor:
+    def __init__(self, seeds: Sequence[int], units: int, eps: float = 1e-5):
+        super().__init__()
+        self.eps = eps
+        self.gamma = nn.Parameter(torch.ones(len(seeds), 1, units))
+        self.beta = nn.Parameter(torch.zeros(len(seeds), 1, units))
+
+    def statistics(self, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """Return the variance and the mean that normalize x."""
+        return torch.var_mean(x, dim=-2, correction=0, keepdim=True)
+
+    def x_hat(self, x: torch.Tensor) -> torch.Tensor:
+        """Return the normalized values."""
+        var, mean = self.statistics(x)
+        return (x - mean) * (var + self.eps).rsqrt()
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
         """Return y, of the shape of x."""
-        if self.training:
-            with torch.no_grad():
-                var, mean = torch.var_mean(input, dim=0, correction=0)
-                a = self.momentum if int(self.num_batches_tracked) else 1.0
-                self.running_mean.lerp_(mean, a)
-                self.running_var.lerp_(var, a)
-                self.num_batches_tracked += 1
-        return functional.batch_norm(
-            input, self.running_mean, self.running_var, self.weight, self.bias, False, 0.0, self.eps
+        return self.gamma * self.x_hat(x) + self.beta
+
+
+class DetachedBatchNorm(BatchNorm):
+    """Batch Normalization whose statistics are constants for the gradient."""
+
+    def statistics(self, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """Return the statistics of the batch, as constants."""
+        return super().statistics(x.detach())
+
+
+class HeldBatchNorm(BatchNorm):
+    r"""Normalize by statistics of earlier batches, as constants.
+
+    .. math:: \mu_t = (1 - a)\, \mu_{t-1} + a\, \mu_\mathcal{B}
+
+    The first batch sets the statistics to its own. With a = 0 they stay ("frozen"); above, they follow ("running").
+    """
+
+    def __init__(self, seeds: Sequence[int], units: int, *, momentum: float):
+        super().__init__(seeds, units)
+        self.momentum, self.held = momentum, None
+
+    def statistics(self, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """Return the held statistics, moved towards those of the batch."""
+        now = super().statistics(x.detach())
+        a = 1.0 if self.held is None else self.momentum
+        self.held = tuple(
+            new.lerp(old, 1 - a) for new, old in zip(now, self.held or now, strict=True)
         )
+        return self.held
+
+
+class GhostBatchNorm(BatchNorm):
+    """Normalize each group of `size` examples by its own statistics, as a smaller batch would be."""
+
+    def __init__(self, seeds: Sequence[int], units: int, *, size: int):
+        super().__init__(seeds, units)
+        self.size = size
+
+    def x_hat(self, x: torch.Tensor) -> torch.Tensor:
+        """Return the normalized values, of the shape of x."""
+        return super().x_hat(x.unflatten(1, (-1, self.size))).flatten(1, 2)
 
 
 class Noise(nn.Module):
     r"""Shift and stretch each unit by random numbers that are drawn anew at each pass.
 
-    .. math:: y = e^{a u} x + a v s + b, \qquad u, v \sim \mathcal N(0, 1) \text{ for each unit}
+    .. math:: y = e^{a u} x + a v s, \qquad u, v \sim \mathcal N(0, 1) \text{ for each unit}
 
-    Here s is the unit's standard deviation in the batch, as a constant, and b a bias that is learned, if asked for.
-
-    Examples
-    --------
-    >>> layer, x = Noise(2, strength=0.0), torch.tensor([[1.0, 2.0], [3.0, 5.0]])
-    >>> torch.equal(layer(x), x)
-    True
+    Here s is the unit's standard deviation in the batch, as a constant.
     """
 
-    def __init__(self, units: int, *, strength: float, bias: bool = False):
+    def __init__(self, seeds: Sequence[int], units: int, *, strength: float):
         super().__init__()
-        self.strength, self.rng = strength, np.random.default_rng(0)
-        self.bias = nn.Parameter(torch.zeros(units)) if bias else None
+        self.strength, self.random = strength, _Random(seeds)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """Return y, of the shape of x."""
-        u, v = _normal(self.rng, (2, 1, x.shape[1]), x)
-        std = x.detach().std(dim=0, correction=0)
-        y = (self.strength * u).exp() * x + self.strength * v * std
-        return y if self.bias is None else y + self.bias
+        u, v = self.random((2, 1, x.shape[-1]), x)
+        std = x.detach().std(dim=-2, correction=0, keepdim=True)
+        return (self.strength * u).exp() * x + self.strength * v * std
 
 
-class GhostBatchNorm(nn.BatchNorm1d):
-    r"""Normalize each group of `size` examples by its own statistics, as a smaller batch would be.
+class NoisyBatchNorm(BatchNorm):
+    """Batch Normalization, then `Noise`."""
 
-    Examples
-    --------
-    >>> layer = GhostBatchNorm(1, size=2)
-    >>> layer(torch.tensor([[0.0], [1.0], [5.0], [9.0]])).detach().round().flatten().tolist()
-    [-1.0, 1.0, -1.0, 1.0]
-    """
+    def __init__(self, seeds: Sequence[int], units: int, *, strength: float):
+        super().__init__(seeds, units)
+        self.noise = Noise(seeds, units, strength=strength)
 
-    def __init__(self, units: int, *, size: int):
-        super().__init__(units)
-        self.size = size
-
-    def forward(self, input: torch.Tensor) -> torch.Tensor:
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
         """Return y, of the shape of x."""
-        groups = input.unflatten(0, (-1, self.size))
-        var, mean = torch.var_mean(groups, dim=1, correction=0, keepdim=True)
-        x_hat = (groups - mean) * (var + self.eps).rsqrt()
-        return x_hat.flatten(0, 1) * self.weight + self.bias
+        return self.noise(super().forward(x))
 
 
-class MatchedNoise(nn.BatchNorm1d):
-    r"""Normalize by the whole batch, and add the noise that statistics of groups of `size` examples g would have.
+class MatchedNoise(GhostBatchNorm):
+    r"""Normalize by the whole batch, and add the noise that statistics of groups of g examples would have.
 
-    .. math:: y = \gamma\, e^{u}\, (\widehat x - v) + \beta, \qquad
+    .. math:: \widehat x' = e^{u}\, (\widehat x - v), \qquad
               u \sim \mathcal N(0, \tfrac{1}{2g}), \quad v \sim \mathcal N(0, \tfrac1g)
               \text{ for each group and unit}
 
     The mean of g normal numbers has variance 1/g, and the logarithm of their standard deviation about 1/(2g).
-
-    Examples
-    --------
-    >>> layer = MatchedNoise(3, size=4)
-    >>> layer(torch.randn(8, 3)).shape
-    torch.Size([8, 3])
     """
 
-    def __init__(self, units: int, *, size: int):
-        super().__init__(units)
-        self.size, self.rng = size, np.random.default_rng(0)
+    def __init__(self, seeds: Sequence[int], units: int, *, size: int):
+        super().__init__(seeds, units, size=size)
+        self.random = _Random(seeds)
 
-    def forward(self, input: torch.Tensor) -> torch.Tensor:
-        """Return y, of the shape of x."""
-        x_hat = functional.batch_norm(input, None, None, training=True, eps=self.eps)
-        groups = x_hat.unflatten(0, (-1, self.size))
-        u, v = _normal(self.rng, (2, len(groups), 1, input.shape[1]), input)
+    def x_hat(self, x: torch.Tensor) -> torch.Tensor:
+        """Return the noisy normalized values, of the shape of x."""
+        groups = BatchNorm.x_hat(self, x).unflatten(1, (-1, self.size))
+        u, v = self.random((2, groups.shape[1], 1, x.shape[-1]), x)
         groups = (u / (2 * self.size) ** 0.5).exp() * (groups - v / self.size**0.5)
-        return groups.flatten(0, 1) * self.weight + self.bias
+        return groups.flatten(1, 2)
 
 
-class Residual(nn.Module):
-    r"""Put a way around each layer of a stack but the first and the last.
+class _Random:
+    """Standard normal numbers for each member from its own seed, whoever its neighbours are."""
 
-    .. math:: h_1 = W_1 x, \qquad h_k = h_{k-1} + a_k\, W_k\, \mathrm{ReLU}(\mathrm{norm}(h_{k-1}))
+    def __init__(self, seeds: Sequence[int]):
+        self.rngs = [np.random.default_rng(seed) for seed in seeds]
 
-    Each share :math:`a_k` is learned if it begins at 0 (De & Smith's SkipInit), and constant otherwise.
-
-    Examples
-    --------
-    >>> stack = nn.Sequential(nn.Linear(2, 3), nn.ReLU(), nn.Linear(3, 3), nn.ReLU(), nn.Linear(3, 1))
-    >>> Residual(stack, 1.0)(torch.zeros(4, 2)).shape
-    torch.Size([4, 1])
-    """
-
-    def __init__(self, stack: nn.Sequential, share: float):
-        super().__init__()
-        parts: list[list[nn.Module]] = [[]]
-        for layer in stack:
-            parts[-1].append(layer)
-            if isinstance(layer, nn.Linear):
-                parts.append([])
-        self.first, *middle, self.last = (nn.Sequential(*part) for part in parts[:-1])
-        self.middle = nn.ModuleList(middle)
-        self.share = nn.Parameter(torch.full((len(middle),), share), requires_grad=share == 0)
-
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        """Return the outputs, (m, units of the last layer)."""
-        return self.last(self.hidden(x)[-1])
-
-    def hidden(self, x: torch.Tensor) -> list[torch.Tensor]:
-        """Return what stands on the way around after the first layer and after each block."""
-        states = [self.first(x)]
-        for part, share in zip(self.middle, self.share, strict=True):
-            states.append(states[-1] + share * part(states[-1]))
-        return states
-
-
-def _normal(rng: np.random.Generator, shape: tuple[int, ...], like: torch.Tensor) -> Any:
-    """Draw standard normal numbers; NumPy's generator can be copied with the layer, torch's cannot."""
-    return torch.from_numpy(rng.standard_normal(shape)).to(like)
+    def __call__(self, shape: tuple[int, ...], like: torch.Tensor) -> torch.Tensor:
+        """Return (first of shape, S, rest of shape), two such arrays for a shape that begins with 2."""
+        drawn = np.stack([rng.standard_normal(shape) for rng in self.rngs], axis=1)
+        return torch.from_numpy(drawn).to(like)

@@ -10,15 +10,14 @@ from torch import nn
 from torch.nn import functional
 
 from bnlab import models, training
-from bnlab.chapters.why_it_works.arms import ARMS, build, digits
+from bnlab.chapters.why_it_works.arms import ARMS, SIZES, digits
 from bnlab.chapters.why_it_works.results import Smoothness
 from bnlab.experiments import Provenance, difference
 
 __all__ = ["repeat", "smoothness", "twins"]
 
-SIZES = (784, 100, 100, 10)
 INPUTS = {"raw": "", "centred": ", centred"}
-ORIGINS = ("plain", "BN")
+ORIGINS = {"plain": None, "BN": nn.BatchNorm1d}
 
 
 def twins(model: nn.Sequential, x: torch.Tensor) -> tuple[nn.Sequential, nn.Sequential]:
@@ -149,9 +148,8 @@ def smoothness(
     shape = len(seeds), len(INPUTS), len(ORIGINS), len(checkpoints)
     own, twin = np.empty((*shape, 2)), np.empty((*shape, 2, 2))
     for j, suffix in enumerate(INPUTS.values()):
-        for k, origin in enumerate(ORIGINS):
-            arm = ARMS[origin + suffix]
-            given, _ = digits("report", centred=arm.centred)
+        given, _ = digits("report", centred=ARMS[f"BN{suffix}"].centred)
+        for k, (origin, norm) in enumerate(ORIGINS.items()):
             x, y = (t[:probe] for t in training.tensors(given, dtype=torch.float64))
             for i, seed in enumerate(seeds):
 
@@ -168,11 +166,15 @@ def smoothness(
                         )
 
                 training.train(
-                    build(arm, seed, SIZES), given, lr=lrs[origin + suffix], steps=max(checkpoints),
+                    models.mlp(SIZES, activation="relu", norm=norm, init_std="he", seed=seed).double(), given, lr=lrs[origin + suffix], steps=max(checkpoints),
                     batch_size=batch_size, seed=seed, on_step=look,
                 )  # fmt: skip
     return Smoothness(
-        inputs=tuple(INPUTS), origins=ORIGINS, checkpoints=tuple(checkpoints), own=own, twin=twin
+        inputs=tuple(INPUTS),
+        origins=tuple(ORIGINS),
+        checkpoints=tuple(checkpoints),
+        own=own,
+        twin=twin,
     )
 
 

@@ -53,7 +53,6 @@ def _training(
 ) -> LongExperiment:  # fmt: skip
     return LongExperiment.of(
         arms.train_arms,
-        by_seed=("loss", "drift", "held_out"),
         name=f"why-{name}",
         summary=summary,
         defaults={
@@ -66,7 +65,7 @@ def _training(
 
 
 SMALL: dict[str, Any] = {
-    "sizes": [784, 50, 50, 10], "batch_size": 256, "steps": 150, "train": 1000, "held_out": True,
+    "sizes": [784, 50, 50, 10], "batch_size": 256, "steps": 100, "train": 1000, "held_out": True,
 }  # fmt: skip
 DEEP: dict[str, Any] = {"sizes": [784, *[64] * 20, 10], "steps": 150}
 
@@ -85,7 +84,6 @@ EXPERIMENTS = (
     _report("rows", "rows of weights that keep their length", ROWS),
     LongExperiment.of(
         depth.depth_signal,
-        by_seed=("rank", "square"),
         name="why-signal",
         summary="Effective rank and size of a batch over fifty random layers",
         defaults={
