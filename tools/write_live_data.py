@@ -17,6 +17,7 @@ from bnlab.chapters.accelerating.results import RecipeRuns
 from bnlab.chapters.figure_one import measures
 from bnlab.chapters.figure_one.results import FigureOne, LayerViews
 from bnlab.chapters.gradient_flow.results import RateSweep
+from bnlab.chapters.why_it_works.results import Arms
 from bnlab.experiments import load
 from bnlab.stats import t_interval
 
@@ -100,6 +101,27 @@ def stable_rate(*sweeps: RateSweep) -> dict[str, Any]:
     }
 
 
+def rival_rates(parts: Arms, rows: Arms) -> dict[str, Any]:
+    """Return the losses over the seeds in thousandths, by arm: geometric mean, least and most, and the stable rate.
+
+    A loss above 9 counts as 9: the run is lost either way.
+    """
+    arms = {}
+    for runs, names in ((parts, ("plain", "BN", "plain, centred", "frozen", "running", "detached")),
+                        (rows, ("BN, rows held",))):  # fmt: skip
+        for name in names:
+            i = runs.arms.index(name)
+            loss = np.minimum(runs.loss[:, i], 9.0)
+            arms[name] = {
+                "rates": runs.lr[i].round(6).tolist(),
+                "loss": _whole(1000 * np.exp(np.log(loss).mean(axis=0))),
+                "low": _whole(1000 * loss.min(axis=0)),
+                "high": _whole(1000 * loss.max(axis=0)),
+                "stable": round(float(np.exp(np.log(runs.largest_stable(name)).mean())), 3),
+            }
+    return {"limit": round(parts.limit, 4), "arms": arms}
+
+
 def _whole(values: np.ndarray) -> list:
     return np.rint(values).astype(int).tolist()
 
@@ -120,6 +142,7 @@ FIGURES: dict[str, tuple[str | tuple[str, ...], Callable[..., dict[str, Any]]]] 
         ),
         stable_rate,
     ),
+    "rival-rates": (("why_parts", "why_rows"), rival_rates),
 }
 """Of each figure: the result or results, and what takes its numbers from them."""
 

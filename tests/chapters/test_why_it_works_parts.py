@@ -6,8 +6,8 @@ import torch
 from torch import nn
 from torch.nn import functional
 
+from bnlab import models
 from bnlab.chapters.why_it_works import decay, depth, smoothness
-from bnlab.chapters.why_it_works.arms import ARMS, build
 
 close = np.testing.assert_allclose
 SIZES = (784, 20, 20, 10)
@@ -19,10 +19,15 @@ def batch():
     return torch.rand(80, 784, generator=g).double(), torch.randint(10, (80,), generator=g)
 
 
+def network(origin):
+    norm = smoothness.ORIGINS[origin]
+    return models.mlp(SIZES, activation="relu", norm=norm, init_std="he", seed=0).double()
+
+
 class TestTwins:
     @pytest.mark.parametrize("origin", ["plain", "BN"])
     def test_they_are_one_function_with_the_same_weights(self, batch, origin):
-        model = build(ARMS[origin], 0, SIZES)
+        model = network(origin)
         if origin == "BN":
             for norm in (model.norm1, model.norm2):
                 nn.init.normal_(norm.weight, 1.0, 0.3), nn.init.normal_(norm.bias)
@@ -35,7 +40,7 @@ class TestTwins:
         assert not any("norm" in name for name, _ in plain.named_parameters())
 
     def test_they_part_when_the_weights_move(self, batch):
-        plain, normalized = smoothness.twins(build(ARMS["plain"], 0, SIZES), batch[0])
+        plain, normalized = smoothness.twins(network("plain"), batch[0])
         with torch.no_grad():
             for model in (plain, normalized):
                 model.linear1.weight *= 2
@@ -84,6 +89,17 @@ class TestDecay:
         monkeypatch.setitem(decay._CHANGES, "growing rate", wrong)
         found = decay.decay(eps=[0.0], steps=30, sizes=SIZES)
         assert found.gap("growing rate").max() > 1e-6
+
+
+class TestMatchedRows:
+    def test_held_rows_at_the_rates_of_the_free_ones_are_the_same_run(self):
+        free, held, matched = decay.matched_rows(lr=1.0, steps=20, seed=0, sizes=SIZES)
+        close(matched, free, rtol=1e-9)
+        assert np.abs(held - free).max() > 1e-3
+
+    def test_with_epsilon_they_are_not(self):
+        free, _, matched = decay.matched_rows(lr=1.0, steps=20, seed=0, sizes=SIZES, eps=1e-2)
+        assert np.abs(matched - free).max() > 1e-6
 
 
 class TestDepth:

@@ -14,7 +14,7 @@ from bnlab.chapters.why_it_works.arms import digits
 from bnlab.chapters.why_it_works.results import Decay
 from bnlab.experiments import Provenance, difference
 
-__all__ = ["decay", "repeat"]
+__all__ = ["decay", "matched_rows", "repeat"]
 
 KINDS = ("decay", "growing rate", "neither")
 
@@ -70,13 +70,8 @@ def decay(
     for i, seed in enumerate(seeds):
         for j, epsilon in enumerate(eps):
             for k, kind in enumerate(KINDS):
-                model = models.mlp(
-                    sizes, activation="relu", norm=lambda n, e=epsilon: _BatchNorm(n, eps=e),
-                    init_std="he", seed=seed,
-                ).double()  # fmt: skip
-                time = [0]
-                *normalized, _ = (layer.weight for layer in model if isinstance(layer, nn.Linear))
-                for w in normalized:
+                model, time = _network(seed, epsilon, sizes), [0]
+                for w in _normalized(model):
                     w.register_hook(_CHANGES[kind](w, time, lr, weight_decay))
                 loss[i, j, k] = training.train(
                     model, given, lr=lr, steps=steps, batch_size=batch_size, seed=seed,
@@ -90,6 +85,67 @@ _CHANGES = {
     "growing rate": lambda w, time, lr, wd: lambda g: g * (1 - lr * wd) ** -(2 * time[0] + 1),
     "neither": lambda w, time, lr, wd: lambda g: g,
 }
+
+
+def matched_rows(
+    *, lr: float, steps: int, seed: int, eps: float = 0.0, sizes: Sequence[int] = (784, 50, 50, 10)
+) -> np.ndarray:
+    r"""Train with free rows, with rows held at their first length, and so but at the rates of the free rows.
+
+    .. math:: \eta_i(t) = \eta\, \lVert w_i(0) \rVert^2 / \lVert w_i(t) \rVert^2
+
+    Parameters
+    ----------
+    lr : float
+        The learning rate :math:`\eta`.
+    steps, seed : int
+        Of each run.
+    eps : float
+        The layer's :math:`\epsilon`.
+    sizes : sequence of int
+        As for `bnlab.models.mlp`.
+
+    Returns
+    -------
+    numpy.ndarray
+        The losses, (3, steps).
+    """
+    given, _ = digits("report")
+    lengths: list[list[torch.Tensor]] = []  # of the free rows, before each step
+
+    def run(kind: str) -> np.ndarray:
+        model = _network(seed, eps, sizes)
+        rows = _normalized(model)
+        time = [0]
+        if kind == "matched":
+            for k, w in enumerate(rows):
+                w.register_hook(lambda g, k=k: g * (lengths[0][k] / lengths[time[0]][k]) ** 2)
+
+        @torch.no_grad()
+        def on_step(t: int, _: nn.Module) -> None:
+            time[0] = t
+            if kind == "free":
+                lengths.append([w.norm(dim=1, keepdim=True) for w in rows])
+            else:
+                for w, length in zip(rows, lengths[0], strict=True):
+                    w *= length / w.norm(dim=1, keepdim=True)
+
+        return training.train(
+            model, given, lr=lr, steps=steps, batch_size=60, seed=seed, on_step=on_step
+        ).loss
+
+    return np.stack([run(kind) for kind in ("free", "held", "matched")])
+
+
+def _network(seed: int, eps: float, sizes: Sequence[int]) -> nn.Sequential:
+    return models.mlp(
+        sizes, activation="relu", norm=lambda n: _BatchNorm(n, eps=eps), init_std="he", seed=seed
+    ).double()
+
+
+def _normalized(model: nn.Sequential) -> list[nn.Parameter]:
+    *normalized, _ = (layer.weight for layer in model if isinstance(layer, nn.Linear))
+    return normalized
 
 
 def repeat(found: Decay, origin: Provenance, *, steps: int = 50) -> dict[str, float]:

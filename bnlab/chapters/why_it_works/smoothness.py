@@ -165,8 +165,9 @@ def smoothness(
                             network, x, y, [s * length for s in shares], unit=True
                         )
 
+                model = models.mlp(SIZES, activation="relu", norm=norm, init_std="he", seed=seed)
                 training.train(
-                    models.mlp(SIZES, activation="relu", norm=norm, init_std="he", seed=seed).double(), given, lr=lrs[origin + suffix], steps=max(checkpoints),
+                    model.double(), given, lr=lrs[origin + suffix], steps=max(checkpoints),
                     batch_size=batch_size, seed=seed, on_step=look,
                 )  # fmt: skip
     return Smoothness(

@@ -64,6 +64,10 @@ def _training(
     )  # fmt: skip
 
 
+# The rates that the searches found: a test compares.
+FOUND = {
+    "drift": {"plain": [0.25], "BN": [0.5], "noisy BN": [0.5], "noisy plain": [0.25]},
+}
 SMALL: dict[str, Any] = {
     "sizes": [784, 50, 50, 10], "batch_size": 256, "steps": 100, "train": 1000, "held_out": True,
 }  # fmt: skip
@@ -82,6 +86,7 @@ EXPERIMENTS = (
         {a: _grid(low, 8) for a, (_, low) in PARTS.items()},
     ),
     _report("rows", "rows of weights that keep their length", ROWS),
+    _report("drift", "noise after BN", FOUND["drift"], drift=True),
     LongExperiment.of(
         depth.depth_signal,
         name="why-signal",
