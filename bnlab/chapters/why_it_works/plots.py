@@ -29,6 +29,13 @@ COLORS = {
     "running": style.ROSE,
     "detached": style.OLIVE,
 }
+PLACES = {  # where the names stand on raw pixels
+    "plain": (0.9, 0.75),
+    "frozen": (0.04, 0.14),
+    "running": (0.16, 0.6),
+    "detached": (3.0, 0.17),
+    "BN": (0.7, 0.04),
+}
 MARKERS = {"plain": "o", "BN": "s", "frozen": "^", "running": "D", "detached": "v"}
 
 
@@ -64,12 +71,11 @@ def shares(
             panel.set(xlim=(-0.85, 1.35), xticks=[-0.5, 0, 0.5, 1], title=title)
             panel.tick_params(axis="y", length=0)
             panel.grid(False)
-            panel.text(0, -0.75, "plain", color=style.PLAIN, ha="center", va="bottom")
-            panel.text(1, -0.75, "BN", color=style.NORMALIZED, ha="center", va="bottom")
-            panel.set_xlabel("share of BN's advantage")
-            panel.title.set_position((0.5, 1.0))
+            for x, name, color in ((0, "plain", style.PLAIN), (1, "BN", style.NORMALIZED)):
+                panel.text(x + 0.04, -0.62, name, color=color, va="center")
         ax[0].set_yticks(range(len(rows)), list(rows))
-        ax[0].set_ylim(len(rows) - 0.5, -0.8)
+        ax[0].set_ylim(len(rows) - 0.5, -1)
+        ax[0].figure.supxlabel("share of BN's advantage", x=0.65, fontsize="medium")
     return ax
 
 
@@ -151,14 +157,13 @@ def drift_and_loss(runs: Arms, *, ax: Axes | None = None) -> Axes:
                 va="top",
                 color=color,
             )
-        ax.set(
-            xscale="log",
-            yscale="log",
-            xlabel="movement of what a ReLU receives, one step (standard deviations)",
-        )
-        ax.set_ylabel("training loss")
+        ax.set(xscale="log", yscale="log", ylabel="training loss")
+        ax.set_xlabel("how far a unit's inputs move in one step (standard deviations)")
         low, high = ax.get_ylim()
         ax.set_ylim(low / 1.5, high * 1.1)
+        ax.set_xticks([0.03, 0.1, 0.3, 1], ["0.03", "0.1", "0.3", "1"])
+        ax.set_yticks([0.1, 0.2, 0.4], ["0.1", "0.2", "0.4"])
+        ax.minorticks_off()
     return ax
 
 
@@ -186,9 +191,17 @@ def rows_and_decay(
                 mew=0,
             )
         ax[0].set_yticks([0, 1, 2, 3.8, 4.8, 5.8], [name.strip() for name in arms])
-        for y, title in ((-0.7, "all layers trained"), (3.1, "last layer fixed")):
-            ax[0].text(0.5, y, title, color="0.3", va="center")
-        ax[0].set(xscale="log", ylim=(6.4, -1.2), xlabel="largest stable rate")
+        for y, title in ((-0.75, "all layers trained"), (3.05, "last layer fixed")):
+            ax[0].text(
+                0.97,
+                y,
+                title,
+                color="0.3",
+                va="center",
+                ha="right",
+                transform=ax[0].get_yaxis_transform(),
+            )
+        ax[0].set(xscale="log", ylim=(6.4, -1.3), xlabel="largest stable rate")
         steps = np.arange(found.loss.shape[-1])
         for j, (eps, label) in enumerate(((0, r"$\epsilon = 0$"), (1, r"$\epsilon = 10^{-5}$"))):
             gap = np.median(found.gap("growing rate")[:, eps], axis=0)
@@ -197,10 +210,8 @@ def rows_and_decay(
             ax[1].text(330, (3e-12, 3e-3)[j], label, color=color, ha="center")
         gap = np.median(found.gap("neither")[:, 1], axis=0)
         ax[1].plot(steps[1:], gap[1:], color=style.PLAIN, lw=1.2)
-        ax[1].text(120, 8, "no decay, same rate", color=style.PLAIN, ha="center", va="bottom")
-        ax[1].set(
-            yscale="log", ylim=(1e-17, 100), xlabel="step", ylabel="gap to the loss with decay"
-        )
+        ax[1].text(400, 30, "no decay, same rate", color=style.PLAIN, ha="right", va="bottom")
+        ax[1].set(yscale="log", ylim=(1e-17, 1e4), xlabel="step", ylabel="gap to decay's loss")
     return ax
 
 
@@ -277,8 +288,8 @@ def signal(found: Depth, *, ax: np.ndarray | None = None) -> np.ndarray:
         first = found.square[:, found.arms.index("residual BN"), 0].mean()
         ax[1].plot(layers, first + layers - 1, color=style.THEORY, ls="--", lw=1.2)
         ax[1].plot(layers, first * 2.0 ** (layers - 1), color=style.THEORY, ls="--", lw=1.2)
-        ax[1].text(26, 1e10, "plain: doubles", color=style.PLAIN, ha="right")
-        ax[1].text(40, 200, "BN: adds 1", color=style.NORMALIZED, ha="center")
+        ax[1].text(2, 1e14, "plain: doubles", color=style.PLAIN, ha="left")
+        ax[1].text(38, 200, "BN: adds 1", color=style.NORMALIZED, ha="center")
         ax[0].set(
             xlabel="layer",
             ylabel="effective rank of 64 examples",

@@ -6,7 +6,7 @@ Every interval holds jointly with all others of the chapter: `JUDGED` of them sh
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -294,3 +294,25 @@ RULES: dict[str, tuple[Callable[..., Any], tuple[str, ...]]] = {
     "skip_enough": (skip_enough, ("depth",)),
 }
 """Each rule that looks at intervals, with the stored results it reads: why_parts.npz and so on."""
+
+
+def judge_all(found: Mapping[str, Any]) -> dict[str, Ruling]:
+    """Return every rule's ruling on the stored results, by name."""
+    return {name: rule(*(found[key] for key in needs)) for name, (rule, needs) in RULES.items()}
+
+
+def summary(ruled: Mapping[str, Ruling]) -> dict[str, tuple[Interval | None, Interval | None]]:
+    """Return, for each net that keeps or lacks one thing, its share of BN's advantage in stable rate and in loss."""
+    lost = ruled["rows"]["lost"]
+    kept = Interval(*(np.asarray(1 - v) for v in (lost.mean, lost.high, lost.low)))
+    constants = ruled["constants"].intervals
+    return {
+        "plain net, centred pixels": (ruled["inputs"]["rate"], ruled["inputs"]["loss"]),
+        "BN, then noise": (None, ruled["shift"]["kept"]),
+        "frozen statistics": (constants["frozen: rate"], constants["frozen: loss"]),
+        "running statistics": (constants["running: rate"], constants["running: loss"]),
+        "BN, statistics detached": (ruled["detached"]["detached: rate"], ruled["detached"]["detached: loss"]),
+        "BN, rows held": (kept, None),
+        "20 layers: frozen statistics": (None, ruled["rank_enough"]["loss"]),
+        "20 layers: quiet branches": (None, ruled["skip_enough"]["loss"]),
+    }  # fmt: skip

@@ -12,45 +12,65 @@ __all__ = ["EXPERIMENTS"]
 SEARCH, REPORT = [2000, 2001, 2002], list(range(3000, 3016))
 
 
-def _grid(low: float, count: int = 11, step: float = 0.5) -> list[float]:
+def _powers(low: int, count: int = 7) -> list[float]:
     """Return powers of two, from 2^low on."""
-    return [2.0 ** (low + step * k) for k in range(count)]
+    return [2.0 ** (low + k) for k in range(count)]
 
 
-# Arm: where its grid of rates begins in the search, and in the runs that are reported over a grid.
-PARTS = {
-    "plain": (-4, -3.5), "frozen": (-6, -5), "running": (-4, -3.5), "detached": (-2, -0.5), "BN": (-2, -0.5),
-    "plain, centred": (-3, -1.5), "frozen, centred": (-5, -4), "running, centred": (-3, -2),
-    "detached, centred": (-2, -0.5), "BN, centred": (-2, -0.5),
+# ---- the searches of rates: three seeds, other digits -------------------------------------------------
+
+HIGH = _powers(-3)
+SEARCHES: dict[str, dict[str, list[float]]] = {
+    "raw": {"plain": _powers(-5), "frozen": _powers(-6), "running": _powers(-5), "detached": HIGH, "BN": HIGH},
+    "centred": {
+        "plain, centred": HIGH, "frozen, centred": _powers(-5), "running, centred": HIGH,
+        "detached, centred": HIGH, "BN, centred": HIGH,
+    },
+    "drift": {"plain": _powers(-4), "BN": HIGH, "noisy BN": _powers(-4), "noisy plain": _powers(-6)},
+    "depth": {
+        "plain": _powers(-7, 6), "frozen": _powers(-12, 6), "BN": _powers(-5, 6),
+        "residual plain": _powers(-15, 6), "residual BN": _powers(-3, 6), "residual from zero": _powers(-3, 6),
+    },
 }  # fmt: skip
-ROWS = {
-    "BN, rows held": _grid(-0.5, 8), "BN, last fixed": _grid(5, 8, 1), "BN, last fixed, rows held": _grid(1, 8, 1),
-    "plain, last fixed": _grid(-2, 8),
-}  # fmt: skip
-DRIFT = {
-    "plain": _grid(-4, 7, 1), "BN": _grid(-3, 7, 1), "noisy BN": _grid(-4, 7, 1), "noisy plain": _grid(-6, 7, 1),
-}  # fmt: skip
-GHOSTS = dict.fromkeys(
-    ("plain", *(f"ghost {n}" for n in (2, 4, 8, 16, 64, 256)), *(f"noise {n}" for n in (4, 8, 16))),
-    _grid(-4, 7, 1),
-)  # fmt: skip
-DEPTH = {
-    "plain": _grid(-8, 7, 1), "frozen": _grid(-12, 7, 1), "BN": _grid(-6, 7, 1),
-    "residual plain": _grid(-15, 7, 1), "residual BN": _grid(-4, 7, 1), "residual from zero": _grid(-4, 7, 1),
-}  # fmt: skip
+DEEP: dict[str, Any] = {"sizes": [784, *[64] * 20, 10]}
+SETTINGS: dict[str, dict[str, Any]] = {"depth": DEEP}
+
+# ---- the runs that are reported: sixteen seeds --------------------------------------------------------
+
+TOP = [0.5, 1.0, 2.0, 4.0, 4 * 2**0.5, 8.0]
+SWEEPS = {  # the best rate of the search, and rates around the largest stable one of a pilot
+    "plain": [0.25, 0.25 * 2**0.5, 0.5, 0.5**0.5, 1.0, 2**0.5],
+    "frozen": [0.0625, 0.125 * 0.5**0.5, 0.125, 0.25 * 0.5**0.5, 0.25, 0.5 * 0.5**0.5],
+    "running": [0.25, 0.25 * 2**0.5, 0.5, 0.5**0.5, 1.0, 2**0.5],
+    "detached": TOP,
+    "BN": TOP,
+    "plain, centred": [0.5, 1.0, 2**0.5, 2.0, 8**0.5, 4.0],
+    "frozen, centred": [0.125, 0.25, 0.25 * 2**0.5, 0.5, 0.5**0.5, 1.0],
+    "running, centred": [0.5, 0.5**0.5, 1.0, 2**0.5, 2.0, 8**0.5],
+    "detached, centred": TOP,
+    "BN, centred": TOP,
+    "BN, rows held": TOP,
+    "plain, last fixed": [0.5, 0.5**0.5, 1.0, 2**0.5, 2.0, 8**0.5],
+    "BN, last fixed": [16.0, 64.0, 256.0, 1024.0, 4096.0],
+    "BN, last fixed, rows held": [4.0, 8.0, 16.0, 32.0, 64.0],
+}
+FOUND = {  # the rates that the searches found: a test compares
+    "drift": {"plain": 0.25, "BN": 0.5, "noisy BN": 0.5, "noisy plain": 0.25},
+}
 
 
-def _search(name: str, what: str, grids: dict[str, list[float]], **settings: Any) -> LongExperiment:
-    return _training(f"{name}-rates", f"Search of rates: {what}", grids, "search", SEARCH, settings)
-
-
-def _report(name: str, what: str, grids: dict[str, list[float]], **settings: Any) -> LongExperiment:
-    return _training(name, f"{what[0].upper()}{what[1:]}", grids, "report", REPORT, settings)
+def _slug(arm: str) -> str:
+    return arm.replace(",", "").replace(" ", "-")
 
 
 def _training(
-    name: str, summary: str, grids: dict[str, list[float]], images: str, seeds: list[int], settings: dict[str, Any]
-) -> LongExperiment:  # fmt: skip
+    name: str,
+    summary: str,
+    grids: dict[str, list[float]],
+    images: str,
+    seeds: list[int],
+    **settings: Any,
+) -> LongExperiment:
     return LongExperiment.of(
         arms.train_arms,
         name=f"why-{name}",
@@ -64,38 +84,24 @@ def _training(
     )  # fmt: skip
 
 
-# The rates that the searches found: a test compares.
-FOUND = {
-    "drift": {"plain": [0.25], "BN": [0.5], "noisy BN": [0.5], "noisy plain": [0.25]},
-}
-SMALL: dict[str, Any] = {
-    "sizes": [784, 50, 50, 10], "batch_size": 256, "steps": 100, "train": 1000, "held_out": True,
-}  # fmt: skip
-DEEP: dict[str, Any] = {"sizes": [784, *[64] * 20, 10], "steps": 150}
-
 EXPERIMENTS = (
-    _search(
-        "parts", "which part of BN does the work", {a: _grid(low) for a, (low, _) in PARTS.items()}
+    *(
+        _training(f"{name}-rates", f"Search of rates, {name}", grids, "search", SEARCH, **SETTINGS.get(name, {}))
+        for name, grids in SEARCHES.items()
     ),
-    _search("drift", "noise after BN", DRIFT),
-    _search("ghosts", "groups of a batch, and matched noise", GHOSTS, **SMALL),
-    _search("depth", "twenty layers, without shortcuts and with", DEPTH, **DEEP),
-    _report(
-        "parts",
-        "which part of BN does the work",
-        {a: _grid(low, 8) for a, (_, low) in PARTS.items()},
+    *(
+        _training(_slug(arm), f"Loss over learning rates, arm {arm!r}", {arm: lrs}, "report", REPORT)
+        for arm, lrs in SWEEPS.items()
     ),
-    _report("rows", "rows of weights that keep their length", ROWS),
-    _report("drift", "noise after BN", FOUND["drift"], drift=True),
+    _training(
+        "drift", "Movement of distributions, with noise after BN and without",
+        {arm: [lr] for arm, lr in FOUND["drift"].items()}, "report", REPORT, drift=True,
+    ),
     LongExperiment.of(
         depth.depth_signal,
         name="why-signal",
         summary="Effective rank and size of a batch over fifty random layers",
-        defaults={
-            "arms": ["plain", "BN", "residual plain", "residual BN"],
-            "depth": 50,
-            "seeds": REPORT,
-        },
+        defaults={"arms": ["plain", "BN", "residual plain", "residual BN"], "depth": 50, "seeds": REPORT},
         chapter=11,
         check=depth.repeat,
         tolerance=1e-3,
@@ -105,16 +111,10 @@ EXPERIMENTS = (
         by_seed=("loss",),
         name="why-decay",
         summary="Weight decay against the growing rate that equals it",
-        defaults={
-            "eps": [0.0, 1e-5],
-            "lr": 0.5,
-            "weight_decay": 0.01,
-            "steps": 400,
-            "seeds": REPORT,
-        },
+        defaults={"eps": [0.0, 1e-5], "lr": 0.5, "weight_decay": 0.01, "steps": 300, "seeds": REPORT},
         chapter=11,
         check=decay.repeat,
         tolerance=1e-3,
     ),
-)
+)  # fmt: skip
 """Each makes the file of its name in ``book/results``."""
