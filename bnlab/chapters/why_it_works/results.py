@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -24,6 +25,16 @@ class Arms(Result):
     )  # (seeds, arms, rates): mean over the last steps, infinite if it was ever not finite
     drift: np.ndarray  # (seeds, arms, rates): how far a unit's inputs move in one step
     held_out: np.ndarray  # (seeds, arms, rates): cross-entropy on digits that were not trained on
+
+    @classmethod
+    def join(cls, parts: Sequence[Arms]) -> Arms:
+        """Return the arms of several results with the same seeds and numbers of rates as one."""
+        joined = {
+            n: np.concatenate([getattr(p, n) for p in parts], axis=1)
+            for n in ("loss", "drift", "held_out")
+        }
+        names = tuple(name for part in parts for name in part.arms)
+        return cls(names, np.concatenate([part.lr for part in parts]), parts[0].limit, **joined)
 
     def best(self, arm: str, measure: str = "loss") -> int:
         """Return the number of the rate with the smallest geometric mean over the seeds."""

@@ -51,8 +51,8 @@ SWEEPS = {  # the best rate of the search, and rates around the largest stable o
     "BN, centred": TOP,
     "BN, rows held": TOP,
     "plain, last fixed": [0.5, 0.5**0.5, 1.0, 2**0.5, 2.0, 8**0.5],
-    "BN, last fixed": [16.0, 64.0, 256.0, 1024.0, 4096.0],
-    "BN, last fixed, rows held": [4.0, 8.0, 16.0, 32.0, 64.0],
+    "BN, last fixed": [16.0, 64.0, 256.0, 512.0, 1024.0, 4096.0],
+    "BN, last fixed, rows held": [4.0, 8.0, 16.0, 16 * 2**0.5, 32.0, 64.0],
 }
 FOUND = {  # the rates that the searches found: a test compares
     "drift": {"plain": 0.25, "BN": 0.5, "noisy BN": 0.5, "noisy plain": 0.25},
