@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from bnlab.chapters.why_it_works import arms, decay, depth
+from bnlab.chapters.why_it_works import arms, decay, depth, smoothness
 from bnlab.experiments import LongExperiment
 
 __all__ = ["EXPERIMENTS"]
@@ -56,6 +56,7 @@ SWEEPS = {  # the best rate of the search, and rates around the largest stable o
 }
 FOUND = {  # the rates that the searches found: a test compares
     "drift": {"plain": 0.25, "BN": 0.5, "noisy BN": 0.5, "noisy plain": 0.25},
+    "smoothness": {"plain": 0.25, "BN": 0.5, "plain, centred": 1.0, "BN, centred": 0.5},
 }
 
 
@@ -104,6 +105,19 @@ EXPERIMENTS = (
         defaults={"arms": ["plain", "BN", "residual plain", "residual BN"], "depth": 50, "seeds": REPORT},
         chapter=11,
         check=depth.repeat,
+        tolerance=1e-3,
+    ),
+    LongExperiment.of(
+        smoothness.smoothness,
+        by_seed=("own", "twin"),
+        name="why-smoothness",
+        summary="Loss and gradient along a step, as trained and between twins of one function",
+        defaults={
+            "lrs": FOUND["smoothness"], "checkpoints": [0, 10, 100], "rates": [0.1, 0.2, 0.4],
+            "shares": [0.02, 0.05, 0.1], "probe": 200, "seeds": REPORT,
+        },
+        chapter=11,
+        check=smoothness.repeat,
         tolerance=1e-3,
     ),
     LongExperiment.of(
