@@ -150,7 +150,7 @@ def test_smoothness():
 
 
 def test_noise():
-    held = {f"ghost_{n}": (1, 1, 0.4) for n in (*rules.GHOSTS, 256)} | {
+    held = {f"ghost_{n}": (1, 1, 0.4) for n in (*rules.GHOSTS, 64)} | {
         f"noise_{n}": (1, 1, 0.4) for n in rules.NOISES
     }
     assert rules.noise(one_rate(**held)).verdict == "false"

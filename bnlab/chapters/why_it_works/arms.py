@@ -39,7 +39,7 @@ class Arm:
     )
 
 
-GHOSTS = (2, 4, 8, 16, 64, 256)
+GHOSTS = (2, 4, 8, 16, 64)
 PARTS = {
     "plain": None,
     "frozen": partial(layers.HeldBatchNorm, momentum=0.0),

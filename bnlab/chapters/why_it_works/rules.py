@@ -15,12 +15,12 @@ import numpy as np
 from bnlab.chapters.why_it_works.results import Arms, Decay, Depth, Smoothness
 from bnlab.stats import Interval, t_interval
 
-JUDGED = 45
+JUDGED = 44
 """How many intervals the rules of this chapter look at, all together; a test counts them."""
 
 CONFIDENCE = 1 - 0.05 / JUDGED
 MOST, LITTLE = 0.5, 0.1  # shares of the advantage
-GHOSTS, NOISES = (2, 4, 8, 16, 64), (4, 8, 16)  # the groups within batches of 256
+GHOSTS, NOISES = (2, 4, 8, 16), (4, 8, 16)  # the groups within batches of 64
 
 
 @dataclass(frozen=True)
@@ -216,7 +216,7 @@ def _smoother(ratios: dict[tuple[str, ...], np.ndarray]) -> Ruling:
 
 def noise(runs: Arms) -> Ruling:
     """Noise regularizes: some ghost size, and its noise, ends with a smaller held-out loss than the whole batch."""
-    whole = runs.of("ghost 256", "held_out")
+    whole = runs.of("ghost 64", "held_out")
     sizes = [(kind, n) for kind, chosen in (("ghost", GHOSTS), ("noise", NOISES)) for n in chosen]
     found = {f"{kind} {n}": ratio(whole, runs.of(f"{kind} {n}", "held_out")) for kind, n in sizes}
     gains = {name for name, gain in found.items() if gain.low > 1}
@@ -294,6 +294,28 @@ RULES: dict[str, tuple[Callable[..., Any], tuple[str, ...]]] = {
     "skip_enough": (skip_enough, ("depth",)),
 }
 """Each rule that looks at intervals, with the stored results it reads: why_parts.npz and so on."""
+
+
+KINDS = ("plain", "frozen", "running", "detached", "BN")
+JOINED = {
+    "parts_rates": ("raw_rates", "centred_rates"),
+    "parts": (*KINDS, *(f"{kind}_centred" for kind in KINDS)),
+    "rows": ("BN_rows_held", "plain_last_fixed", "BN_last_fixed", "BN_last_fixed_rows_held"),
+}
+"""What stands in several stored results, one for each arm, and is judged together."""
+
+FILES = (
+    *(name for names in JOINED.values() for name in names),
+    "drift_rates", "drift", "smoothness", "decay", "ghosts_rates", "ghosts", "signal", "depth_rates", "depth",
+)  # fmt: skip
+"""Every stored result of the chapter: why_raw_rates.npz and so on."""
+
+
+def gather(results: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the results by the names that the rules use, with arms of several files joined."""
+    joined = {name: Arms.join([results[part] for part in parts]) for name, parts in JOINED.items()}
+    alone = set(results) - {part for parts in JOINED.values() for part in parts}
+    return joined | {name: results[name] for name in alone}
 
 
 def judge_all(found: Mapping[str, Any]) -> dict[str, Ruling]:

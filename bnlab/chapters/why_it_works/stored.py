@@ -27,13 +27,23 @@ SEARCHES: dict[str, dict[str, list[float]]] = {
         "detached, centred": HIGH, "BN, centred": HIGH,
     },
     "drift": {"plain": _powers(-4), "BN": HIGH, "noisy BN": _powers(-4), "noisy plain": _powers(-6)},
+    "ghosts": dict.fromkeys(
+        ("plain", *(f"ghost {n}" for n in (2, 4, 8, 16, 64)), *(f"noise {n}" for n in (4, 8, 16))), _powers(-4)
+    ),
     "depth": {
         "plain": _powers(-7, 6), "frozen": _powers(-12, 6), "BN": _powers(-5, 6),
         "residual plain": _powers(-15, 6), "residual BN": _powers(-3, 6), "residual from zero": _powers(-3, 6),
     },
 }  # fmt: skip
 DEEP: dict[str, Any] = {"sizes": [784, *[64] * 20, 10]}
-SETTINGS: dict[str, dict[str, Any]] = {"depth": DEEP}
+SMALL: dict[str, Any] = {
+    "sizes": [784, 50, 50, 10],
+    "batch_size": 64,
+    "steps": 200,
+    "train": 500,
+    "held_out": True,
+}
+SETTINGS: dict[str, dict[str, Any]] = {"depth": DEEP, "ghosts": SMALL}
 
 # ---- the runs that are reported: sixteen seeds --------------------------------------------------------
 
