@@ -68,7 +68,7 @@ def shares(
             for y, pair in enumerate(rows.values()):
                 if pair[k] is not None:
                     _interval(panel, pair[k], y, color="0.15")
-            panel.set(xlim=(-0.85, 1.35), xticks=[-0.5, 0, 0.5, 1], title=title)
+            panel.set(xlim=(-0.85, 1.6), xticks=[-0.5, 0, 0.5, 1], title=title)
             panel.tick_params(axis="y", length=0)
             panel.grid(False)
             for x, name, color in ((0, "plain", style.PLAIN), (1, "BN", style.NORMALIZED)):
@@ -81,7 +81,7 @@ def shares(
 
 def _interval(ax: Axes, value: Interval, y: float, *, color: str, marker: str = "o") -> None:
     """Draw one interval; what leaves the picture ends in an arrow."""
-    left, right = -0.82, 1.32
+    left, right = -0.82, 1.57
     low, high, mean = (float(v) for v in (value.low, value.high, value.mean))
     ax.plot([max(low, left), min(high, right)], [y, y], color=color, lw=2, solid_capstyle="butt")
     for end, at, shape in ((low < left, left, "<"), (high > right, right, ">")):
