@@ -101,25 +101,22 @@ def stable_rate(*sweeps: RateSweep) -> dict[str, Any]:
     }
 
 
-def rival_rates(parts: Arms, rows: Arms) -> dict[str, Any]:
+def rival_rates(*sweeps: Arms) -> dict[str, Any]:
     """Return the losses over the seeds in thousandths, by arm: geometric mean, least and most, and the stable rate.
 
     A loss above 9 counts as 9: the run is lost either way.
     """
     arms = {}
-    for runs, names in ((parts, ("plain", "BN", "plain, centred", "frozen", "running", "detached")),
-                        (rows, ("BN, rows held",))):  # fmt: skip
-        for name in names:
-            i = runs.arms.index(name)
-            loss = np.minimum(runs.loss[:, i], 9.0)
-            arms[name] = {
-                "rates": runs.lr[i].round(6).tolist(),
-                "loss": _whole(1000 * np.exp(np.log(loss).mean(axis=0))),
-                "low": _whole(1000 * loss.min(axis=0)),
-                "high": _whole(1000 * loss.max(axis=0)),
-                "stable": round(float(np.exp(np.log(runs.largest_stable(name)).mean())), 3),
-            }
-    return {"limit": round(parts.limit, 4), "arms": arms}
+    for runs in sweeps:
+        (name,), loss = runs.arms, np.minimum(runs.loss[:, 0], 9.0)
+        arms[name] = {
+            "rates": runs.lr[0].round(6).tolist(),
+            "loss": _whole(1000 * np.exp(np.log(loss).mean(axis=0))),
+            "low": _whole(1000 * loss.min(axis=0)),
+            "high": _whole(1000 * loss.max(axis=0)),
+            "stable": round(float(np.exp(np.log(runs.largest_stable(name)).mean())), 3),
+        }
+    return {"limit": round(sweeps[0].limit, 4), "arms": arms}
 
 
 def _whole(values: np.ndarray) -> list:
@@ -142,7 +139,21 @@ FIGURES: dict[str, tuple[str | tuple[str, ...], Callable[..., dict[str, Any]]]] 
         ),
         stable_rate,
     ),
-    "rival-rates": (("why_parts", "why_rows"), rival_rates),
+    "rival-rates": (
+        tuple(
+            f"why_{arm}"
+            for arm in (
+                "plain",
+                "BN",
+                "plain_centred",
+                "frozen",
+                "running",
+                "detached",
+                "BN_rows_held",
+            )
+        ),
+        rival_rates,
+    ),
 }
 """Of each figure: the result or results, and what takes its numbers from them."""
 
