@@ -12,9 +12,9 @@ __all__ = ["EXPERIMENTS"]
 SEARCH, REPORT = [2000, 2001, 2002], list(range(3000, 3016))
 
 
-def _powers(low: int, count: int = 7) -> list[float]:
+def _powers(low: int, count: int = 7, step: int = 1) -> list[float]:
     """Return powers of two, from 2^low on."""
-    return [2.0 ** (low + k) for k in range(count)]
+    return [2.0 ** (low + step * k) for k in range(count)]
 
 
 # ---- the searches of rates: three seeds, other digits -------------------------------------------------
@@ -31,8 +31,9 @@ SEARCHES: dict[str, dict[str, list[float]]] = {
         ("plain", *(f"ghost {n}" for n in (2, 4, 8, 16, 64)), *(f"noise {n}" for n in (4, 8, 16))), _powers(-4)
     ),
     "depth": {
-        "plain": _powers(-7, 6), "frozen": _powers(-12, 6), "BN": _powers(-5, 6),
-        "residual plain": _powers(-15, 6), "residual BN": _powers(-3, 6), "residual from zero": _powers(-3, 6),
+        arm: _powers(low, 5, 2)
+        for arm, low in (("plain", -9), ("frozen", -14), ("BN", -7), ("residual plain", -17),
+                         ("residual BN", -5), ("residual from zero", -5))
     },
 }  # fmt: skip
 DEEP: dict[str, Any] = {"sizes": [784, *[64] * 20, 10]}
@@ -124,7 +125,7 @@ EXPERIMENTS = (
         summary="Loss and gradient along a step, as trained and between twins of one function",
         defaults={
             "lrs": FOUND["smoothness"], "checkpoints": [0, 10, 100], "rates": [0.1, 0.2, 0.4],
-            "shares": [0.02, 0.05, 0.1], "probe": 200, "seeds": REPORT,
+            "shares": [0.02, 0.05, 0.1], "probe": 100, "seeds": REPORT,
         },
         chapter=11,
         check=smoothness.repeat,
@@ -135,7 +136,7 @@ EXPERIMENTS = (
         by_seed=("loss",),
         name="why-decay",
         summary="Weight decay against the growing rate that equals it",
-        defaults={"eps": [0.0, 1e-5], "lr": 0.5, "weight_decay": 0.01, "steps": 300, "seeds": REPORT},
+        defaults={"eps": [0.0, 1e-5], "lr": 0.5, "weight_decay": 0.01, "steps": 300, "sizes": [784, 20, 20, 10], "seeds": REPORT},
         chapter=11,
         check=decay.repeat,
         tolerance=1e-3,
