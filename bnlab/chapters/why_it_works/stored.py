@@ -27,9 +27,6 @@ SEARCHES: dict[str, dict[str, list[float]]] = {
         "detached, centred": HIGH, "BN, centred": HIGH,
     },
     "drift": {"plain": _powers(-4), "BN": HIGH, "noisy BN": _powers(-4), "noisy plain": _powers(-6)},
-    "ghosts": dict.fromkeys(
-        ("plain", *(f"ghost {n}" for n in (2, 4, 8, 16, 64)), *(f"noise {n}" for n in (4, 8, 16))), _powers(-4)
-    ),
     "depth": {
         arm: _powers(low, 5, 2)
         for arm, low in (("plain", -9), ("frozen", -14), ("BN", -7), ("residual plain", -17),
@@ -37,14 +34,7 @@ SEARCHES: dict[str, dict[str, list[float]]] = {
     },
 }  # fmt: skip
 DEEP: dict[str, Any] = {"sizes": [784, *[64] * 20, 10]}
-SMALL: dict[str, Any] = {
-    "sizes": [784, 50, 50, 10],
-    "batch_size": 64,
-    "steps": 200,
-    "train": 500,
-    "held_out": True,
-}
-SETTINGS: dict[str, dict[str, Any]] = {"depth": DEEP, "ghosts": SMALL}
+SETTINGS: dict[str, dict[str, Any]] = {"depth": DEEP}
 
 # ---- the runs that are reported: sixteen seeds --------------------------------------------------------
 
@@ -136,7 +126,10 @@ EXPERIMENTS = (
         by_seed=("loss",),
         name="why-decay",
         summary="Weight decay against the growing rate that equals it",
-        defaults={"eps": [0.0, 1e-5], "lr": 0.5, "weight_decay": 0.01, "steps": 300, "sizes": [784, 20, 20, 10], "seeds": REPORT},
+        defaults={
+            "eps": [0.0, 1e-5], "lr": 0.5, "weight_decay": 0.01, "steps": 300, "sizes": [784, 20, 20, 10],
+            "seeds": REPORT,
+        },
         chapter=11,
         check=decay.repeat,
         tolerance=1e-3,
