@@ -16,6 +16,7 @@ __all__ = [
     "drift_and_loss",
     "held_out_by_group",
     "loss_by_rate",
+    "names",
     "ratios",
     "rows_and_decay",
     "shares",
@@ -131,10 +132,11 @@ def loss_by_rate(
     return ax
 
 
-def names(ax: Axes, places: Mapping[str, tuple[float, float]]) -> None:
+def names(ax: Axes, places: Mapping[str, tuple[float, float]]) -> Axes:
     """Write the names of arms, each in its colour."""
     for name, (x, y) in places.items():
         ax.text(x, y, name, color=COLORS.get(name, style.THEORY), ha="center", va="center")
+    return ax
 
 
 def drift_and_loss(runs: Arms, *, ax: Axes | None = None) -> Axes:
@@ -215,14 +217,12 @@ def rows_and_decay(
     return ax
 
 
-def ratios(
-    rows: Mapping[str, Interval], *, colors: Mapping[str, str] | None = None, ax: Axes | None = None
-) -> Axes:
-    """Draw ratios with their intervals on a logarithmic axis, the line at 1."""
+def ratios(rows: Mapping[str, Interval], *, gray: str = " ", ax: Axes | None = None) -> Axes:
+    """Draw ratios with their intervals on a logarithmic axis, the line at 1; names that begin with `gray` in gray."""
     with style.axes(ax, size=(6.4, 1.2 + 0.3 * len(rows))) as ax:
         ax.axvline(1, color=style.THEORY, ls="--", lw=1.2)
         for y, (name, value) in enumerate(rows.items()):
-            color = (colors or {}).get(name, style.NORMALIZED)
+            color = style.GRAY if name.startswith(gray) else style.NORMALIZED
             ax.plot([value.low, value.high], [y, y], color=color, lw=2)
             ax.plot([value.mean], [y], "o", color=color, ms=6)
         ax.set_yticks(range(len(rows)), list(rows))
@@ -322,6 +322,6 @@ def deep_losses(runs: Arms, *, ax: Axes | None = None) -> Axes:
         ax.text(np.log(10) * 0.97, len(runs.arms) - 0.6, "guessing", color=style.THEORY, ha="right")
         ax.set_yticks(range(len(runs.arms)), list(runs.arms))
         ax.set(
-            xscale="log", ylim=(len(runs.arms) - 0.5, -0.5), xlabel="training loss after 150 steps"
+            xscale="log", ylim=(len(runs.arms) - 0.5, -0.5), xlabel="training loss after 100 steps"
         )
     return ax

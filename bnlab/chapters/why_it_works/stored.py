@@ -12,9 +12,9 @@ __all__ = ["EXPERIMENTS"]
 SEARCH, REPORT = [2000, 2001, 2002], list(range(3000, 3016))
 
 
-def _powers(low: int, count: int = 7, step: int = 1) -> list[float]:
+def _powers(low: int, count: int = 7) -> list[float]:
     """Return powers of two, from 2^low on."""
-    return [2.0 ** (low + step * k) for k in range(count)]
+    return [2.0 ** (low + k) for k in range(count)]
 
 
 # ---- the searches of rates: three seeds, other digits -------------------------------------------------
@@ -28,9 +28,8 @@ SEARCHES: dict[str, dict[str, list[float]]] = {
     },
     "drift": {"plain": _powers(-4), "BN": HIGH, "noisy BN": _powers(-4), "noisy plain": _powers(-6)},
     "depth": {
-        arm: _powers(low, 5, 2)
-        for arm, low in (("plain", -9), ("frozen", -14), ("BN", -7), ("residual plain", -17),
-                         ("residual BN", -5), ("residual from zero", -5))
+        "plain": _powers(-7, 6), "frozen": _powers(-10, 6), "BN": _powers(-5, 6),
+        "residual plain": _powers(-13, 6), "residual BN": _powers(-3, 6), "residual from zero": _powers(-3, 6),
     },
 }  # fmt: skip
 DEEP: dict[str, Any] = {"sizes": [784, *[64] * 20, 10]}
@@ -115,7 +114,7 @@ EXPERIMENTS = (
         summary="Loss and gradient along a step, as trained and between twins of one function",
         defaults={
             "lrs": FOUND["smoothness"], "checkpoints": [0, 10, 100], "rates": [0.1, 0.2, 0.4],
-            "shares": [0.02, 0.05, 0.1], "probe": 100, "seeds": REPORT,
+            "shares": [0.02, 0.05, 0.1], "probe": 200, "seeds": REPORT,
         },
         chapter=11,
         check=smoothness.repeat,
@@ -127,8 +126,7 @@ EXPERIMENTS = (
         name="why-decay",
         summary="Weight decay against the growing rate that equals it",
         defaults={
-            "eps": [0.0, 1e-5], "lr": 0.5, "weight_decay": 0.01, "steps": 300, "sizes": [784, 20, 20, 10],
-            "seeds": REPORT,
+            "eps": [0.0, 1e-5], "lr": 0.5, "weight_decay": 0.01, "steps": 300, "seeds": REPORT,
         },
         chapter=11,
         check=decay.repeat,
