@@ -31,11 +31,11 @@ COLORS = {
     "detached": style.OLIVE,
 }
 PLACES = {  # where the names stand on raw pixels
-    "plain": (0.9, 0.75),
-    "frozen": (0.04, 0.14),
-    "running": (0.16, 0.6),
-    "detached": (3.0, 0.17),
-    "BN": (0.7, 0.04),
+    "plain": (1.5, 0.8),
+    "frozen": (0.06, 0.35),
+    "running": (0.24, 0.8),
+    "detached": (1.4, 0.27),
+    "BN": (0.7, 0.08),
 }
 MARKERS = {"plain": "o", "BN": "s", "frozen": "^", "running": "D", "detached": "v"}
 
@@ -69,7 +69,8 @@ def shares(
             for y, pair in enumerate(rows.values()):
                 if pair[k] is not None:
                     _interval(panel, pair[k], y, color="0.15")
-            panel.set(xlim=(-0.85, 1.6), xticks=[-0.5, 0, 0.5, 1], title=title)
+            panel.set(xlim=(-0.85, 1.6), title=title)
+            panel.set_xticks([-0.5, 0, 0.5, 1], ["−½", "0", "½", "1"])
             panel.tick_params(axis="y", length=0)
             panel.grid(False)
             for x, name, color in ((0, "plain", style.PLAIN), (1, "BN", style.NORMALIZED)):
@@ -126,7 +127,9 @@ def loss_by_rate(
             panel.set_xscale("log", base=2)
             ticks = [1 / 32, 1 / 8, 1 / 2, 2, 8]
             panel.set_xticks(ticks, ["1/32", "1/8", "1/2", "2", "8"])
-            panel.set(yscale="log", ylim=(0.01, 3), xlim=(1 / 40, 11), xlabel="learning rate")
+            panel.set(yscale="log", ylim=(0.04, 3), xlim=(1 / 40, 11), xlabel="learning rate")
+            panel.set_yticks([0.05, 0.1, 0.2, 0.5, 1, 2], ["0.05", "0.1", "0.2", "0.5", "1", "2"])
+            panel.minorticks_off()
             panel.set_title(f"{'centred' if suffix else 'raw'} pixels")
         ax[0].set_ylabel("training loss after 100 steps")
     return ax

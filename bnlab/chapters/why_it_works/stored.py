@@ -56,6 +56,14 @@ SWEEPS = {  # the best rate of the search, and rates around the largest stable o
 }
 FOUND = {  # the rates that the searches found: a test compares
     "drift": {"plain": 0.25, "BN": 0.5, "noisy BN": 0.5, "noisy plain": 0.25},
+    "depth": {
+        "plain": 0.0625,
+        "frozen": 2**-7,
+        "BN": 0.5,
+        "residual plain": 2**-10,
+        "residual BN": 0.5,
+        "residual from zero": 0.25,
+    },
     "smoothness": {"plain": 0.25, "BN": 0.5, "plain, centred": 1.0, "BN, centred": 0.5},
 }
 
@@ -97,6 +105,10 @@ EXPERIMENTS = (
     _training(
         "drift", "Movement of distributions, with noise after BN and without",
         {arm: [lr] for arm, lr in FOUND["drift"].items()}, "report", REPORT, drift=True,
+    ),
+    _training(
+        "depth", "Twenty layers, without shortcuts and with",
+        {arm: [lr] for arm, lr in FOUND["depth"].items()}, "report", REPORT, **DEEP,
     ),
     LongExperiment.of(
         depth.depth_signal,

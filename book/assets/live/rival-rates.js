@@ -47,7 +47,7 @@
         height: narrow ? 290 : 340,
         marginLeft: 44, marginBottom: 46, marginTop: 28,
         x: { type: "log", base: 2, domain: [2 ** -5.2, 2 ** 4.2], ticks, tickFormat: (t) => `${t}`, label: "learning rate (logarithmic)" },
-        y: { type: "log", domain: [0.01, 3], label: "training loss after 100 steps (logarithmic)", grid: true, ticks: 4, tickFormat: (t) => `${t}`, clamp: true },
+        y: { type: "log", domain: [0.04, 3], label: "training loss after 100 steps (logarithmic)", grid: true, ticks: 4, tickFormat: (t) => `${t}`, clamp: true },
         marks: [
           Plot.ruleX([rate], { stroke: "currentColor", strokeDasharray: "2 3", strokeWidth: 1.5 }),
           Plot.ruleY([limit], { stroke: colors.theory, strokeDasharray: "6 4", strokeWidth: 1.5 }),
