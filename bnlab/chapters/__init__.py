@@ -17,6 +17,7 @@ TOPICS = (
     "convolutional_batchnorm",
     "figure_one",
     "accelerating",
+    "limits_and_relatives",
     "making_it_fast",
 )
 """The folders, in the order of the chapters."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
+from functools import partial
 from itertools import islice
 from typing import Any
 
@@ -13,6 +14,7 @@ import torch
 from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
+import bnlab.nn
 from bnlab import data, inference, models, training
 from bnlab.chapters.limits_and_relatives.many import batches, train_many
 from bnlab.chapters.limits_and_relatives.results import Arms, RateSearch, arm_name
@@ -31,6 +33,11 @@ NORMS: dict[str, Callable[[int], nn.Module] | None] = {
     "layer": nn.LayerNorm,
     "group": lambda units: nn.GroupNorm(GROUPS, units),
     "batch, hidden layers fixed": nn.BatchNorm1d,
+    "renorm": lambda units: bnlab.nn.BatchRenorm1d(units),
+    **{
+        f"ghost {size} in": lambda units, size=size: bnlab.nn.GhostBatchNorm1d(units, size)
+        for size in (2, 4, 8, 16)
+    },
 }
 FIXED = {"batch, hidden layers fixed": ("linear1", "linear2")}
 
@@ -93,8 +100,16 @@ def _train(arm: Arm, digits: Dataset, *, examples: int, **settings):
         steps=examples // m,
         makeup=makeup,
         fixed=FIXED.get(norm, ()),
+        before_step=partial(_set_limits, examples // m),
         **settings,
     )
+
+
+def _set_limits(steps: int, t: int, model: nn.Module) -> None:
+    """Give each layer of Batch Renormalization its limits at step t: the paper's schedule, as if the run had 50,000."""
+    for layer in model.modules():
+        if isinstance(layer, bnlab.nn.BatchRenorm1d):
+            layer.r_max, layer.d_max = bnlab.nn.renorm_limits(50_000 * t // steps)
 
 
 def rate_search(

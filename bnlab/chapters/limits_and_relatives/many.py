@@ -58,6 +58,7 @@ def train_many(
     makeup: str = "shuffled",
     fixed: Sequence[str] = (),
     windows: int = 20,
+    before_step: Callable[[int, nn.Module], None] | None = None,
 ) -> tuple[list[nn.Module], np.ndarray]:
     """Train one network for each rate and seed by plain gradient steps, all in one batched run.
 
@@ -78,6 +79,8 @@ def train_many(
         Names of layers that keep their initial parameters.
     windows : int
         The loss is averaged in so many equal windows.
+    before_step : callable, optional
+        Called as ``before_step(t, network)``; what it sets in this network's layers holds for all networks.
 
     Returns
     -------
@@ -107,6 +110,8 @@ def train_many(
 
     losses = torch.empty(steps, len(networks))
     for t in range(steps):
+        if before_step is not None:
+            before_step(t, template)
         rows = torch.stack([next(stream) for stream in streams]).repeat(len(lrs), 1)
         loss = vmap(loss_of_one)(parameters, buffers, x[rows], y[rows])
         gradients = torch.autograd.grad(loss.sum(), list(moving.values()))

@@ -9,7 +9,7 @@ import numpy as np
 
 from bnlab.experiments import Result
 
-__all__ = ["Arms", "RateSearch", "arm_name"]
+__all__ = ["Arms", "Leftovers", "RateSearch", "Reach", "arm_name"]
 
 
 def arm_name(norm: str, m: int, makeup: str = "shuffled") -> str:
@@ -104,3 +104,22 @@ class Arms(Result):
         }
         arms = tuple(arm for part in parts for arm in part.arms)
         return cls(arms=arms, seeds=parts[0].seeds, **joined)
+
+
+@dataclass(frozen=True)
+class Leftovers(Result):
+    """What Batch Normalization makes of a value on average, over many random batches that hold it."""
+
+    sizes: tuple[int, ...]
+    x: np.ndarray  # (values,): in standard deviations of the population
+    mean: np.ndarray  # (sizes, values)
+    std: np.ndarray  # (sizes, values)
+    rank: np.ndarray  # (values,): 2 F(x) - 1, with F the distribution of the population
+
+
+@dataclass(frozen=True)
+class Reach(Result):
+    """Which inputs one output of each layer depends on in training: the one of example 1, channel 1."""
+
+    layers: tuple[str, ...]
+    shares: np.ndarray  # (layers, examples, channels, positions), bool

@@ -20,8 +20,10 @@ ARMS: dict[str, list[tuple[str, int, str]]] = {
     "batch": [("batch", m, "shuffled") for m in SIZES]
     + [("batch", 20, makeup) for makeup in MAKEUPS]
     + [("batch, hidden layers fixed", 2, "shuffled")],
+    "relatives": [("renorm", m, "shuffled") for m in SIZES]
+    + [(f"ghost {size} in", 64, "shuffled") for size in SIZES[1:]],
 }
-"""The arms of each result, by its name: those whose statistics come from one example, from a batch."""
+"""The arms of each result, by its name: statistics of one example, of the batch, and of the batch in other ways."""
 
 
 def _grid(m: int) -> list[float]:
