@@ -135,7 +135,14 @@ _CONVOLUTION_OPTIONS = (
 
 _NORMALIZATIONS = {
     kind.forward
-    for kind in (_BatchNorm, nn.SyncBatchNorm, layers.BatchNorm1d, layers.DetachedBatchNorm1d)
+    for kind in (
+        _BatchNorm,
+        nn.SyncBatchNorm,
+        layers.BatchNorm1d,
+        layers.DetachedBatchNorm1d,
+        layers.GhostBatchNorm1d,
+        layers.BatchRenorm1d,
+    )
 }
 
 
