@@ -12,11 +12,11 @@ from bnlab import training
 from bnlab.chapters.limits_and_relatives.experiments import images, network
 from bnlab.chapters.limits_and_relatives.results import Leftovers, Reach
 
-__all__ = ["gradient_left", "leftovers", "reach", "split_gradient"]
+__all__ = ["gradient_left", "leftovers", "notices", "reach", "split_gradient"]
 
 
 def reach(layers: Mapping[str, nn.Module], *, shape: Sequence[int] = (4, 6, 2, 2)) -> Reach:
-    """Say for each layer, in training mode, which inputs one output depends on.
+    """Say for each layer, in the mode that it is in, which inputs one output depends on.
 
     The gradient says it: it is zero at inputs that have no part in the output.
 
@@ -38,9 +38,30 @@ def reach(layers: Mapping[str, nn.Module], *, shape: Sequence[int] = (4, 6, 2, 2
     shares = []
     for layer in layers.values():
         x = torch.randn(*shape, generator=torch.Generator().manual_seed(0), requires_grad=True)
-        layer.train()(x)[1, 1, 0, 1].backward()
+        layer(x)[1, 1, 0, 1].backward()
         shares.append((x.grad != 0).flatten(2).numpy())  # type: ignore[operator]
     return Reach(layers=tuple(layers), shares=np.array(shares))
+
+
+@torch.no_grad()
+def notices(layer: nn.Module, *, shape: Sequence[int] = (4, 6, 2, 2)) -> tuple[bool, bool, bool]:
+    """Say what changes the output for one example: other examples, its own contrast, its own brightness.
+
+    Examples
+    --------
+    >>> notices(nn.LayerNorm((6, 2, 2), eps=0))
+    (False, False, False)
+    """
+    x = torch.randn(*shape, generator=torch.Generator().manual_seed(0))
+    others, contrast, brightness = x.clone(), x.clone(), x.clone()
+    others[1:] += 1
+    contrast[0] *= 2
+    brightness[0] += 1
+    before = layer(x)[0]
+    changed = [
+        not torch.allclose(layer(v)[0], before, atol=1e-4) for v in (others, contrast, brightness)
+    ]
+    return changed[0], changed[1], changed[2]
 
 
 @torch.no_grad()
@@ -110,7 +131,7 @@ def gradient_left(layer: nn.Module, *, m: int = 16, seed: int = 0) -> tuple[floa
 
     Examples
     --------
-    >>> max(map(abs, gradient_left(nn.BatchNorm1d(1, eps=0).double()))) < 1e-12
+    >>> max(map(abs, gradient_left(nn.BatchNorm1d(1, eps=1e-12)))) < 1e-9
     True
     """
     generator = torch.Generator().manual_seed(seed)
