@@ -28,6 +28,7 @@ ALLOWED = {
     "nn.functional": {"nn._check", "nn._tensors", "nn.autograd"},
     "nn.batchnorm": {"nn.functional", "nn._check"},
     "nn.variants": {"nn.functional"},
+    "nn.decorrelated": {"nn.functional", "nn.autograd", "nn._check"},
     "nn.ghost": {"nn.batchnorm", "nn.functional", "nn._check", "nn._tensors"},
     "nn.renorm": {"nn.batchnorm", "nn.functional", "nn.autograd", "nn._check", "nn._tensors"},
     "models": {"nn"},

@@ -19,8 +19,12 @@ LAYERS = {
     "ghost 2d": (lambda **o: nn.GhostBatchNorm2d(3, 2, **o), (4, 3, 2, 2)),
     "renorm": (lambda **o: nn.BatchRenorm1d(3, r_max=1.5, d_max=0.3, **o), (6, 3)),
     "renorm 2d": (lambda **o: nn.BatchRenorm2d(3, r_max=1.5, d_max=0.3, **o), (4, 3, 2, 2)),
+    "decorrelated": (lambda **o: nn.DecorrelatedBatchNorm1d(3, **o), (6, 3)),
 }
+NORMS = {name: case for name, case in LAYERS.items() if name != "decorrelated"}
 CASES = pytest.mark.parametrize(("build", "shape"), LAYERS.values(), ids=LAYERS.keys())
+# Those that are a BatchNorm1d or 2d to the tools of inference.
+OF_TORCH = pytest.mark.parametrize(("build", "shape"), NORMS.values(), ids=NORMS.keys())
 MOMENTA = pytest.mark.parametrize("momentum", [0.1, None])
 
 
@@ -264,7 +268,7 @@ def test_symbolic_traces_keep_the_layer_as_one_node(build, shape):
     torch.testing.assert_close(traced(normal(*shape)), twin(normal(*shape)))
 
 
-@CASES
+@OF_TORCH
 def test_frozen_layers_use_their_running_statistics(build, shape):
     layer = made(build)
     layer(normal(*shape))
@@ -276,7 +280,7 @@ def test_frozen_layers_use_their_running_statistics(build, shape):
     assert type(model[0]) is type(made(build))
 
 
-@CASES
+@OF_TORCH
 def test_recalibration_and_folding(build, shape):
     linear = torch.nn.Conv2d(2, 3, 1) if len(shape) == 4 else torch.nn.Linear(2, 3)
     model = torch.nn.Sequential(linear.double(), made(build))
