@@ -34,6 +34,7 @@ NORMS: dict[str, Callable[[int], nn.Module] | None] = {
     "group": lambda units: nn.GroupNorm(GROUPS, units),
     "batch, hidden layers fixed": nn.BatchNorm1d,
     "renorm": lambda units: bnlab.nn.BatchRenorm1d(units),
+    "whitened": lambda units: bnlab.nn.DecorrelatedBatchNorm1d(units, GROUPS),
     **{
         f"ghost {size} in": lambda units, size=size: bnlab.nn.GhostBatchNorm1d(units, size)
         for size in (2, 4, 8, 16)
