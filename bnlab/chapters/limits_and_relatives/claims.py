@@ -83,6 +83,7 @@ CLAIMS = (
     Claim("renorm-64", _points("renorm 64", "batch 64"), -1, 1),
     Claim("ghost-16", _points("ghost 16 in 64", "batch 64"), 0, INF),
     Claim("ghost-2", _points("ghost 2 in 64", "batch 64"), -INF, -10),
+    Claim("whitened-64", _points("whitened 64", "batch 64"), 0, INF),
 )  # fmt: skip
 """What the chapter tests, in the order of its table."""
 
