@@ -79,7 +79,6 @@ CLAIMS = (
         0, INF,
     ),
     Claim("renorm-4", _points("renorm 4", "batch 4"), 0, INF),
-    Claim("renorm-2", _points("renorm 2", "group 2"), -5, INF),
     Claim("renorm-64", _points("renorm 64", "batch 64"), -1, 1),
     Claim("ghost-16", _points("ghost 16 in 64", "batch 64"), 0, INF),
     Claim("ghost-2", _points("ghost 2 in 64", "batch 64"), -INF, -10),
