@@ -104,7 +104,7 @@ def _judged(name: str, arms: Sequence[Arm]) -> LongExperiment:
 EXPERIMENTS = (
     *(_search(name, arms, _grid) for name, arms in ARMS.items()),
     *(
-        _search(name, arms, lambda m: [0.0001 * 2**k for k in range(8)])
+        _search(name, arms, lambda m: [0.0016 * 2**k for k in range(8)])
         for name, arms in LOWER.items()
     ),
     *(_judged(name, arms) for name, arms in ARMS.items()),
