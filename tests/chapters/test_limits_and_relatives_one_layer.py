@@ -74,11 +74,11 @@ def test_accumulated_parts_are_ghost_batches():
 @pytest.mark.parametrize(
     ("layer", "expected"),
     [
-        (nn.BatchNorm2d(6), (True, True, True)),
-        (nn.BatchNorm2d(6).eval(), (False, True, True)),
-        (nn.GroupNorm(3, 6), (False, False, False)),
-        (nn.RMSNorm((6, 2, 2)), (False, False, True)),
-        (nn.utils.parametrizations.weight_norm(nn.Conv2d(6, 6, 1)), (False, True, True)),
+        (nn.BatchNorm2d(4), (True, True, True)),
+        (nn.BatchNorm2d(4).eval(), (False, True, True)),
+        (nn.GroupNorm(2, 4), (False, False, False)),
+        (nn.RMSNorm((4, 1, 3)), (False, False, True)),
+        (nn.utils.parametrizations.weight_norm(nn.Conv2d(4, 4, 1)), (False, True, True)),
     ],
 )
 def test_a_layer_notices_what_its_statistics_keep(layer, expected):

@@ -41,7 +41,7 @@ def cliff(
             values = t_interval(np.array([result.of(arm_name(norm, m)) for m in sizes]).T)
             x = np.array(sizes) * 1.03 ** (i - (len(norms) - 1) / 2)
             _points(ax, x, values, color=color, marker=marker, ls="-")
-            ax.annotate(label, (places or {}).get(norm, (x[0], values.mean[0])), color=color)
+            ax.annotate(label, (places or {}).get(norm, (x[-1], values.mean[-1])), color=color)
         _sizes(ax, SIZES, "examples in a batch")
         ax.set(ylabel="accuracy on new digits")
     return ax
@@ -142,22 +142,26 @@ def leftovers(result: Leftovers, *, ax: Axes | None = None) -> Axes:
 def reach(result: Reach, *, columns: int = 3, ax: np.ndarray | None = None) -> np.ndarray:
     """Draw for each layer a grid of examples by channels and positions; filled are those that one output depends on."""
     rows = -(-len(result.layers) // columns)
-    with style.axes(ax, rows=rows, columns=columns, size=(6.4, 2.1 * rows), squeeze=False) as axs:
-        for ax_, name, shares in zip(axs.flat, result.layers, result.shares, strict=False):
+    size = (6.4, 1.75 * rows)
+    with style.axes(ax, rows=rows, columns=columns, size=size, squeeze=False) as panels:
+        for panel, name, shares in zip(panels.flat, result.layers, result.shares, strict=False):
             examples, channels, positions = shares.shape
+            stride = positions + 0.7
             for n, c, p in np.ndindex(*shares.shape):
-                color = style.NORMALIZED if shares[n, c, p] else "0.88"
-                at = c * (positions + 0.6) + p, -n
-                ax_.add_patch(_square(at, color))
-            ax_.add_patch(_square((positions + 0.6 + 1, -1), "none", edge=style.PLAIN))
-            ax_.set(title=name, aspect="equal", xticks=[], yticks=[])
-            ax_.set(xlim=(-0.8, channels * (positions + 0.6)), ylim=(-examples + 0.2, 0.8))
-            ax_.grid(False)
-            ax_.spines[:].set_visible(False)
-            ax_.set(xlabel="channels", ylabel="examples")
-        for ax_ in axs.flat[len(result.layers) :]:
-            ax_.set_visible(False)
-    return axs
+                color = style.NORMALIZED if shares[n, c, p] else "0.85"
+                panel.add_patch(_square((c * stride + p, -n), color))
+            panel.add_patch(_square((stride + 1, -1), "none", edge=style.PLAIN))
+            panel.set(title=name, aspect="equal", xticks=[], yticks=[])
+            panel.set(xlim=(-0.9, channels * stride), ylim=(-examples + 0.3, 0.8))
+            panel.grid(False)
+            panel.spines[:].set_visible(False)
+        for panel in panels[:, 0]:
+            panel.set_ylabel("examples")
+        for panel in panels[-1]:
+            panel.set_xlabel("channels")
+        for panel in panels.flat[len(result.layers) :]:
+            panel.set_visible(False)
+    return panels
 
 
 def _square(at: tuple[float, float], color: str, edge: str = "none") -> Rectangle:
