@@ -374,3 +374,16 @@ def test_compiled_code_is_kept_in_caches_only():
     folder = Path(kernels.__file__).parent
     forward()
     assert {path.suffix for path in folder.iterdir() if path.name != "__pycache__"} == {".py"}
+
+
+def test_where_no_folder_can_be_written_they_are_compiled_without_a_cache(monkeypatch):
+    from numba.core.caching import CacheImpl
+
+    from bnlab.kernels import _entry
+
+    monkeypatch.setattr(CacheImpl, "_locator_classes", [])  # as for a package and a home of others
+    with pytest.raises(RuntimeError, match="no locator available"):
+        _entry.cfunc("void(voidptr)", cache=True)(lambda pointer: None)
+    run, address = _entry.entry.__wrapped__(np.float32)
+    assert callable(run)
+    assert address

@@ -18,6 +18,8 @@ TOPICS = (
     "figure_one",
     "accelerating",
     "limits_and_relatives",
+    "troubleshooting",
     "making_it_fast",
+    "claims",
 )
 """The folders, in the order of the chapters."""

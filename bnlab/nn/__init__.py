@@ -5,6 +5,7 @@ from bnlab.nn.batchnorm import BatchNorm1d, BatchNorm2d, BatchNorm3d
 from bnlab.nn.decorrelated import DecorrelatedBatchNorm1d
 from bnlab.nn.ghost import GhostBatchNorm1d, GhostBatchNorm2d
 from bnlab.nn.renorm import BatchRenorm1d, BatchRenorm2d, renorm_limits
+from bnlab.nn.sync import SyncBatchNorm
 from bnlab.nn.variants import DetachedBatchNorm1d
 
 __all__ = [
@@ -17,6 +18,7 @@ __all__ = [
     "DetachedBatchNorm1d",
     "GhostBatchNorm1d",
     "GhostBatchNorm2d",
+    "SyncBatchNorm",
     "functional",
     "renorm_limits",
 ]

@@ -18,8 +18,12 @@ def check_arguments(
     training: bool,
     momentum: float | Tensor,
     eps: float,
+    alone: bool = True,
 ) -> None:
-    """Raise what torch.nn.functional.batch_norm raises for the same arguments."""
+    """Raise what torch.nn.functional.batch_norm raises for the same arguments.
+
+    Where the values of one input are not all there are, `alone` is False: one value a feature is enough.
+    """
     check_tensor("input", input)
     named = (
         ("running_mean", running_mean), ("running_var", running_var), ("weight", weight), ("bias", bias),
@@ -28,7 +32,7 @@ def check_arguments(
     for name, value in per_feature.items():
         check_tensor(name, value)
     _numbers(momentum, eps, training)
-    _input(input, training)
+    _input(input, training and alone)
     _statistics(running_mean, running_var, training)
     _match(input, per_feature)
 
@@ -61,7 +65,7 @@ def _numbers(momentum: float | Tensor, eps: float, training: bool) -> None:
         raise ValueError(f"batch_norm eps must be non-negative, but got {eps}. Pass 1e-5.")
 
 
-def _input(input: Tensor, training: bool) -> None:
+def _input(input: Tensor, needs_variance: bool) -> None:
     if input.dim() < 2:
         raise IndexError(
             f"Dimension out of range: input has shape {tuple(input.shape)}, expected (N, C) or "
@@ -82,7 +86,7 @@ def _input(input: Tensor, training: bool) -> None:
             f"input has shape {tuple(input.shape)}, no features on axis 1; expected at least one. "
             f"Leave the layer out where there is nothing to normalize."
         )
-    if training and input.numel() == input.shape[1]:
+    if needs_variance and input.numel() == input.shape[1]:
         raise ValueError(
             f"Expected more than 1 value per channel when training, got input size {input.shape}, "
             f"because one value has no variance. Use larger batches (with a DataLoader, "
