@@ -11,7 +11,7 @@ from _book import book_result
 from bnlab.chapters.limits_and_relatives import stored
 from bnlab.chapters.limits_and_relatives.claims import CLAIMS, Claim, judged
 from bnlab.chapters.limits_and_relatives.results import Arms, arm_name
-from bnlab.stats import Interval
+from bnlab.stats import Interval, t_interval
 
 PAGE = Path(__file__).parents[2] / "book" / "12_limits_and_relatives.ipynb"
 NAMES = [arm_name(*arm) for arms in stored.ARMS.values() for arm in arms]
@@ -69,6 +69,13 @@ def test_a_claim_is_judged_by_the_whole_interval(low, high, verdict):
 def test_a_changed_result_changes_the_verdict(name, arm, quantity, value, before, after):
     assert verdicts(made_up())[name] == before
     assert verdicts(made_up(**{arm: {quantity: value}}))[name] == after
+
+
+def test_the_intervals_hold_for_all_claims_together():
+    arms = made_up()
+    effect = CLAIMS[0].effect(arms)
+    _, interval = judged(arms)[CLAIMS[0].name]
+    assert interval == t_interval(effect, confidence=1 - 0.05 / len(CLAIMS))
 
 
 @pytest.mark.parametrize(

@@ -102,7 +102,7 @@ def train_many(
     parameters, buffers = stack_module_state(networks)
     moving = {k: v for k, v in parameters.items() if k.rpartition(".")[0] not in fixed}
     rate = torch.tensor(lrs).repeat_interleave(len(seeds))
-    x, y = training.tensors(data)
+    x, y = training.tensors(data, dtype=next(iter(parameters.values())).dtype)
     streams = [batches(data.y, m=m, makeup=makeup, seed=seed) for seed in seeds]
 
     def loss_of_one(parameters, buffers, x, y):

@@ -102,14 +102,12 @@ def company(
             place = np.arange(len(arms)) + 0.16 * (i - (len(norms) - 1) / 2)
             alone = t_interval(np.array([result.of(arm) for arm in arms]).T)
             _points(ax, place, alone, color=color, marker=marker)
-            ax.annotate(f"{label},\nalone", (place[-1], alone.mean[-1]), color=color, xytext=(14, 0),
-                        textcoords="offset points", va="center")  # fmt: skip
+            _beside(ax, f"{label}, alone", place[1], alone.mean[1], color=color, up=norm != "batch")
             if norm == "batch":
                 pairs = zip(arms, makeups.values(), strict=True)
                 within = t_interval(np.array([result.of(arm, what) for arm, what in pairs]).T)
                 _points(ax, place + 0.1, within, color=color, marker=marker, mfc="none")
-                ax.annotate("batch norm,\nin company", (place[-1] + 0.1, within.mean[-1]), color=color,
-                            xytext=(12, 0), textcoords="offset points", va="center")  # fmt: skip
+                _beside(ax, f"{label}, in company", place[1] + 0.1, within.mean[1], color=color)
         ax.set_xticks(range(len(makeups)), [*makeups])
         ax.set(
             xlabel="training batches",
@@ -167,6 +165,13 @@ def reach(result: Reach, *, columns: int = 3, ax: np.ndarray | None = None) -> n
 def _square(at: tuple[float, float], color: str, edge: str = "none") -> Rectangle:
     x, y = at
     return Rectangle((x - 0.42, y - 0.42), 0.84, 0.84, facecolor=color, edgecolor=edge, linewidth=2)
+
+
+def _beside(ax: Axes, text: str, x: float, y: float, *, color: str, up: bool = False) -> None:
+    ax.annotate(
+        text, (x, y), color=color, xytext=(-8, 8) if up else (8, -18), textcoords="offset points",
+        ha="center" if up else "left",
+    )  # fmt: skip
 
 
 def _points(ax: Axes, x, interval, *, ls: str = "none", **kwargs) -> None:

@@ -22,9 +22,9 @@ ARMS: dict[str, list[Arm]] = {
     "batch": [("batch", m, "shuffled") for m in SIZES]
     + [("batch", 20, makeup) for makeup in MAKEUPS]
     + [("batch, hidden layers fixed", 2, "shuffled")],
-    "relatives": [("renorm", m, "shuffled") for m in (64, 4)]
-    + [(f"ghost {size} in", 64, "shuffled") for size in SIZES[1:]]
-    + [("whitened", 64, "shuffled")],
+    "ghost": [(f"ghost {size} in", 64, "shuffled") for size in SIZES[1:]],
+    "whitened": [("whitened", 64, "shuffled")],
+    "renorm": [("renorm", m, "shuffled") for m in (64, 4)],
 }
 """The arms of each result, by its name: statistics of one example, of the batch, and of the batch in other ways."""
 
