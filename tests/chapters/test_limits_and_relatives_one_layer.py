@@ -53,6 +53,13 @@ def test_renormalization_lets_through_no_more_than_batch_norm_and_the_naive_bug_
     assert passed["naive"].min() > 0.01
 
 
+@pytest.mark.parametrize("layer", [nn.BatchNorm1d(1), layers.BatchRenorm1d(1)])
+def test_nothing_passes_a_batch_of_two(layer):
+    layer.running_mean += 0.3
+    assert one_layer.gradient_size(layer, m=2) < 1e-3
+    assert one_layer.gradient_size(layer, m=3) > 0.1
+
+
 @pytest.mark.parametrize(
     ("norm", "same"), [("none", True), ("layer", True), ("group", True), ("batch", False)]
 )

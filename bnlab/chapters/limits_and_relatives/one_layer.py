@@ -12,7 +12,7 @@ from bnlab import training
 from bnlab.chapters.limits_and_relatives.experiments import images, network
 from bnlab.chapters.limits_and_relatives.results import Leftovers, Reach
 
-__all__ = ["gradient_left", "leftovers", "notices", "reach", "split_gradient"]
+__all__ = ["gradient_left", "gradient_size", "leftovers", "notices", "reach", "split_gradient"]
 
 
 def reach(layers: Mapping[str, nn.Module], *, shape: Sequence[int] = (4, 4, 1, 3)) -> Reach:
@@ -134,13 +134,39 @@ def gradient_left(layer: nn.Module, *, m: int = 16, seed: int = 0) -> tuple[floa
     >>> max(map(abs, gradient_left(nn.BatchNorm1d(1, eps=1e-12)))) < 1e-9
     True
     """
+    x, dx, _ = _gradient(layer, m, seed)
+    spread = x.detach() - x.detach().mean()
+    total = dx.norm() * m**0.5
+    return float(dx.sum() / total), float((dx * spread).sum() / (total * spread.std(correction=0)))
+
+
+def gradient_size(layer: nn.Module, *, m: int = 16, seed: int = 0) -> float:
+    """Send a random gradient back through a layer of one feature; return its length behind over that before.
+
+    Parameters
+    ----------
+    layer : torch.nn.Module
+        For inputs of shape (m, 1).
+    m, seed : int
+
+    Examples
+    --------
+    >>> gradient_size(nn.BatchNorm1d(1), m=2) < 1e-3
+    True
+    """
+    _, dx, dy = _gradient(layer, m, seed)
+    return float(dx.norm() / dy.norm())
+
+
+def _gradient(
+    layer: nn.Module, m: int, seed: int
+) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    """Return random inputs of a layer, their gradient, and the random gradient of the outputs."""
     generator = torch.Generator().manual_seed(seed)
     x, dy = torch.randn(2, m, 1, generator=generator, dtype=torch.float64)
     x.requires_grad_()
     (dx,) = torch.autograd.grad(layer.double().train()(x), x, dy)
-    spread = x.detach() - x.detach().mean()
-    total = dx.norm() * m**0.5
-    return float(dx.sum() / total), float((dx * spread).sum() / (total * spread.std(correction=0)))
+    return x, dx, dy
 
 
 def split_gradient(build: Callable[[int], nn.Module], *, m: int = 64, parts: int = 8) -> float:

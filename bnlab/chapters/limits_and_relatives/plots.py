@@ -31,6 +31,7 @@ def cliff(
     norms: Sequence[str] = ("none", "layer", "group", "batch"),
     *,
     places: dict[str, tuple[float, float]] | None = None,
+    ylim: tuple[float, float] | None = None,
     ax: Axes | None = None,
 ) -> Axes:
     """Draw held-out accuracy against the batch size, a curve a normalization; `places` of labels in the data."""
@@ -43,7 +44,7 @@ def cliff(
             _points(ax, x, values, color=color, marker=marker, ls="-")
             ax.annotate(label, (places or {}).get(norm, (x[-1], values.mean[-1])), color=color)
         _sizes(ax, SIZES, "examples in a batch")
-        ax.set(ylabel="accuracy on new digits")
+        ax.set(ylabel="accuracy on new digits", ylim=ylim)
     return ax
 
 
@@ -51,30 +52,16 @@ def cliff(
 def small_statistics(result: Arms, *, ax: Axes | None = None) -> Axes:
     """Draw accuracy against the number of examples that share a mean: whole batches, and parts of batches of 64."""
     with style.axes(ax) as ax:
-        for arms, color, marker, label, shift in (
-            (
-                [arm_name("batch", m) for m in SIZES],
-                style.NORMALIZED,
-                "o",
-                "batches of that size",
-                0.97,
-            ),
-            (
-                [f"ghost {m} in 64" for m in SIZES[:-1]],
-                style.SKY,
-                "s",
-                "ghost batches\nin batches of 64",
-                1.03,
-            ),
+        whole = [arm_name("batch", m) for m in SIZES]
+        parts = [f"ghost {m} in 64" for m in SIZES[:-1]]
+        for arms, color, marker, label, shift, height in (
+            (whole, style.NORMALIZED, "o", "batches of that size", 0.97, 0.55),
+            (parts, style.SKY, "s", "ghost batches in batches of 64", 1.03, 0.42),
         ):
             values = t_interval(np.array([result.of(arm) for arm in arms]).T)
             x = shift * np.array(SIZES[: len(arms)])
             _points(ax, x, values, color=color, marker=marker, ls="-")
-            left = marker == "s"
-            ax.annotate(
-                label, (x[1], values.mean[1]), color=color, xytext=(-12, 4) if left else (14, -26),
-                textcoords="offset points", ha="right" if left else "left",
-            )  # fmt: skip
+            ax.annotate(label, (0.3, height), color=color, xycoords="axes fraction")
         _sizes(ax, SIZES, "examples that share a mean")
         ax.set(ylabel="accuracy on new digits")
     return ax
@@ -140,7 +127,7 @@ def leftovers(result: Leftovers, *, ax: Axes | None = None) -> Axes:
 def reach(result: Reach, *, columns: int = 3, ax: np.ndarray | None = None) -> np.ndarray:
     """Draw for each layer a grid of examples by channels and positions; filled are those that one output depends on."""
     rows = -(-len(result.layers) // columns)
-    size = (6.4, 1.75 * rows)
+    size = (6.4, 1.35 * rows)
     with style.axes(ax, rows=rows, columns=columns, size=size, squeeze=False) as panels:
         for panel, name, shares in zip(panels.flat, result.layers, result.shares, strict=False):
             examples, channels, positions = shares.shape

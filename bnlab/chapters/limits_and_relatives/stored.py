@@ -36,9 +36,7 @@ def _grid(m: int) -> list[float]:
     return [float(f"{middle * 2.0**k:.2g}") for k in range(first, first + 8)]
 
 
-RATES: dict[str, float] = dict.fromkeys(
-    [arm_name(*arm) for arms in ARMS.values() for arm in arms], 0.1
-) | {
+RATES: dict[str, float] = {
     "none 64": 0.5,
     "none 16": 0.18,
     "none 8": 0.11,
@@ -61,6 +59,8 @@ RATES: dict[str, float] = dict.fromkeys(
     "ghost 4 in 64": 1.0,
     "ghost 2 in 64": 0.25,
     "whitened 64": 0.25,
+    "renorm 64": 0.5,
+    "renorm 4": 0.062,
     "batch 64": 1.0,
     "batch 16": 0.71,
     "batch 8": 0.21,
