@@ -10,7 +10,7 @@ from _book import book_result
 
 from bnlab.chapters.limits_and_relatives import stored
 from bnlab.chapters.limits_and_relatives.claims import CLAIMS, Claim, judged
-from bnlab.chapters.limits_and_relatives.results import Arms, arm_name
+from bnlab.chapters.limits_and_relatives.results import ArmScores, arm_name
 from bnlab.stats import Interval, t_interval
 
 PAGE = Path(__file__).parents[2] / "book" / "12_limits_and_relatives.ipynb"
@@ -28,7 +28,7 @@ def made_up(**values):
         for name, value in changes.items():
             arrays[name][NAMES.index(arm)] = value - wiggle
     arrays["loss"] = np.zeros((len(NAMES), 16, 20))
-    return Arms(tuple(NAMES), np.ones(len(NAMES)), tuple(range(16)), **arrays)
+    return ArmScores(tuple(NAMES), np.ones(len(NAMES)), tuple(range(16)), **arrays)
 
 
 def verdicts(arms):
@@ -91,7 +91,7 @@ def test_a_repair_is_measured_from_half_of_what_was_lost(name, arm, changes, fou
 
 
 def test_the_page_says_the_verdict_of_each_rule():
-    arms = Arms.joined([book_result(f"limits_{name}")[0] for name in stored.ARMS])
+    arms = ArmScores.joined([book_result(f"limits_{name}")[0] for name in stored.ARMS])
     found = judged(arms)
     cells = json.loads(PAGE.read_text())["cells"]
     text = "\n".join("".join(c["source"]) for c in cells if c["cell_type"] == "markdown")

@@ -10,7 +10,7 @@ from _book import book_result
 from bnlab import training
 from bnlab.chapters.limits_and_relatives import experiments, stored
 from bnlab.chapters.limits_and_relatives.many import batches, train_many
-from bnlab.chapters.limits_and_relatives.results import Arms, RateSearch, arm_name
+from bnlab.chapters.limits_and_relatives.results import ArmRates, ArmScores, arm_name
 
 DIGITS = experiments.images()[0]
 
@@ -97,7 +97,7 @@ def test_fixed_layers_do_not_move():
 
 def test_a_best_rate_at_the_edge_is_refused():
     accuracy = np.array([[[0.9], [0.8], [0.7]]])
-    search = RateSearch(("none 2",), np.array([[0.1, 0.2, 0.4]]), accuracy, accuracy)
+    search = ArmRates(("none 2",), np.array([[0.1, 0.2, 0.4]]), accuracy, accuracy)
     with pytest.raises(ValueError, match=r"0\.1, is at the edge of its grid"):
         search.best("none 2")
 
@@ -105,13 +105,13 @@ def test_a_best_rate_at_the_edge_is_refused():
 def test_results_of_other_seeds_are_not_joined():
     def part(arm, seeds):
         one = np.zeros((1, len(seeds)))
-        return Arms((arm,), np.ones(1), seeds, *[one] * 10, loss=np.zeros((1, len(seeds), 2)))
+        return ArmScores((arm,), np.ones(1), seeds, *[one] * 10, loss=np.zeros((1, len(seeds), 2)))
 
-    both = Arms.joined([part("none 2", (0, 1)), part("layer 2", (0, 1))])
+    both = ArmScores.joined([part("none 2", (0, 1)), part("layer 2", (0, 1))])
     assert both.arms == ("none 2", "layer 2")
     assert both.accuracy.shape == (2, 2)
     with pytest.raises(ValueError, match="expected the same ones"):
-        Arms.joined([part("none 2", (0, 1)), part("layer 2", (0, 2))])
+        ArmScores.joined([part("none 2", (0, 1)), part("layer 2", (0, 2))])
 
 
 # ---- what is stored --------------------------------------------------------------------------------

@@ -7,11 +7,11 @@ from matplotlib import pyplot as plt
 
 from bnlab.chapters import style
 from bnlab.chapters.limits_and_relatives import plots, stored
-from bnlab.chapters.limits_and_relatives.results import Arms, Leftovers, Reach, arm_name
+from bnlab.chapters.limits_and_relatives.results import ArmScores, Leftovers, Reach, arm_name
 
 NAMES = tuple(arm_name(*arm) for arms in stored.ARMS.values() for arm in arms)
 VALUES = np.linspace(0.5, 0.9, len(NAMES))
-ARMS = Arms(
+ARMS = ArmScores(
     NAMES,
     np.ones(len(NAMES)),
     (0, 1),

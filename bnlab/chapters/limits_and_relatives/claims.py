@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from bnlab.chapters.limits_and_relatives.results import Arms
+from bnlab.chapters.limits_and_relatives.results import ArmScores
 from bnlab.stats import Interval, t_interval
 
 __all__ = ["CLAIMS", "Claim", "judged"]
@@ -33,7 +33,7 @@ class Claim:
     """
 
     name: str
-    effect: Callable[[Arms], np.ndarray]
+    effect: Callable[[ArmScores], np.ndarray]
     low: float
     high: float
 
@@ -87,12 +87,12 @@ CLAIMS = (
 """What the chapter tests, in the order of its table."""
 
 
-def judged(arms: Arms) -> dict[str, tuple[str, Interval]]:
+def judged(arms: ArmScores) -> dict[str, tuple[str, Interval]]:
     """Return the verdict and the interval of every claim, by its name.
 
     Parameters
     ----------
-    arms : Arms
+    arms : ArmScores
         All arms of the chapter, joined.
 
     Returns

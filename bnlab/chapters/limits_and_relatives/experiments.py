@@ -17,7 +17,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 import bnlab.nn
 from bnlab import data, inference, models, training
 from bnlab.chapters.limits_and_relatives.many import batches, train_many
-from bnlab.chapters.limits_and_relatives.results import Arms, RateSearch, arm_name
+from bnlab.chapters.limits_and_relatives.results import ArmRates, ArmScores, arm_name
 from bnlab.data import Dataset
 from bnlab.experiments import Provenance, difference
 
@@ -91,17 +91,18 @@ def _faded(digits: Dataset) -> Dataset:
     return replace(digits, x=FADED[0] + FADED[1] * digits.x)
 
 
-def _train(arm: Arm, digits: Dataset, *, examples: int, **settings):
-    """Train networks of one arm on so many examples, whatever the batch size."""
+def _train(arm: Arm, digits: Dataset, *, examples: int, share: float = 1.0, **settings):
+    """Train networks of one arm on so many examples, whatever the batch size; or take the first share of its steps."""
     norm, m, makeup = arm
+    steps = examples // m
     return train_many(
         lambda seed: network(norm, seed),
         digits,
         m=m,
-        steps=examples // m,
+        steps=round(share * steps),
         makeup=makeup,
         fixed=FIXED.get(norm, ()),
-        before_step=partial(_set_limits, examples // m),
+        before_step=partial(_set_limits, steps),
         **settings,
     )
 
@@ -120,7 +121,7 @@ def rate_search(
     examples: int,
     aside: int,
     seeds: Sequence[int],
-) -> RateSearch:
+) -> ArmRates:
     """Train every arm at every rate of its grid, and judge it on images kept aside.
 
     Parameters
@@ -137,7 +138,7 @@ def rate_search(
 
     Returns
     -------
-    RateSearch
+    ArmRates
     """
     train, test = images(aside)
     calibration = _calibration(train)
@@ -150,7 +151,7 @@ def rate_search(
         ]
         accuracy.append(np.array(scores).reshape(len(grid), len(seeds), 2))
     plain, recalibrated = np.moveaxis(np.array(accuracy), -1, 0)
-    return RateSearch(
+    return ArmRates(
         arms=tuple(arm_name(*arm) for arm in arms),
         lr=np.array([rates[str(arm[1])] for arm in arms], dtype=float),
         accuracy=plain,
@@ -160,7 +161,7 @@ def rate_search(
 
 def arms_run(
     arms: Sequence[Arm], lr: Sequence[float], *, examples: int, seeds: Sequence[int]
-) -> Arms:
+) -> ArmScores:
     """Train every arm at its own rate, once a seed, and judge the networks on held-out digits.
 
     Parameters
@@ -175,7 +176,7 @@ def arms_run(
 
     Returns
     -------
-    Arms
+    ArmScores
     """
     train, test = images()
     noisy, faded = _noisy(test, 1), _faded(test)
@@ -202,7 +203,7 @@ def arms_run(
         )
         losses.append(loss)
     found = {k: np.array([[row[k] for row in rows] for rows in measured]) for k in measured[0][0]}
-    return Arms(
+    return ArmScores(
         arms=tuple(arm_name(*arm) for arm in arms),
         lr=np.array(lr, dtype=float),
         seeds=tuple(seeds),
@@ -246,7 +247,7 @@ def _moved(one: nn.Module, start: nn.Module) -> float:
     return float((one.get_parameter("linear1.weight").detach() - before).norm() / before.norm())
 
 
-def repeat_search(search: RateSearch, origin: Provenance) -> dict[str, float]:
+def repeat_search(search: ArmRates, origin: Provenance) -> dict[str, float]:
     """Return what a stored search and one at the smallest rate of its first arm differ by."""
     arm = origin.config["arms"][0]
     config = origin.config | {
@@ -258,20 +259,14 @@ def repeat_search(search: RateSearch, origin: Provenance) -> dict[str, float]:
     return {"accuracy": difference(again.accuracy, search.accuracy[:1, :1])}
 
 
-def repeat_arms(arms: Arms, origin: Provenance) -> dict[str, float]:
+def repeat_arms(arms: ArmScores, origin: Provenance) -> dict[str, float]:
     """Train the beginning of the first arm again, and return what its losses differ by.
 
     Small differences of rounding grow as training goes on, so only the first window can be compared.
     """
-    config, windows = origin.config, arms.loss.shape[2]
-    arm = config["arms"][0]
-    steps = len(np.array_split(np.arange(config["examples"] // arm[1]), windows)[0])
+    arm, windows = origin.config["arms"][0], arms.loss.shape[2]
     _, loss = _train(
-        arm,
-        images()[0],
-        examples=steps * arm[1],
-        lrs=config["lr"][:1],
-        seeds=origin.seeds[:2],
-        windows=1,
-    )
+        arm, images()[0], examples=origin.config["examples"], share=1 / windows,
+        lrs=origin.config["lr"][:1], seeds=origin.seeds[:2], windows=1,
+    )  # fmt: skip
     return {"loss": difference(loss[:, 0], arms.loss[0, :2, 0])}

@@ -10,7 +10,7 @@ from matplotlib.patches import Rectangle
 from matplotlib.ticker import NullLocator
 
 from bnlab.chapters import style
-from bnlab.chapters.limits_and_relatives.results import Arms, Leftovers, Reach, arm_name
+from bnlab.chapters.limits_and_relatives.results import ArmScores, Leftovers, Reach, arm_name
 from bnlab.stats import t_interval
 
 __all__ = ["cliff", "company", "leftovers", "reach", "small_statistics"]
@@ -25,9 +25,9 @@ LOOKS = {  # label, color and marker of each normalization
 }
 
 
-@Arms.figure
+@ArmScores.figure
 def cliff(
-    result: Arms,
+    result: ArmScores,
     norms: Sequence[str] = ("none", "layer", "group", "batch"),
     *,
     places: dict[str, tuple[float, float]] | None = None,
@@ -48,8 +48,8 @@ def cliff(
     return ax
 
 
-@Arms.figure
-def small_statistics(result: Arms, *, ax: Axes | None = None) -> Axes:
+@ArmScores.figure
+def small_statistics(result: ArmScores, *, ax: Axes | None = None) -> Axes:
     """Draw accuracy against the number of examples that share a mean: whole batches, and parts of batches of 64."""
     with style.axes(ax) as ax:
         whole = [arm_name("batch", m) for m in SIZES]
@@ -67,9 +67,9 @@ def small_statistics(result: Arms, *, ax: Axes | None = None) -> Axes:
     return ax
 
 
-@Arms.figure
+@ArmScores.figure
 def company(
-    result: Arms,
+    result: ArmScores,
     norms: Sequence[str] = ("layer", "batch"),
     *,
     m: int = 20,

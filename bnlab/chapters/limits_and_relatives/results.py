@@ -9,7 +9,7 @@ import numpy as np
 
 from bnlab.experiments import Result
 
-__all__ = ["Arms", "Leftovers", "RateSearch", "Reach", "arm_name"]
+__all__ = ["ArmScores", "Leftovers", "ArmRates", "Reach", "arm_name"]
 
 
 def arm_name(norm: str, m: int, makeup: str = "shuffled") -> str:
@@ -24,7 +24,7 @@ def arm_name(norm: str, m: int, makeup: str = "shuffled") -> str:
 
 
 @dataclass(frozen=True)
-class RateSearch(Result):
+class ArmRates(Result):
     """Accuracy on images kept aside over a grid of learning rates, for each arm."""
 
     arms: tuple[str, ...]
@@ -42,7 +42,7 @@ class RateSearch(Result):
         Examples
         --------
         >>> accuracy = np.array([[[0.8], [0.9], [0.7]]])
-        >>> RateSearch(("layer 2",), np.array([[0.1, 0.2, 0.4]]), accuracy, accuracy).best("layer 2")
+        >>> ArmRates(("layer 2",), np.array([[0.1, 0.2, 0.4]]), accuracy, accuracy).best("layer 2")
         0.2
         """
         i = self.arms.index(arm)
@@ -56,7 +56,7 @@ class RateSearch(Result):
 
 
 @dataclass(frozen=True)
-class Arms(Result):
+class ArmScores(Result):
     """Networks after training, several seeds of each arm, judged on images that they never saw.
 
     Accuracies are those of evaluation mode unless the name says `within`: then the network stays in training
@@ -85,7 +85,7 @@ class Arms(Result):
         return getattr(self, what)[self.arms.index(arm)]
 
     @classmethod
-    def joined(cls, parts: Sequence[Arms]) -> Arms:
+    def joined(cls, parts: Sequence[ArmScores]) -> ArmScores:
         """Put the arms of several results of the same seeds side by side.
 
         Raises
