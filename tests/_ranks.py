@@ -248,14 +248,27 @@ def pooled_statistics_of_bad_batches(rank):
     """The process with a bad batch says what is bad, and the others do not wait for it."""
     statistics = inference.population_statistics
     bad = [torch.full((2, 3), torch.nan)] if rank == 1 else [torch.ones(2, 3)]
-    with pytest.raises(
-        ValueError, match="^batches.0. holds 6 NaN" if rank == 1 else "^on rank 1: batches"
-    ):
+    says = (
+        "^batches.0. holds 6 NaN" if rank == 1 else "^population_statistics failed on rank 1: Val"
+    )
+    with pytest.raises(ValueError if rank == 1 else RuntimeError, match=says):
         statistics(bad)
     with pytest.raises(ValueError, match="holds no batch"):
         statistics([])
     with pytest.raises(ValueError, match="3 and 4 features"):
         statistics([torch.ones(2, 3 + (rank == 2))])
+
+
+def recalibration_of_synchronized_layers(rank):
+    """Ranks have different numbers of batches, so that the layers must not talk to each other."""
+    x = normal(12, 3)
+    batches = [[x[:2], x[2:5]], [x[5:8]], [x[8:]]]
+    model = torch.nn.Sequential(torch.nn.BatchNorm1d(3), torch.nn.BatchNorm1d(3)).double()
+    inference.synchronize(model)
+    assert inference.recalibrate(model, batches[rank]) == ("0", "1")
+    assert [type(layer) for layer in model] == [nn.SyncBatchNorm] * 2
+    expected = inference.population_statistics(batches[rank])
+    close((model[0].running_mean, model[0].running_var), expected)
 
 
 def one_that_does_not_answer(rank):
@@ -284,7 +297,7 @@ CASES = (
     training, options, second_backward, checkpointing, without_gradients, large_mean, all_empty,
     one_value_in_all, evaluation_and_frozen_layers_need_nobody, process_groups, data_parallel, compiled,
     torchs_own_needs_a_gpu, pooled_statistics, pooled_statistics_of_bad_batches,
-    one_that_does_not_answer, one_that_dies,
+    recalibration_of_synchronized_layers, one_that_does_not_answer, one_that_dies,
 )  # fmt: skip
 
 

@@ -21,12 +21,13 @@ ALLOWED = {
     "data": set(),
     "stats": set(),
     "nn._check": set(),
-    "nn._tensors": set(),
+    "nn._compat": set(),
+    "nn._tensors": {"nn._compat"},
     "nn._inplace": {"nn._tensors"},
     "nn._numba": {"kernels", "nn._tensors"},
-    "nn.autograd": {"nn._tensors", "nn._inplace", "nn._numba"},
-    "nn.functional": {"nn._check", "nn._tensors", "nn.autograd"},
-    "nn.batchnorm": {"nn.functional", "nn._check"},
+    "nn.autograd": {"nn._compat", "nn._tensors", "nn._inplace", "nn._numba"},
+    "nn.functional": {"nn._check", "nn._compat", "nn._tensors", "nn.autograd"},
+    "nn.batchnorm": {"nn.functional", "nn._check", "nn._compat", "nn._tensors"},
     "nn.variants": {"nn.functional"},
     "nn.sync": {"nn.batchnorm", "nn.functional", "nn.autograd", "nn._check", "nn._tensors"},
     "nn.decorrelated": {"nn.functional", "nn.autograd", "nn._check"},
@@ -53,7 +54,9 @@ CHAPTER = {
 EARLIER = {
     "gradient_flow": {"covariate_shift"},
     "troubleshooting": {"convolutional_batchnorm"},
-    "claims": {path.name for path in (PACKAGE / "chapters").iterdir() if path.is_dir()},  # it judges all
+    "claims": {
+        path.name for path in (PACKAGE / "chapters").iterdir() if path.is_dir()
+    },  # it judges all
 }
 SHARED = {"_validate"}
 

@@ -544,3 +544,29 @@ def test_warnings_of_the_model_are_kept_away():
             return super().forward(x)
 
     diagnose(Warns(), images(2))
+
+
+def test_a_layer_that_synchronizes_is_known_by_its_kind():
+    import bnlab
+
+    for kind in (nn.SyncBatchNorm, bnlab.nn.SyncBatchNorm, nn.BatchNorm1d):
+        model = nn.DataParallel(settle(nets.Mlp(norm=kind), vectors(20, 16)).train())
+        plain = kind is nn.BatchNorm1d
+        assert ("unsynchronized" in diagnose(model, vectors(4, 16)).ids) is plain
+
+
+def test_what_ignores_a_stretch_but_not_a_shift_is_no_norm():
+    class Sign(nn.Module):  # with a straight-through gradient
+        def forward(self, x):
+            return x + (torch.sign(x) - x).detach()
+
+    parts = nn.Linear(12, 16, bias=False), nn.BatchNorm1d(16), Sign(), nn.Linear(16, 4)
+    assert diagnose(settle(nn.Sequential(*parts), vectors(20)), vectors(4, seed=1)).ok
+
+
+def test_it_works_inside_inference_mode():
+    model = settle(nets.ConvNet(), images(20))
+    with torch.inference_mode():
+        report = diagnose(model, images(4, seed=1))
+    assert report.ok
+    assert not report.notes

@@ -21,7 +21,7 @@ FOLLOWS = {
     "start-up-bias": STALE,
     "averaged-weights": STALE,
     "train-eval-gap": STALE,
-    "noisy-statistics": {"few-values", "stale-statistics"},
+    "noisy-statistics": {"few-values", *STALE},
     "reversed-momentum": {*STALE, "untrained-statistics", "noisy-statistics"},
     "shared-layer": {"train-eval-gap"},
     "dropout-before": {"train-eval-gap"},  # the variance shift itself

@@ -977,6 +977,7 @@ class TestSwap:
         (nn.BatchNorm1d, bnlab.nn.BatchNorm1d),
         (nn.BatchNorm2d, bnlab.nn.BatchNorm2d),
         (nn.BatchNorm3d, bnlab.nn.BatchNorm3d),
+        (nn.SyncBatchNorm, bnlab.nn.SyncBatchNorm),
     )
 
     @pytest.mark.parametrize(("theirs", "ours"), KINDS)
@@ -1204,3 +1205,29 @@ class TestMomentum:
     def test_ends_of_the_range(self):
         assert inference.half_life(0) == math.inf
         assert inference.half_life(1) == 0.0
+
+
+class OnApplesDevice(torch.Tensor):
+    """A tensor that says it is on such a device, and refuses float64 as that does."""
+
+    @classmethod
+    def __torch_function__(cls, func, types, args=(), kwargs=None):
+        if func == torch.Tensor.device.__get__:
+            return torch.device("mps")
+        result = super().__torch_function__(func, types, args, kwargs or {})
+        if func == torch.Tensor.cpu:
+            return result.as_subclass(torch.Tensor)
+        if isinstance(result, torch.Tensor) and result.dtype is torch.float64:
+            raise TypeError("Cannot convert a MPS Tensor to float64 dtype")
+        return result
+
+
+def test_statistics_of_inputs_on_a_device_without_float64_are_as_exact():
+    x = (normal(60, 3) + 1e4).float()
+    with pytest.raises(TypeError, match="float64"):
+        x.as_subclass(OnApplesDevice).double()
+    layer = nn.BatchNorm1d(3)
+    inference.recalibrate(layer, [x[:20].as_subclass(OnApplesDevice), x[20:]])
+    torch.testing.assert_close(layer.running_mean, x.double().mean(0).float(), rtol=2e-7, atol=0)
+    parts = (20 * x[:20].double().var(0, correction=0), 40 * x[20:].double().var(0, correction=0))
+    torch.testing.assert_close(layer.running_var, (sum(parts) / 58).float(), rtol=1e-6, atol=0)

@@ -116,11 +116,11 @@ def test_frozen_layers_stay_frozen_both_ways():
     assert [type(model[i]) for i in (1, 3)] == [torch.nn.BatchNorm2d, nn.BatchNorm1d]
 
 
-def test_torchs_own_conversion_wakes_frozen_layers():
+def test_torchs_own_conversion_would_wake_frozen_layers():
     model = torch.nn.Sequential(torch.nn.BatchNorm1d(3))
     inference.freeze(model)
-    woken = torch.nn.SyncBatchNorm.convert_sync_batchnorm(model).train()
-    assert woken[0].training  # else say in the docstring that it no longer differs
+    with pytest.raises(ValueError, match="would replace frozen layers"):  # so says Frozen
+        torch.nn.SyncBatchNorm.convert_sync_batchnorm(model)
 
 
 def test_a_layer_that_was_built_synchronized_stays_so():

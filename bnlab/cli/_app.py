@@ -20,7 +20,7 @@ from rich.console import Console
 from rich.table import Table
 
 from bnlab import __version__, data
-from bnlab.cli import _progress, _registry
+from bnlab.cli import _diagnose, _progress, _registry
 from bnlab.data import _files
 from bnlab.data.images import IMAGE_SETS
 from bnlab.experiments import load
@@ -38,6 +38,7 @@ data_app = typer.Typer(
     help="Find, check and download data sets.", no_args_is_help=True, rich_markup_mode=None
 )
 app.add_typer(data_app, name="data")
+app.command("diagnose")(_diagnose.diagnose)
 
 
 def run_app() -> int:

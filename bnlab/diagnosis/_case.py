@@ -13,7 +13,7 @@ from torch import nn
 from bnlab.diagnosis._flow import Flow
 from bnlab.diagnosis._gradient import Gradients
 from bnlab.diagnosis._layers import Layer, averaged_parts, unwrapped
-from bnlab.diagnosis._moments import Distance, Inputs, distance
+from bnlab.diagnosis._moments import Distance, Inputs, compared
 from bnlab.diagnosis._probe import Outputs
 from bnlab.diagnosis.report import Finding
 from bnlab.diagnosis.table import CHECKS
@@ -84,12 +84,12 @@ class Case:
     def _away(self, layer: Layer, inputs: Inputs) -> Distance | None:
         if layer.lazy:
             start = torch.zeros_like(inputs.mean)
-            return distance(inputs, start, start + 1, layer.eps)
+            return compared(inputs, start, start + 1, layer.eps)
         if layer.mean is None or layer.var is None or not layer.finite:
             return None
         if len(layer.mean) != len(inputs.mean):
             return None
-        return distance(inputs, layer.mean, layer.var, layer.eps, jitter=layer.jitter)
+        return compared(inputs, layer.mean, layer.var, layer.eps, jitter=layer.jitter)
 
     def judged(self) -> Iterator[tuple[Layer, Inputs]]:
         """Yield the layers that met something, and what they are judged by."""

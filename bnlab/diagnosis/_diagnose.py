@@ -124,7 +124,7 @@ def diagnose(
     optimizers = _optimizers(optimizer)
     now = {module: module.training for module in model.modules()}
     owners = _owners(model)
-    with borrowed(model), eager(model):
+    with torch.inference_mode(False), borrowed(model), eager(model):
         after = modes_in_training(model)
         layers = layers_of(model, now, after)
         case = Case(model, layers, after, now[unwrapped(model)], optimizers)
@@ -167,8 +167,8 @@ def _run(
     seen = -1
     for seen, batch in enumerate(batches):
         output = probe.evaluate(batch, seen, probe.evaluated) if look else None
-        # Two batches and then every third: enough for the spread, and time for the rest.
-        if twice and output is not None and (seen < 2 or seen % 3 == 2):
+        # Two batches and then every fourth: enough for the spread, and time for the rest.
+        if twice and output is not None and (seen < 2 or seen % 4 == 3):
             probe.train(batch, seen, output)
         if step:
             probe.step(batch)

@@ -16,10 +16,12 @@ from torch.utils import _pytree as pytree
 
 from bnlab.diagnosis._layers import AFFINE, Layer
 
-_CUT = (
-    0.1  # share of a gradient along a direction that honest statistics make 0; chance gives about 1
-)
-_SAME = 0.02  # relative change of an output that counts as none, as eps leaves some
+_CUT = 0.1
+"""Share of a gradient along a direction that is too much: honest statistics make it 0, and chance about 1."""
+_SAME = 0.02
+"""Relative change of an output that counts as none, as eps leaves some."""
+_KINDS = ("shift", "stretch")
+"""A norm ignores both; what rounds or takes signs may ignore one."""
 
 
 class Gradients:
@@ -46,7 +48,7 @@ class Gradients:
         for name, module in self._model.named_modules():
             if isinstance(module, torch.jit.ScriptModule):
                 continue
-            if name in self._layers or _hand_written(module):
+            if name in self._layers or _of_ones_own(module):
                 self._handles.append(
                     module.register_forward_pre_hook(self._enter(name), with_kwargs=True)
                 )
@@ -70,6 +72,8 @@ class Gradients:
             if at is None or not torch.is_grad_enabled():
                 return None
             x = leaves[at]
+            if not _of_ones_own(module):  # torch's own know of their statistics
+                return None
             if x.dim() < 2 or not x.is_floating_point():
                 return None
             # A copy of its own, because other parts of the model may use x too.
@@ -120,20 +124,17 @@ class Gradients:
     def _judge(self) -> None:
         self._asleep = True
         for name, (module, args, kwargs, shares) in self._suspects.items():
-            for way, share in shares.items():
-                if share > _CUT and _ignores(module, args, kwargs, way):
-                    self.detached[name] = {
-                        "direction": way.split(" ")[0],
-                        "gradient_share": round(share, 3),
-                    }
+            for family, evidence in _by_family(shares):
+                if all(_ignores(module, args, kwargs, f"{kind} {family}") for kind in _KINDS):
+                    self.detached[name] = evidence
                     break
         self._asleep = False
 
-    def affine_suspects(self) -> dict[str, dict[str, float]]:
+    def affine_suspects(self, skip: set[str]) -> dict[str, dict[str, float]]:
         """Return the Linear and convolutions whose gradient has a part along a shift or stretch of channels."""
         found = {}
         for name, (h, g) in self._outputs.items():
-            if self._calls[name] > 1:  # the parts of several calls may cancel
+            if name in skip or self._calls[name] > 1:  # the parts of several calls may cancel
                 continue
             shares = {w: s for w, s in _shares(h, g, families=("channel",)).items() if s > _CUT}
             if shares:
@@ -151,7 +152,7 @@ class Gradients:
         return self._outputs[name][0]
 
 
-def _hand_written(module: nn.Module) -> bool:
+def _of_ones_own(module: nn.Module) -> bool:
     """Tell whether a module could be somebody's own normalization: one without parts, and not of torch."""
     return not type(module).__module__.startswith("torch.") and not any(
         True for _ in module.children()
@@ -160,6 +161,14 @@ def _hand_written(module: nn.Module) -> bool:
 
 def _same_bits(a: Tensor, b: Tensor) -> bool:
     return bool(torch.equal(a.nan_to_num(), b.nan_to_num()))
+
+
+def _by_family(shares: dict[str, float]) -> Iterator[tuple[str, dict[str, Any]]]:
+    """Yield each family with too large a share, with the evidence."""
+    for way, share in sorted(shares.items(), key=lambda pair: -pair[1]):
+        kind, family = way.split(" ")
+        if share > _CUT:
+            yield family, {"direction": kind, "gradient_share": round(share, 3)}
 
 
 # ---- directions: each value of an axis shifted by its own constant, or stretched around its own mean ----
@@ -272,7 +281,7 @@ def inline_detached(
     Two more forward passes compare the derivative along a change of all suspects at once with the gradient; only
     where they differ is each suspect looked at alone.
     """
-    suspects = {n: s for n, s in gradients.affine_suspects().items() if n not in skip}
+    suspects = gradients.affine_suspects(skip)
     if not suspects:
         return {}
     modules = dict(model.named_modules())
@@ -280,8 +289,7 @@ def inline_detached(
     directions = {n: _direction(gradients.output(n)) for n in suspects}
 
     def along(step: float) -> float:
-        with _added(modules, {n: step * d for n, d in directions.items()}):
-            return float(loss_value(run()))
+        return loss_value(_with(modules, {n: step * d for n, d in directions.items()}, run))
 
     numeric = (along(h) - along(-h)) / (2 * h)
     exact = gradients.slope(directions)
@@ -291,11 +299,10 @@ def inline_detached(
     found = {}
     for name, shares in list(suspects.items())[:40]:
         output = gradients.output(name)
-        for way, share in shares.items():
-            with _added(modules, {name: changed(output, way) - output}):
-                same = same_output(plain, run())
-            if same:
-                found[name] = {"direction": way.split(" ")[0], "gradient_share": round(share, 3)}
+        for family, evidence in _by_family(shares):
+            moves = (changed(output, f"{kind} {family}") - output for kind in _KINDS)
+            if all(same_output(plain, _with(modules, {name: move}, run)) for move in moves):
+                found[name] = evidence
                 break
     return found
 
@@ -305,23 +312,21 @@ def _direction(h: Tensor) -> Tensor:
     return (changed(h, "shift channel") - h) + (changed(h, "stretch channel") - h)
 
 
-class _added:
-    """Add something to the outputs of some layers for a while."""
+def _with(
+    modules: dict[str, nn.Module], values: dict[str, Tensor], run: Callable[[], list[Tensor]]
+) -> list[Tensor]:
+    """Run the model with something added to the outputs of some layers."""
+    handles = []
+    for name, value in values.items():
 
-    def __init__(self, modules: dict[str, nn.Module], values: dict[str, Tensor]) -> None:
-        self._pairs = [(modules[name], value) for name, value in values.items()]
-        self._handles: list[Any] = []
+        def add(_: Any, __: Any, output: Any, value: Any = value) -> Any:
+            return output + value if output.shape == value.shape else None
 
-    def __enter__(self) -> None:
-        for module, value in self._pairs:
-
-            def add(_: Any, __: Any, output: Any, value: Any = value) -> Any:
-                return output + value if output.shape == value.shape else None
-
-            self._handles.append(module.register_forward_hook(add))
-
-    def __exit__(self, *_: Any) -> None:
-        for handle in self._handles:
+        handles.append(modules[name].register_forward_hook(add))
+    try:
+        return run()
+    finally:
+        for handle in handles:
             handle.remove()
 
 

@@ -99,6 +99,8 @@ def is_batch_norm(module: nn.Module) -> bool:
         return False
     if "BatchNorm" in kind(module) and isinstance(module, torch.jit.ScriptModule):
         return True
+    if any(True for _ in module.children()):
+        return False
     buffers = dict(module.named_buffers(recurse=False))
     return all(
         isinstance(buffers.get(name), torch.Tensor) for name in ("running_mean", "running_var")
@@ -146,6 +148,17 @@ def _described(name: str, module: nn.Module, training: bool, wakes: bool) -> Lay
         plain=plain,
         lazy=lazy,
     )
+
+
+def synchronized(module: nn.Module) -> bool:
+    """Tell whether a layer takes its statistics over all processes: torch's kind, bnlab's or another of that name."""
+    return any(one.__name__ == "SyncBatchNorm" for one in type(module).__mro__)
+
+
+def processes() -> int:
+    """Return the number of processes that work together, 1 outside a group."""
+    ready = torch.distributed.is_available() and torch.distributed.is_initialized()
+    return torch.distributed.get_world_size() if ready else 1
 
 
 def is_norm(module: nn.Module) -> bool:

@@ -37,19 +37,19 @@ class Moments:
         self.examples.append(len(x))
         if m == 0:
             return
+        x = x.detach()
+        if x.dtype in (torch.float16, torch.bfloat16):
+            x = x.float()
+        if x.dim() == 2:
+            self._rows.append(_vectors(x))
+            return
         mean, inner = _per_example(x)  # (N, C)
         center = mean.mean(0)
-        square = inner + (mean - center) ** 2  # of each example, around the mean of the batch
-        self._rows.append(
-            torch.stack(
-                (
-                    center,
-                    square.mean(0),
-                    ((mean - center) ** 2).sum(0),
-                    ((square - square.mean(0)) ** 2).sum(0),
-                )
-            )
-        )
+        off = (mean - center) ** 2
+        square = inner + off  # of each example, around the mean of the batch
+        typical = square.mean(0)
+        rest = ((square - typical) ** 2).sum(0)
+        self._rows.append(torch.stack((center, typical, off.sum(0), rest)))
 
     def summary(self) -> Inputs | None:
         """Return the sums, None if there was nothing to sum."""
@@ -61,17 +61,24 @@ class Moments:
         return Inputs(m, n, *rows.unbind(1))
 
 
+def _vectors(x: Tensor) -> Tensor:
+    """Return the row of a batch whose examples are one value for each channel."""
+    center = x.mean(0)
+    rest = x - center
+    shift = rest.mean(0)  # what rounding left of a large mean
+    off = rest.sub_(shift).square_()
+    total = off.sum(0, dtype=torch.float64)
+    typical = total / len(x)
+    scatter = off.sub_(typical.to(off.dtype)).square_().sum(0, dtype=torch.float64)
+    return torch.stack((center.double() + shift, typical, total, scatter))
+
+
 def _per_example(x: Tensor) -> tuple[Tensor, Tensor]:
     """Return mean and variance within each example and channel, (N, C), in float64.
 
     Sums and squares take one fast reading each; around a mean that is large beside the spread they
     would lose the digits, so there the mean is taken off first.
     """
-    x = x.detach()
-    if x.dtype in (torch.float16, torch.bfloat16):
-        x = x.float()
-    if x.dim() == 2:
-        return x.double(), torch.zeros_like(x, dtype=torch.float64)
     x = x.flatten(2)
     mean = x.mean(2)
     square = torch.linalg.vector_norm(x, dim=2).double() ** 2 / x.shape[2]
@@ -208,7 +215,7 @@ class Distance:
         return torch.maximum(self.shift / FAR, self.spread.abs() / FAR_LOG)
 
 
-def distance(
+def compared(
     inputs: Inputs,
     mean: Tensor,
     var: Tensor,
@@ -230,10 +237,12 @@ def distance(
         noise = noise + other.error
         noise_of_log = noise_of_log + other.error_of_var / (other.var + eps) ** 2
     width = (torch.maximum(inputs.var, var) + eps).sqrt()
+    # Running averages collect the variance within batches, evaluation meets all of it: both are honest.
+    near = torch.maximum(torch.minimum(var, inputs.var), torch.minimum(inputs.within, inputs.var))
     return Distance(
         shift=(inputs.mean - mean).abs() / width,
         shift_error=noise.sqrt() / width,
-        spread=torch.log((inputs.var + eps) / (var + eps)),
+        spread=torch.log((near + eps) / (var + eps)),
         spread_error=noise_of_log.sqrt(),
         live=inputs.live(eps),
     )

@@ -14,7 +14,14 @@ from torch.utils import _pytree as pytree
 
 from bnlab.diagnosis._flow import Flow, Marks
 from bnlab.diagnosis._gradient import Gradients, inline_detached, loss_of
-from bnlab.diagnosis._layers import DROPOUT, REPLICATED, Layer, is_batch_norm
+from bnlab.diagnosis._layers import (
+    DROPOUT,
+    REPLICATED,
+    Layer,
+    is_batch_norm,
+    processes,
+    synchronized,
+)
 from bnlab.diagnosis._moments import Inputs, Moments
 from bnlab.diagnosis._state import seeded
 
@@ -100,7 +107,8 @@ class Probe:
         self._run: Run | None = None
         self._single = False  # whether a layer met one value for each channel
         self._plans = [self._evaluation, self._evaluation_of_norms]
-        self._norms = [m for m in model.modules() if is_batch_norm(m)]
+        self._modules = list(model.modules())
+        self._norms = {m for m in self._modules if is_batch_norm(m)}
         roots = [model.module] if isinstance(model, REPLICATED) else [model]
         inner = getattr(model, "_orig_mod", None)
         roots += [inner] if isinstance(inner, nn.Module) else []
@@ -137,7 +145,7 @@ class Probe:
     # ---- modes ----
 
     def _set(self, modes: Callable[[nn.Module], bool]) -> None:
-        for module in self.model.modules():
+        for module in self._modules:
             mode = modes(module)
             if module.training != mode:
                 module.training = mode
@@ -146,10 +154,10 @@ class Probe:
         return False
 
     def _evaluation_of_norms(self, module: nn.Module) -> bool:
-        return not (is_batch_norm(module) or isinstance(module, DROPOUT))
+        return not (module in self._norms or isinstance(module, DROPOUT))
 
     def _training_of_norms(self, module: nn.Module) -> bool:
-        if is_batch_norm(module):
+        if module in self._norms:
             return self.modes.get(module, True) and not _synchronizes(module)
         return self._plans[0](module)
 
@@ -267,11 +275,7 @@ class Probe:
 
 def _synchronizes(module: nn.Module) -> bool:
     """Tell whether a layer would wait for other processes."""
-    return (
-        isinstance(module, nn.SyncBatchNorm)
-        and torch.distributed.is_available()
-        and torch.distributed.is_initialized()
-    )
+    return processes() > 1 and synchronized(module)
 
 
 @contextmanager

@@ -44,7 +44,11 @@ def seeded(seed: int) -> Iterator[None]:
     numpy_state, python_state = np.random.get_state(), random.getstate()  # noqa: NPY002
     try:
         with torch.random.fork_rng(devices=_cuda_devices()):
-            torch.manual_seed(seed)
+            torch.default_generator.manual_seed(
+                seed
+            )  # manual_seed asks every kind of device, which takes long
+            if torch.cuda.is_initialized():
+                torch.cuda.manual_seed_all(seed)
             np.random.seed(seed)  # noqa: NPY002
             random.seed(seed)
             yield

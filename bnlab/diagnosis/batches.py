@@ -6,11 +6,11 @@ from collections.abc import Iterator
 from statistics import median
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from bnlab.diagnosis._case import Case, found
-from bnlab.diagnosis._layers import Layer
-from bnlab.diagnosis._moments import FAR, Inputs, distance
+from bnlab.diagnosis._layers import Layer, processes, synchronized
+from bnlab.diagnosis._moments import FAR, Inputs, compared
 from bnlab.diagnosis.report import Finding
 
 __all__: list[str] = []
@@ -19,7 +19,8 @@ __all__: list[str] = []
 def few_values(case: Case) -> Iterator[Finding]:
     """Too few values behind each statistic of a layer that normalizes by the batch."""
     for layer in case.layers.values():
-        values = [m * _processes(layer) for m in case.values.get(layer.name, ()) if m]
+        together = processes() if synchronized(layer.module) else 1
+        values = [m * together for m in case.values.get(layer.name, ()) if m]
         if not (layer.uses_batch and values):
             continue
         typical, lone = median(values), case.lone.get(layer.name, 0) if min(values) == 1 else 0
@@ -36,14 +37,6 @@ def few_values(case: Case) -> Iterator[Finding]:
             {"median_m": float(typical), "least_m": min(values), "batches_with_one": lone},
             severity="error" if lone else None, plot=(values, 16.0, "values in each batch"),
         )  # fmt: skip
-
-
-def _processes(layer: Layer) -> int:
-    """Return over how many processes a layer takes its statistics."""
-    together = isinstance(layer.module, nn.SyncBatchNorm) and torch.distributed.is_available()
-    return (
-        torch.distributed.get_world_size() if together and torch.distributed.is_initialized() else 1
-    )
 
 
 def train_eval_gap(case: Case) -> Iterator[Finding]:
@@ -134,7 +127,7 @@ def shifted_batches(case: Case) -> Iterator[Finding]:
         here, there = case.evaluated.get(name), case.others.get(name)
         if here is None or there is None or not (here.finite and there.finite):
             continue
-        away = distance(here, there.mean, there.var, layer.eps, other=there)
+        away = compared(here, there.mean, there.var, layer.eps, other=there)
         if away.is_far():
             far, live = int(away.far().sum()), int(away.live.sum())
             yield found(

@@ -5,11 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 from statistics import median
 
-import torch
 from torch import nn
 
 from bnlab.diagnosis._case import Case, found
-from bnlab.diagnosis._layers import REPLICATED
+from bnlab.diagnosis._layers import REPLICATED, processes, synchronized
 from bnlab.diagnosis.report import Finding
 
 __all__: list[str] = []
@@ -27,7 +26,7 @@ def unsynchronized(case: Case) -> Iterator[Finding]:
             if not (inside and values and layer.plain and layer.wakes):
                 continue
             each = median(values) / replicas
-            if each < 16 and not isinstance(layer.module, nn.SyncBatchNorm):
+            if each < 16 and not synchronized(layer.module):
                 yield found(
                     "unsynchronized", name,
                     f"Each of {replicas} replicas takes its statistics from {each:g} values of its own.",
@@ -39,5 +38,4 @@ def _replicas(module: nn.Module) -> int:
     """Return the number of replicas, 2 where none is known."""
     if isinstance(module, nn.DataParallel):
         return max(2, len(module.device_ids or ()))
-    known = torch.distributed.is_available() and torch.distributed.is_initialized()
-    return max(2, torch.distributed.get_world_size() if known else 0)
+    return max(2, processes())

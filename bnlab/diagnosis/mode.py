@@ -35,6 +35,8 @@ def moving_frozen(case: Case) -> Iterator[Finding]:
     for layer in case.layers.values():
         if not (layer.moves and (layer.training or layer.wakes)):
             continue
+        if case.ran and layer.name not in case.reached and not layer.hidden:
+            continue  # no pass moves it
         owner, parameters = _frozen_by(layer, case)
         if parameters and not any(p.requires_grad for p in parameters):
             now = "move" if layer.training else "would move after train()"

@@ -6,8 +6,8 @@ import html
 import inspect
 import json
 import math
-from collections.abc import Callable
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -65,7 +65,7 @@ class Finding:
         return f"{self.severity}{where}: {self.message} [{self.id}]"
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Report:
     """All findings about one model, the gravest first."""
 
@@ -126,6 +126,27 @@ class Report:
             )
         grave = SEVERITIES[SEVERITIES.index(severity) :]
         return tuple(finding for finding in self.findings if finding.severity in grave)
+
+    def without(self, known: Iterable[tuple[str, str | None]]) -> Report:
+        """Return the report without findings that are known.
+
+        Parameters
+        ----------
+        known : iterable of (str, str or None)
+            Id and layer of each.
+
+        Returns
+        -------
+        Report
+            The rest, and a note that counts what was left out.
+        """
+        known = set(known)
+        rest = tuple(f for f in self.findings if (f.id, f.layer) not in known)
+        left = len(self.findings) - len(rest)
+        note = (
+            (f"{left} known finding{'s' * (left > 1)} of the baseline left out.",) if left else ()
+        )
+        return replace(self, findings=rest, notes=self.notes + note)
 
     def raise_for(self, severity: str = "error") -> None:
         """Raise an error if anything of a severity or above was found.
@@ -238,6 +259,8 @@ class Report:
         if self.notes:
             lines += ["", *(f"Note: {note}" for note in self.notes)]
         return "\n".join(lines)
+
+    __repr__ = __str__
 
     def _headline(self, findings: tuple[Finding, ...]) -> str:
         counts = [

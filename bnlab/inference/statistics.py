@@ -2,22 +2,23 @@
 
 from __future__ import annotations
 
-import copy
 import sys
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
-from functools import partial
+from functools import partial, reduce
 from itertools import pairwise
+from operator import add
 from typing import Any
 
 import torch
-from torch import distributed, nn
+from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.parallel import DistributedDataParallel
 from torch.utils._pytree import tree_map_only
 
 from bnlab.inference.freezing import Frozen, batch_norm_layers
 from bnlab.inference.pooling import of_all_ranks
+from bnlab.nn import SyncBatchNorm
 
 
 def population_statistics(batches: Iterable[torch.Tensor]) -> tuple[torch.Tensor, torch.Tensor]:
@@ -52,6 +53,8 @@ def population_statistics(batches: Iterable[torch.Tensor]) -> tuple[torch.Tensor
     ValueError
         If there is no batch, or a batch is empty, has one value per feature, holds NaN or Inf, or has
         another number of features.
+    RuntimeError
+        If another rank failed.
 
     Notes
     -----
@@ -69,26 +72,11 @@ def population_statistics(batches: Iterable[torch.Tensor]) -> tuple[torch.Tensor
             moments.add(f"batches[{i}]", batch)
     except Exception as failure:
         error = failure
-    shares = [m for m in of_all_ranks(moments, error) if m.count]
+    shares = [m for m in of_all_ranks("population_statistics", moments, error) if m.count]
     if not shares:
         raise _no_batch()
-    return _summed(shares)
-
-
-def _summed(shares: list[_Moments]) -> tuple[torch.Tensor, torch.Tensor]:
-    """Return the mean and variance of what the ranks have summed up."""
-    features = sorted({len(m._sums) for m in shares})
-    if len(features) > 1:
-        raise ValueError(
-            f"the batches of different ranks have {' and '.join(map(str, features))} features on axis 1; "
-            f"expected one number. Take all batches from one layer."
-        )
-    device = shares[0]._sums.device
-    sums, squares = (
-        torch.stack([values.to(device) for values in each]).sum(0)
-        for each in ([m._sums for m in shares], [m._squares for m in shares])
-    )
-    return sums / sum(m.count for m in shares), squares / sum(m.degrees for m in shares)
+    total = reduce(add, shares)
+    return total.mean, total.var
 
 
 def recalibrate(
@@ -226,7 +214,8 @@ class _Moments:
             )
         axes = [axis for axis in range(x.dim()) if axis != 1]
         # Each batch is centered on its own mean before it is squared, so a large mean costs no digits.
-        var, mean = torch.var_mean(x.detach().double(), dim=axes, correction=0)
+        x = x.detach().cpu() if x.device.type == "mps" else x.detach()  # which has no float64
+        var, mean = torch.var_mean(x.double(), dim=axes, correction=0)
         if not (mean.isfinite().all() and var.isfinite().all()):
             raise ValueError(
                 f"{name} holds {int((~x.isfinite()).sum())} NaN or Inf value(s) or overflows; "
@@ -236,13 +225,16 @@ class _Moments:
         self.count, self.degrees = self.count + m, self.degrees + m - 1
         self._sums, self._squares = self._sums + m * mean, self._squares + m * var
 
-    def on_cpu(self) -> _Moments:
-        """Return the same sums on the CPU, where every rank can read them."""
-        moved = copy.copy(self)
-        moved._sums, moved._squares = self._sums.cpu(), self._squares.cpu()
-        return moved
+    def __reduce__(self):  # on the CPU, where every rank can read them
+        state = vars(self) | {"_sums": self._sums.cpu(), "_squares": self._squares.cpu()}
+        return object.__new__, (_Moments,), state
 
     def __add__(self, other: _Moments) -> _Moments:
+        if self._sums.shape != other._sums.shape:
+            raise ValueError(
+                f"the batches of different ranks have {len(self._sums)} and {len(other._sums)} features on "
+                f"axis 1; expected one number. Take all batches from one layer."
+            )
         total = _Moments()
         total.count, total.degrees = self.count + other.count, self.degrees + other.degrees
         total._sums, total._squares = self._sums + other._sums, self._squares + other._squares
@@ -318,22 +310,10 @@ def _pooled(
     found: dict[_BatchNorm, _Moments], layers: dict[_BatchNorm, str], error: Exception | None
 ) -> dict[_BatchNorm, _Moments]:
     """Add up the moments of all ranks, in the same order on each; raise if any rank had an error."""
-    if not (distributed.is_available() and distributed.is_initialized()):
-        if error is not None:
-            raise error
-        return found
-    mine = {layers[layer]: moments.on_cpu() for layer, moments in found.items()}
-    # Errors travel too: a rank that left early would let the others wait for it forever.
-    shares: list[Any] = [None] * distributed.get_world_size()
-    distributed.all_gather_object(shares, (mine, None if error is None else repr(error)))
-    if error is not None:
-        raise error
-    for rank, (_, other) in enumerate(shares):
-        if other is not None:
-            raise RuntimeError(f"recalibrate failed on rank {rank}: {other}")
+    mine = {layers[layer]: moments for layer, moments in found.items()}
     by_name = {name: layer for layer, name in layers.items()}
     pooled: dict[_BatchNorm, _Moments] = {}
-    for share, _ in shares:
+    for share in of_all_ranks("recalibrate", mine, error):
         for name, moments in share.items():
             layer = by_name[name]
             pooled[layer] = pooled[layer] + moments if layer in pooled else moments
@@ -344,8 +324,8 @@ def _store(layers: dict[_BatchNorm, str], found: dict[_BatchNorm, _Moments]) -> 
     """Write the moments into the running statistics of their layers."""
     for layer, moments in found.items():
         mean, var = layer.get_buffer("running_mean"), layer.get_buffer("running_var")
-        mean.copy_(moments.mean)
-        var.copy_(moments.var)
+        mean.copy_(moments.mean.to(mean.dtype))
+        var.copy_(moments.var.to(var.dtype))
         if not (mean.isfinite().all() and var.isfinite().all()):
             raise ValueError(
                 f"the statistics of layer {layers[layer]!r} do not fit its {var.dtype}: "
@@ -367,7 +347,9 @@ def _borrowed(model: nn.Module, layers: Iterable[nn.Module]) -> Iterator[set[nn.
         for module in model.modules()
     }
     classes: dict[Any, type] = {
-        layer: type(layer) for layer in layers if isinstance(layer, nn.SyncBatchNorm)
+        layer: type(layer)
+        for layer in layers
+        if isinstance(layer, nn.SyncBatchNorm | SyncBatchNorm)
     }
     done: set[nn.Module] = set()
     model.eval()

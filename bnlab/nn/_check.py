@@ -46,13 +46,31 @@ def check_tensor(name: str, value: object) -> None:
         )
 
 
+def check_rank(input: Tensor, ranks: tuple[int, ...], layer: str) -> None:
+    """Raise a ValueError, with the words of torch, unless a layer takes so many axes."""
+    if input.dim() in ranks:
+        return
+    wanted = " or ".join(f"{rank}D" for rank in ranks)
+    takes = {2: "(N, C)", 3: "(N, C, L)", 4: "(N, C, H, W)", 5: "(N, C, D, H, W)"}
+    advice = [f"{layer} takes " + " or ".join(takes[rank] for rank in ranks)]
+    if input.dim() + 1 in ranks:
+        advice.append("for one example without an axis N, use input.unsqueeze(0)")
+    if input.dim() in takes:
+        dimensions = max(input.dim() - 2, 1)
+        advice.append(f"for {takes[input.dim()]}, use BatchNorm{dimensions}d")
+    raise ValueError(
+        f"expected {wanted} input (got {input.dim()}D input of shape {tuple(input.shape)}): "
+        f"{'; '.join(advice)}."
+    )
+
+
 def _numbers(momentum: float | Tensor, eps: float, training: bool) -> None:
-    if isinstance(momentum, str) or not hasattr(momentum, "__float__"):
+    if not isinstance(momentum, (float, Tensor)) and not hasattr(momentum, "__float__"):
         raise TypeError(
             f"batch_norm(): argument 'momentum' must be float, not {type(momentum).__name__}. Pass "
             f"the weight of the new batch; for a cumulative average use a layer with momentum=None."
         )
-    if isinstance(eps, str) or not hasattr(eps, "__float__"):
+    if not isinstance(eps, (float, Tensor)) and not hasattr(eps, "__float__"):
         raise TypeError(
             f"batch_norm(): argument 'eps' must be float, not {type(eps).__name__}. Pass 1e-5."
         )

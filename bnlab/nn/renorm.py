@@ -247,7 +247,7 @@ def _before_the_step(statistics: Tensor) -> Tensor:
     return _snapshot(statistics) if torch.compiler.is_compiling() else statistics
 
 
-@torch.library.custom_op("bnlab::snapshot", mutates_args=())
+@torch.library.custom_op("bnlab::snapshot", mutates_args=(), schema="(Tensor x) -> Tensor")
 def _snapshot(x: Tensor) -> Tensor:
     return x.clone()
 

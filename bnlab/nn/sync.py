@@ -30,8 +30,8 @@ from torch.autograd import Function
 from torch.fx import Proxy
 
 from bnlab.nn._check import check_arguments
-from bnlab.nn._tensors import dense
-from bnlab.nn.autograd import _column, _scale, _sum, affine, moments
+from bnlab.nn._tensors import dense, scale_by
+from bnlab.nn.autograd import _column, _sum, affine, moments
 from bnlab.nn.batchnorm import _Layer
 from bnlab.nn.functional import _move
 
@@ -76,7 +76,7 @@ class SyncBatchNorm(_Layer):
     (``init_process_group(..., timeout=timedelta(minutes=1))``).
 
     Where :class:`torch.nn.SyncBatchNorm` differs: it refuses tensors on the CPU, and counts the batch that it
-    refused; its ``convert_sync_batchnorm`` wakes frozen layers and has no way back. This layer works with
+    refused; its ``convert_sync_batchnorm`` would wake frozen layers and has no way back. This layer works with
     gloo on CPUs, where it is tested. With nccl on GPUs it does the same, and is untested; checking for one
     value a feature then waits for the message. It is not for :func:`torch.vmap`, and
     :func:`torch.compile` leaves it out of its graphs.
@@ -195,7 +195,7 @@ class _Synchronized(Function):
         ctx.dtypes = [None if p is None else p.dtype for p in (gamma, beta)]
         ctx.m, ctx.eps, ctx.group = m, eps, group
         mean, var = statistics
-        return affine(x, mean, _scale(var, gamma, eps), beta).to(x.dtype)
+        return affine(x, mean, scale_by(var, gamma, eps), beta).to(x.dtype)
 
     @staticmethod
     def backward(ctx: Any, dy: Tensor):
@@ -204,11 +204,11 @@ class _Synchronized(Function):
         if torch.is_grad_enabled():  # to be differentiated again: the statistics as a function of x
             statistics, _ = _of_all(x, ctx.group)
         mean, var = statistics
-        x_hat = affine(x, mean, _scale(var, None, ctx.eps))
+        x_hat = affine(x, mean, scale_by(var, None, ctx.eps))
         dbeta, dgamma = sums = torch.stack((_sum(dy), _sum(dy * x_hat)))
         mean_dy, mean_dy_x_hat = _AllSum.apply(sums, ctx.group) / m
         dx = dy - _column(mean_dy, x) - x_hat * _column(mean_dy_x_hat, x)
-        dx = dense((dx * _column(_scale(var, gamma, ctx.eps), x)).to(x.dtype), like=x)
+        dx = dense((dx * _column(scale_by(var, gamma, ctx.eps), x)).to(x.dtype), like=x)
         dgamma, dbeta = (
             None if t is None else v.to(t) for v, t in zip((dgamma, dbeta), ctx.dtypes, strict=True)
         )

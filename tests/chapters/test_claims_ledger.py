@@ -109,16 +109,25 @@ def test_every_measure_is_used():
 def test_another_result_changes_the_verdict(claim, found):
     """Move every sample far to the other side of the rule: a verdict that stays does not depend on the result."""
     row = next(row for row in found.rows if row.claim is claim)
-    out = claim.high * 2 + 1e3 if np.isfinite(claim.high) else claim.low / 2 - 1e3 * (not claim.geometric)
+    out = (
+        claim.high * 2 + 1e3
+        if np.isfinite(claim.high)
+        else claim.low / 2 - 1e3 * (not claim.geometric)
+    )
     out = max(out, 1e-9) if claim.geometric else out
     out = -1e3 if claim.exact and not np.isfinite(claim.high) else out
     into = (
-        (max(claim.low, 1e-9 if claim.geometric else -1e3) + min(claim.high, claim.low + 2, 1e3)) / 2
+        (max(claim.low, 1e-9 if claim.geometric else -1e3) + min(claim.high, claim.low + 2, 1e3))
+        / 2
         if np.isfinite(claim.low)
-        else claim.high / 2 if claim.geometric else claim.high - 1e-9
+        else claim.high / 2
+        if claim.geometric
+        else claim.high - 1e-9
     )
     wrong = into if row.kind == "false" else out
-    moved = replace(claim, cases=tuple(replace(c, measure=lambda *_: np.full(16, wrong)) for c in claim.cases))
+    moved = replace(
+        claim, cases=tuple(replace(c, measure=lambda *_: np.full(16, wrong)) for c in claim.cases)
+    )
     again = judge(moved, dict.fromkeys(claim.experiments))
     assert again.kind == ("holds" if row.kind == "false" else "false")
     assert again.kind != row.kind
@@ -156,7 +165,9 @@ def test_many_looks_find_something_and_bonferroni_prevents_it():
 
 def test_the_best_of_one_rate_is_not_lucky():
     assert abs(statistics.luck_of_the_chosen(1, 4)) < 0.03
-    assert statistics.luck_of_the_chosen(10, 1) == pytest.approx(1.5388, abs=0.03)  # of ten normal values
+    assert statistics.luck_of_the_chosen(10, 1) == pytest.approx(
+        1.5388, abs=0.03
+    )  # of ten normal values
 
 
 def test_a_missing_result_is_named(tmp_path):

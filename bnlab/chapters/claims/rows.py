@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from bnlab.chapters.claims.ledger import Case, Claim
+from bnlab.chapters.figure_one import measures
 from bnlab.stats import steps_to
 
 __all__ = ["CLAIMS"]
@@ -20,7 +21,7 @@ OWN = "claims-measures"
 
 def own(name: str, when: str = "") -> Case:
     """Return a case that the ledger measures itself."""
-    return Case(lambda measures: measures.of(name), when)
+    return Case(lambda own: own.of(name), when)
 
 
 def claim(
@@ -49,6 +50,12 @@ def end_lead(run: Any) -> np.ndarray:
     """Return the lead in accuracy of the normalized network at the end, in points, seed by seed."""
     end = 100 * run.accuracy[..., -5:].mean(axis=-1)
     return end[run.setting("with")] - end[run.setting("without")]
+
+
+def wander(run: Any) -> np.ndarray:
+    """Return how much farther the median unit's input wanders without normalization, seed by seed."""
+    found = np.median(measures.stability(run).wander, axis=2)
+    return found[run.setting("without")] / found[run.setting("with")]
 
 
 BETTER = "covariate-shift-better-plain covariate-shift-better-bn"
@@ -91,7 +98,8 @@ CLAIMS = (
     ),
     claim(
         "Adam makes scaling the inputs unnecessary.", DECK, "01_feature_scaling",
-        "1 if Adam arrives on raw wines at its best rate", own("adam-arrives-raw"), low=1.0, exact=True, card="optimizer-scales",
+        "1 if Adam arrives on raw wines at its best rate", own("adam-arrives-raw"), low=1.0, exact=True,
+        card="optimizer-scales",
     ),
     claim(
         "Zero mean and unit variance is whitening.", "slides on Batch Normalization", "04_full_whitening",
@@ -244,7 +252,8 @@ CLAIMS = (
     ),
     claim(
         "A network in training mode predicts for each example.", DECK, "05_minibatch_batchnorm",
-        "points of accuracy that batches of a single class add", own("company-of-one-class"), low=-1.0, high=1.0, card="function-of-a-batch",
+        "points of accuracy that batches of a single class add", own("company-of-one-class"), low=-1.0, high=1.0,
+        card="function-of-a-batch",
     ),
     # ---- chapter 6
     claim(
@@ -281,6 +290,20 @@ CLAIMS = (
         "growth of the squared gradient a layer over the theory for batches of 64",
         own("relu-explosion-over-theory"), low=0.97, high=1.03, geometric=True,
     ),
+    claim(
+        "Batch Normalization allows higher learning rates.", f"{PAPER}, section 3.3", "06_gradient_flow",
+        "largest stable rate, normalized over plain, small ReLU network",
+        Case(lambda p, b, *_: b.largest_stable() / p.largest_stable(), "on raw pixels"),
+        Case(lambda _, __, p, b: b.largest_stable() / p.largest_stable(), "on centered pixels"),
+        runs="gradient-flow-rates-without gradient-flow-rates-with gradient-flow-rates-without-centered "
+        "gradient-flow-rates-with-centered", low=1.0, geometric=True, card="higher-learning-rates",
+    ),
+    claim(
+        "It does so because weights that grow get smaller gradients.", f"{PAPER}, section 3.3", "06_gradient_flow",
+        "largest stable rate when weights may grow, over that when their lengths are held",
+        Case(lambda free, held: free.largest_stable() / held.largest_stable()),
+        runs="gradient-flow-rates-with gradient-flow-rates-with-held", low=2.0, geometric=True,
+    ),
     # ---- chapter 7
     claim(
         "Dividing by m - 1 makes the average batch variance unbiased.", f"{PAPER}, section 3.1",
@@ -301,6 +324,13 @@ CLAIMS = (
         "Training and evaluation mode differ only in their statistics.", DECK, "07_inference_statistics",
         "relative difference of the first layer's gradients at equal statistics",
         own("mode-changes-gradient"), high=0.01, card="two-modes",
+    ),
+    claim(
+        "Running averages are as good as exact statistics.", f"{PAPER}, section 3.1", "07_inference_statistics",
+        "points of accuracy between them, same weights, momentum 0.1",
+        Case(lambda race: 100 * race.lead()[:, 1, 0], "after 30 steps"),
+        Case(lambda race: 100 * race.lead()[:, 3, 0], "after 300 steps"),
+        runs="inference-race-sigmoid", low=-0.5, high=0.5,
     ),
     # ---- chapter 8
     claim(
@@ -341,14 +371,30 @@ CLAIMS = (
     ),
     claim(
         "It reaches a higher test accuracy.", f"{PAPER}, section 4.1", "09_mnist_figure_one",
-        "points of accuracy at the end of 50,000 steps",
-        Case(end_lead), runs="figure-one-mnist", low=0.0, card="higher-accuracy",
+        "points of accuracy at the end of 50,000 steps, each at its best rate",
+        Case(lambda run, *_: end_lead(run), "on MNIST"),
+        Case(lambda _, run, *__: end_lead(run), "on 4,000 digits"),
+        Case(lambda _, __, run, ___: end_lead(run), "on deformed digits"),
+        Case(lambda *runs: end_lead(runs[-1]), "on Fashion-MNIST"),
+        runs="figure-one-mnist figure-one-digits figure-one-deformed figure-one-fashion",
+        low=0.0, card="higher-accuracy",
     ),
     claim(
         "The top line of Figure 1 (b, c) is the 15th percentile.", "slides on Batch Normalization",
         "09_mnist_figure_one", "15th percentile minus 85th, smallest over units and times",
         Case(lambda run: (run.percentiles[..., 0, :] - run.percentiles[..., 2, :]).min(axis=(0, 2, 3))),
         runs="figure-one-mnist", low=0.0, exact=True,
+    ),
+    claim(
+        "At a rate that is too high for the plain network it still learns.", f"{PAPER}, section 3.3",
+        "09_mnist_figure_one", "points of accuracy at rate 10 on MNIST, normalized minus plain",
+        Case(lambda search: 100 * np.subtract(*search.accuracy[::-1, search.rates.index(10.0), :, -1])),
+        runs="figure-one-rates-mnist", low=0.0,
+    ),
+    claim(
+        "The inputs of its sigmoids are more stable.", f"{PAPER}, section 4.1", "09_mnist_figure_one",
+        "how far the median of a sigmoid's input wanders relative to its spread, plain over normalized",
+        Case(wander), runs="figure-one-mnist", low=1.0, geometric=True,
     ),
     # ---- chapter 10
     claim(
@@ -376,7 +422,8 @@ CLAIMS = (
     claim(
         "With it Dropout can go: the network cannot memorize.", f"{PAPER}, sections 3.4 and 4.2.1",
         "10_accelerating_bn_networks", "points of final accuracy that no Dropout adds, 2,000 images",
-        Case(lambda runs: 100 * runs.effect("BN", "no Dropout", of="final")), runs="accelerating-few", low=0.0, card="replaces-dropout",
+        Case(lambda runs: 100 * runs.effect("BN", "no Dropout", of="final")), runs="accelerating-few", low=0.0,
+        card="replaces-dropout",
     ),
     claim(
         "With it L2 should be reduced.", f"{PAPER}, section 4.2.1", "10_accelerating_bn_networks",

@@ -19,7 +19,9 @@ EXPERIMENTS = (
             by_seed=("loss",),
             name=f"covariate-shift-rates-{arm}-{std}",
             summary=f"Learning rates, arm {arm}, from weights of N(0, {std}²)",
-            defaults={"arm": arm, "init_std": std, "lrs": [0.5, 1, 2, 4, 8, 16], "steps": 300, "seeds": [100, 101, 102, 103]},
+            defaults={
+                "arm": arm, "init_std": std, "lrs": [0.5, 1, 2, 4, 8, 16], "steps": 300, "seeds": [100, 101, 102, 103],
+            },
             chapter=2,
             check=experiments.repeat_rates,
             tolerance=1e-3,

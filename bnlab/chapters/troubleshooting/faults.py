@@ -11,11 +11,11 @@ import torch
 from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel
 
-from bnlab import data, inference, models, training
+from bnlab import data, diagnosis, inference, models, training
 from bnlab.chapters.troubleshooting.results import Faults
 from bnlab.experiments import Provenance, difference
 
-__all__ = ["CAUSES", "evaluation_faults", "paler", "repeat", "score"]
+__all__ = ["CAUSES", "IDS", "evaluation_faults", "hits", "pale", "repeat"]
 
 SIZES = (784, 50, 50, 50, 10)
 CAUSES = (
@@ -30,13 +30,26 @@ CAUSES = (
 )
 
 
-def paler(x: Tensor) -> Tensor:
+IDS = (
+    "start-up-bias",
+    "reversed-momentum",
+    "nonfinite-statistics",
+    "stale-statistics",
+    "train-mode-in-evaluation",
+    "averaged-weights",
+    "dropout-before",
+    "shifted-batches",
+)
+"""What `bnlab.diagnose` may find, each the name of the fault at its place in `CAUSES`."""
+
+
+def pale(x: Tensor) -> Tensor:
     """Return what a camera with less contrast sees: from 0.3 to 0.8 instead of 0 to 1."""
     return 0.5 * x + 0.3
 
 
 @torch.no_grad()
-def score(model: nn.Module, x: Tensor, y: Tensor, *, batch_size: int | None = None) -> float:
+def hits(model: nn.Module, x: Tensor, y: Tensor, *, batch_size: int | None = None) -> float:
     """Return the share of examples that a model gets right, in the modes that its layers have.
 
     Parameters
@@ -55,7 +68,7 @@ def score(model: nn.Module, x: Tensor, y: Tensor, *, batch_size: int | None = No
 
     Examples
     --------
-    >>> score(nn.Identity(), torch.eye(3), torch.tensor([0, 1, 1]))
+    >>> hits(nn.Identity(), torch.eye(3), torch.tensor([0, 1, 1]))
     0.6666666865348816
     """
     model = copy.deepcopy(model)
@@ -97,15 +110,15 @@ def evaluation_faults(
     (1, 8)
     """
     rows = [_one(seed, steps, batch_size, lr) for seed in seeds]
-    by_batch, before, after, healthy = (np.array(values) for values in zip(*rows, strict=True))
+    by_batch, before, after, found, healthy = (np.array(v) for v in zip(*rows, strict=True))
     return Faults(
-        steps=steps, seeds=tuple(seeds), causes=CAUSES,
-        by_batch=by_batch, before=before, after=after, healthy=healthy,
+        steps=steps, seeds=tuple(seeds), causes=CAUSES, ids=IDS,
+        by_batch=by_batch, before=before, after=after, found=found, healthy=healthy,
     )  # fmt: skip
 
 
 def _one(seed: int, steps: int, batch_size: int, lr: float) -> tuple:
-    """Return the three accuracies of each cause, and the one without a fault."""
+    """Return the three accuracies of each cause and what is found, and the accuracy without a fault."""
     train, test = data.mnist_5k().split(test=1000, seed=0)
     x, y = training.tensors(test)
     learned, classes = training.tensors(train)
@@ -132,6 +145,7 @@ def _one(seed: int, steps: int, batch_size: int, lr: float) -> tuple:
         twin = copy.deepcopy(model)
         for layer, watcher in zip(norms(twin), watchers[momentum], strict=True):
             layer.load_state_dict(layer.state_dict() | _statistics(watcher))
+            layer.momentum = momentum
         return twin
 
     def after_batches(batches: Sequence[Tensor]) -> nn.Module:
@@ -145,7 +159,7 @@ def _one(seed: int, steps: int, batch_size: int, lr: float) -> tuple:
     broken = shuffled[:batch_size].clone()
     broken[0] = torch.inf
     one_awake = copy.deepcopy(model)
-    pale = paler(x)
+    dim = pale(x)
 
     def again(twin: nn.Module, images: Tensor = shuffled) -> None:
         inference.recalibrate(twin, images.split(500))
@@ -163,10 +177,18 @@ def _one(seed: int, steps: int, batch_size: int, lr: float) -> tuple:
         (one_awake, left_awake, nn.Module.eval, x, 2),
         (copy.deepcopy(averaged.module), plain, again, x, None),
         (dropped, plain, again, x, None),
-        (copy.deepcopy(model), plain, lambda m: again(m, paler(shuffled)), pale, None),
+        (copy.deepcopy(model), plain, lambda m: again(m, pale(shuffled)), dim, None),
     )
-    found = [_three(*case, y, batch_size) for case in cases]
-    healthy = score(model.eval(), x, y)
+    looked_at = shuffled[:800].split(100)
+    found = []
+    for k, (twin, use, repair, images, size) in enumerate(cases):
+        judged = AveragedModel(twin) if CAUSES[k] == "averaged weights" else twin
+        others = images.split(100) if CAUSES[k] == "other camera" else None
+        options = {"batch_size": batch_size, "size": size}
+        report = diagnosis.diagnose(use(judged), looked_at, other_batches=others)
+        ids = [name in report.ids for name in IDS]
+        found.append((*_three(twin, use, repair, images, y, **options), ids))
+    healthy = hits(model.eval(), x, y)
     return (*(list(v) for v in zip(*found, strict=True)), healthy)
 
 
@@ -175,18 +197,19 @@ def _three(
     use: Callable[[nn.Module], nn.Module],
     repair: Callable[[nn.Module], object],
     x: Tensor,
-    size: int | None,
     y: Tensor,
+    *,
+    size: int | None,
     batch_size: int,
 ) -> tuple[float, float, float]:
     """Return the accuracy by batches, as it is used, and after the repair."""
     awake = copy.deepcopy(model).eval()
     for layer in norms(awake):
         layer.train()
-    by_batch = score(awake, x, y, batch_size=batch_size)
-    before = score(use(model), x, y, batch_size=size)
+    by_batch = hits(awake, x, y, batch_size=batch_size)
+    before = hits(use(model), x, y, batch_size=size)
     repair(model)
-    return by_batch, before, score(model.eval(), x, y, batch_size=size)
+    return by_batch, before, hits(model.eval(), x, y, batch_size=size)
 
 
 def _statistics(layer: nn.Module) -> dict[str, Tensor]:
@@ -221,5 +244,5 @@ def repeat(stored: Faults, origin: Provenance) -> dict[str, float]:
     now = evaluation_faults(**origin.config | {"seeds": stored.seeds[:1]})
     return {
         name: difference(getattr(now, name), getattr(stored, name)[:1])
-        for name in ("by_batch", "before", "after", "healthy")
+        for name in ("by_batch", "before", "after", "found", "healthy")
     }

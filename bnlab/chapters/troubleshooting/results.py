@@ -7,8 +7,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from bnlab.experiments import Result
+from bnlab.stats import Table
 
-__all__ = ["Accumulation", "CaseStudy", "Faults", "RecipeRates", "RecipeTrial"]
+__all__ = ["Accumulation", "CaseStudy", "DiagnosisCorpus", "Faults", "RecipeSearch", "RecipeTrial"]
 
 
 @dataclass(frozen=True)
@@ -18,14 +19,16 @@ class Faults(Result):
     steps: int
     seeds: tuple[int, ...]
     causes: tuple[str, ...]
+    ids: tuple[str, ...]
     by_batch: np.ndarray  # (seeds, causes): normalized by shuffled batches, Dropout off
     before: np.ndarray  # (seeds, causes): in evaluation, as the fault left it
     after: np.ndarray  # (seeds, causes): in evaluation, after the repair
+    found: np.ndarray  # (seeds, causes, ids): whether `bnlab.diagnose` found it
     healthy: np.ndarray  # (seeds,): in evaluation, without any fault
 
 
 @dataclass(frozen=True)
-class RecipeRates(Result):
+class RecipeSearch(Result):
     """Accuracy of each recipe at each learning rate, on images that serve only to choose the rate."""
 
     steps: int
@@ -74,3 +77,34 @@ class CaseStudy(Result):
     checkpoint: (
         np.ndarray
     )  # (seeds, numbers), float32: what was saved, all of the state one after another
+
+
+@dataclass(frozen=True)
+class DiagnosisCorpus(Result):
+    """What tools find of planted faults, what they cry at healthy models, and what ours costs."""
+
+    ids: tuple[str, ...]
+    tools: tuple[str, ...]
+    planted: np.ndarray  # (ids,): models with that fault
+    found: np.ndarray  # (tools, ids): of those, how many the tool names
+    healthy: int
+    alarms: np.ndarray  # (tools, ids): healthy models at which it cries that fault
+    alarmed: np.ndarray  # (tools,): healthy models at which it cries any
+    networks: tuple[str, ...]
+    rounds: int
+    passes: (
+        np.ndarray
+    )  # (networks,): median time of `bnlab.diagnose` in plain passes over the same batches
+
+    def table(self) -> Table:
+        """Return planted, found and false alarms for each id, with a last row of sums."""
+        columns: dict[str, list] = {
+            "id": [*self.ids, "all"],
+            "planted": [*self.planted.tolist(), int(self.planted.sum())],
+        }
+        for tool, found, alarms, alarmed in zip(
+            self.tools, self.found, self.alarms, self.alarmed, strict=True
+        ):
+            columns[f"{tool}: found"] = [*found.tolist(), int(found.sum())]
+            columns[f"{tool}: false alarms"] = [*alarms.tolist(), int(alarmed)]
+        return Table(columns)
