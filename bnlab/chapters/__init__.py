@@ -18,6 +18,7 @@ TOPICS = (
     "figure_one",
     "accelerating",
     "why_it_works",
+    "limits_and_relatives",
     "troubleshooting",
     "making_it_fast",
     "claims",
