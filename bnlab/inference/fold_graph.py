@@ -291,7 +291,8 @@ def _fold(traced: GraphModule, node: Node, affine: Affine, rank: int) -> str:
         folded = absorb_after(layer, affine) if before else absorb_before(affine, layer)
     except ValueError as error:
         raise ValueError(f"folding {node.target} into {name}: {error}") from error
-    traced.set_submodule(name, folded)
+    owner, _, leaf = name.rpartition(".")
+    setattr(traced.get_submodule(owner), leaf, folded)
     node.replace_all_uses_with(_input(node))
     inputs = node.all_input_nodes
     traced.graph.erase_node(node)
