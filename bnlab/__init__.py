@@ -30,6 +30,7 @@ if TYPE_CHECKING:  # type checkers and editors look into submodules that Python 
         chapters,
         data,
         derivation,
+        diagnosis,
         experiments,
         gradcheck,
         graph,
@@ -44,6 +45,7 @@ if TYPE_CHECKING:  # type checkers and editors look into submodules that Python 
         training,
         whitening,
     )
+    from bnlab.diagnosis import diagnose
 
 __version__ = "0.1.0"
 
@@ -54,6 +56,8 @@ __all__ = [
     "chapters",
     "data",
     "derivation",
+    "diagnose",
+    "diagnosis",
     "experiments",
     "gradcheck",
     "graph",
@@ -73,6 +77,8 @@ __all__ = [
 
 
 def __getattr__(name: str) -> Any:
+    if name == "diagnose":
+        return importlib.import_module("bnlab.diagnosis").diagnose
     if name in __all__:  # a submodule: the functions are here already
         return importlib.import_module(f"bnlab.{name}")
     raise AttributeError(f"module 'bnlab' has no attribute {name!r}; it has {', '.join(__all__)}")

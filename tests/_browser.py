@@ -1,63 +1,30 @@
-"""A real Chromium for the tests of the site: found on this machine, cut off from every other host."""
+"""A real Chromium for the tests of the site, and what they ask of a page."""
 
 from __future__ import annotations
 
 import json
 import os
-import shutil
-import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 from selenium import webdriver
-from selenium.webdriver.chrome.service import Service
 
-PROGRAMS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable", "chrome")
-ARGUMENTS = (
-    "--headless=new",
-    "--no-sandbox",
-    "--disable-gpu",
-    "--disable-dev-shm-usage",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-    "--no-first-run",
-    "--hide-scrollbars",
-    "--host-resolver-rules=MAP * ~NOTFOUND",
-)
-
-
-def _found() -> tuple[str, str]:
-    """Return Chromium and its driver; without them skip the test, or fail it where they are required."""
-    browser = next(filter(None, map(shutil.which, PROGRAMS)), None)
-    driver = shutil.which("chromedriver")
-    if browser and driver:
-        return browser, driver
-    missing = "Chromium" if not browser else "chromedriver"
-    reason = f"{missing} is not installed (Debian: apt install chromium chromium-driver)"
-    if os.environ.get("BNLAB_REQUIRE_BROWSER") == "1":
-        pytest.fail(f"{reason}, and BNLAB_REQUIRE_BROWSER=1 asks for the browser tests")
-    pytest.skip(reason)
+from tools import browser
 
 
 @contextmanager
 def chromium() -> Iterator[webdriver.Chrome]:
-    """Run Chromium with a profile of its own and every host but the local files blocked."""
-    browser, driver_path = _found()
-    with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as profile:
-        options = webdriver.ChromeOptions()
-        options.binary_location = browser
-        for argument in (*ARGUMENTS, f"--user-data-dir={profile}"):
-            options.add_argument(argument)
-        options.set_capability("goog:loggingPrefs", {"browser": "ALL", "performance": "ALL"})
-        driver = webdriver.Chrome(options=options, service=Service(driver_path))
-        try:
-            driver.set_script_timeout(60)
-            yield driver
-        finally:
-            driver.quit()
+    """Run Chromium; without it skip the test, or fail it where it is required."""
+    try:
+        browser.found()
+    except FileNotFoundError as error:
+        if os.environ.get("BNLAB_REQUIRE_BROWSER") == "1":
+            pytest.fail(f"{error}; BNLAB_REQUIRE_BROWSER=1 asks for the browser tests")
+        pytest.skip(str(error))
+    with browser.chromium(loggingPrefs={"browser": "ALL", "performance": "ALL"}) as driver:
+        yield driver
 
 
 def resize(driver: webdriver.Chrome, width: int, height: int = 900) -> None:

@@ -21,19 +21,25 @@ ALLOWED = {
     "data": set(),
     "stats": set(),
     "nn._check": set(),
-    "nn._tensors": set(),
+    "nn._compat": set(),
+    "nn._tensors": {"nn._compat"},
     "nn._inplace": {"nn._tensors"},
     "nn._numba": {"kernels", "nn._tensors"},
-    "nn.autograd": {"nn._tensors", "nn._inplace", "nn._numba"},
-    "nn.functional": {"nn._check", "nn._tensors", "nn.autograd"},
-    "nn.batchnorm": {"nn.functional", "nn._check"},
+    "nn.autograd": {"nn._compat", "nn._tensors", "nn._inplace", "nn._numba"},
+    "nn.functional": {"nn._check", "nn._compat", "nn._tensors", "nn.autograd"},
+    "nn.batchnorm": {"nn.functional", "nn._check", "nn._compat", "nn._tensors"},
     "nn.variants": {"nn.functional"},
+    "nn.sync": {"nn.batchnorm", "nn.functional", "nn.autograd", "nn._check", "nn._tensors"},
+    "nn.decorrelated": {"nn.functional", "nn.autograd", "nn._check"},
+    "nn.ghost": {"nn.batchnorm", "nn.functional", "nn._check", "nn._tensors"},
+    "nn.renorm": {"nn.batchnorm", "nn.functional", "nn.autograd", "nn._check", "nn._tensors"},
     "models": {"nn"},
     "inference": {"nn"},
+    "diagnosis": {"inference"},
     "probes": set(),
     "training": {"data", "probes", "nn", "inference"},
     "experiments": {"data", "stats", "kernels"},  # a stored file says whether kernels were in use
-    "cli": {"chapters", "data", "experiments", "stats"},
+    "cli": {"chapters", "data", "diagnosis", "experiments", "stats"},
     "__main__": {"cli"},
 }  # fmt: skip
 LIBRARY = set(ALLOWED) - {"cli", "__main__"}
@@ -45,7 +51,13 @@ CHAPTER = {
     "experiments": {"results", "experiments", "nn"} | LIBRARY,
 }
 # Which chapter may use an earlier one, by name.
-EARLIER = {"gradient_flow": {"covariate_shift"}}
+EARLIER = {
+    "gradient_flow": {"covariate_shift"},
+    "troubleshooting": {"convolutional_batchnorm"},
+    "claims": {
+        path.name for path in (PACKAGE / "chapters").iterdir() if path.is_dir()
+    },  # it judges all
+}
 SHARED = {"_validate"}
 
 
@@ -156,7 +168,7 @@ def test_every_topic_is_a_folder_with_its_rooms():
             rooms.setdefault(name.split(".")[1], set()).add(name.split(".")[2])
     assert set(rooms) == set(TOPICS)
     for topic, inside in rooms.items():
-        shared = {"results", "plots", "exercises"}
+        shared = {"results", "plots"} | ({"exercises"} if topic != "claims" else set())
         assert shared <= inside, topic
         assert inside - shared, f"{topic} has no module that makes its results"
 
@@ -221,6 +233,10 @@ def test_import_bnlab_loads_neither_torch_nor_matplotlib():
 def test_import_of_the_machinery_of_long_runs_loads_none_of_its_engines():
     heavy = {"torch", "joblib", "dask", "distributed", "threadpoolctl", "typer", "rich"}
     assert not loaded_by("import bnlab.experiments") & heavy
+
+
+def test_layers_load_no_compiler():
+    assert "torch._dynamo" not in loaded_by("import bnlab.nn, bnlab.inference")
 
 
 def test_data_loads_scikit_learn_only_for_the_tables_that_ship_in_it():

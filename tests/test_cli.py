@@ -1,5 +1,6 @@
 """The command: what it prints, what it draws, how it fails, and its exit codes."""
 
+import io
 import os
 import re
 import subprocess
@@ -103,6 +104,10 @@ def test_run_names_the_result_after_the_experiment(tmp_path, monkeypatch):
         ("run",),
         ("run", TOY, "--seeds", "x"),
         ("run", TOY, "--seeds", "0"),
+        ("run", TOY, "--seeds", "²"),
+        ("run", TOY, "--seeds", "-1"),
+        ("run", TOY, "--seeds", "0,"),
+        ("run", TOY, "--seeds", "9999999999999999999999"),
         ("run", TOY, "--steps", "0"),
         ("run", TOY, "--jobs", "0"),
         ("run", TOY, "--set", "lr"),
@@ -127,7 +132,7 @@ def test_wrong_use_ends_with_2_and_says_what_is_wrong(words):
         (("run", "no_such_module:EXPERIMENT"), "cannot be loaded"),
         (("run", TOY, "--data", "mnist"), "bnlab data fetch mnist"),
         (("run", TOY, "--set", "width=3"), "no setting 'width'"),
-        (("show", "nowhere.npz"), "nowhere.npz does not exist"),
+        (("show", "nowhere.npz"), f"nowhere.npz does not exist in {HERE}; expected"),
         (("show", HERE / "conftest.py"), "conftest.py is not a readable result of bnlab"),
         (("data", "verify", "mnist"), "mnist is not on this machine"),
         (("data", "verify", "nonsense"), "name is 'nonsense'; expected one of 'mnist-5k'"),
@@ -145,6 +150,11 @@ def test_a_foreseen_error_is_one_line(words, message):
         (("run", "figur-one-mnist"), "Did you mean 'figure-one-mnist'?"),
         (("run", TOY, "--set", "step=3"), "has no setting 'step'; .* Did you mean 'steps'?"),
         (("run", TOY, "--seeds", "1,1"), "seeds is .1, 1.; expected .* different"),
+        (
+            ("run", TOY, "--seeds", 10**7),
+            "seeds is 10000000; expected a count .* at most 1,000,000",
+        ),
+        (("run", TOY, "--set", f"seeds=[{2**63}]"), "expected .* from 0 to 2[*][*]63 - 1"),
         (("run", TOY, "--set", "seeds=0"), "seeds is 0; expected a count of at least 1"),
         (("run", TOY, "--set", "seeds=[]"), "seeds is ..; expected"),
         (
@@ -181,6 +191,34 @@ def test_a_place_that_cannot_be_written_is_named_with_what_to_do(tmp_path):
     line = fails("run", TOY, "--jobs", 1, "--out", tmp_path / "file" / "x.npz")
     assert "cannot be read or written (Not a directory)" in line
     assert "Choose another folder" in line
+
+
+def test_a_folder_in_the_place_of_the_result_is_refused_before_the_run(tmp_path):
+    (tmp_path / "x.npz").mkdir()
+    line = fails("run", TOY, "--force", "--jobs", 1, "--out", tmp_path / "x.npz")
+    assert "x.npz', a folder; expected a file. Choose another name" in line
+    assert list(tmp_path.iterdir()) == [tmp_path / "x.npz"]
+
+
+def test_seeds_may_stand_with_spaces_and_zeros(monkeypatch):
+    assert [_app._seeds(text) for text in ("08", " 0, 10 ", "0,0")] == [8, [0, 10], [0, 0]]
+
+
+def test_the_list_of_data_says_where_an_own_copy_lies(monkeypatch, tmp_path):
+    monkeypatch.setenv("COLUMNS", "900")  # each set on one line
+
+    def first():
+        lines = call("data", "list").stdout.splitlines()
+        assert [line.split()[0] for line in lines] == ["name", "mnist-5k", "fashion-mnist", "mnist"]
+        return lines[1]
+
+    assert "in the package" in first()
+    monkeypatch.setenv("BNLAB_DATA", str(tmp_path))
+    assert "in the package" in first()
+    (tmp_path / "mnist_5k.npz").write_bytes(b"")
+    assert f" {tmp_path / 'mnist_5k.npz'} " in first()
+    monkeypatch.setenv("BNLAB_DATA", str(tmp_path / "gone"))
+    assert "gone', which is no folder; expected the folder that holds" in first()
 
 
 def test_verify_fails_where_an_explicit_path_holds_no_set(tmp_path):
@@ -325,6 +363,19 @@ def test_a_terminal_gets_a_bar_with_the_time_left(monkeypatch, capsys):
     assert "━" in said
     assert "5.0/10.0 MB" in said
     assert "3 of 6 tasks done, 1 min 15 s left" in said
+
+
+@pytest.mark.parametrize("encoding", ["latin-1", "ascii"])
+@pytest.mark.parametrize(
+    "words", [("run", "--list"), ("data", "list"), ("show", "{stored}")], ids=str
+)
+def test_a_terminal_that_is_not_utf_8_gets_what_it_can_show(monkeypatch, stored, encoding, words):
+    shown = io.TextIOWrapper(io.BytesIO(), encoding=encoding)
+    monkeypatch.setattr(sys, "stdout", shown)
+    monkeypatch.setattr(sys, "argv", ["bnlab", *(word.format(stored=stored) for word in words)])
+    assert _app.run_app() == 0
+    shown.flush()
+    assert len(shown.buffer.getvalue().decode(encoding).splitlines()) > 3
 
 
 # --- real processes ------------------------------------------------------------------------------------------

@@ -8,6 +8,8 @@ import numpy as np
 import pytest
 import torch
 
+from bnlab import inference
+
 os.environ.setdefault("KERAS_BACKEND", "jax")
 PAGES = Path(__file__).parents[1] / "book" / "howto"
 WHY = "the peers are not installed: pip install bnlab[peers]"
@@ -42,7 +44,7 @@ def same_outputs(layer, x, theirs):
     "ignore:__array__ implementation:DeprecationWarning"
 )  # of Keras about itself
 @pytest.mark.parametrize("options", [{}, {"scale": False}, {"center": False, "epsilon": 0.5}])
-def test_a_layer_of_keras_is_read(page, options):
+def test_a_layer_of_keras_is_read(options):
     keras = pytest.importorskip("keras", reason=WHY)
     x, rng = drawn()
     layer = keras.layers.BatchNormalization(**options)
@@ -50,7 +52,7 @@ def test_a_layer_of_keras_is_read(page, options):
     layer.set_weights([rng.uniform(0.1, 2, w.shape) for w in layer.get_weights()])
     arrays = {w.name: keras.ops.convert_to_numpy(w) for w in layer.weights}
     settings = {"eps": layer.epsilon, "momentum": layer.momentum, "source": "keras"}
-    ours = page["layer_from"](arrays, torch.nn.BatchNorm2d, **settings)
+    ours = inference.convert(arrays, **settings)
     same_outputs(ours, x, keras.ops.convert_to_numpy(layer(x, training=False)))
     layer(x, training=True)
     ours.train()(torch.from_numpy(x).movedim(-1, 1))
@@ -58,7 +60,7 @@ def test_a_layer_of_keras_is_read(page, options):
     np.testing.assert_allclose(ours.running_mean, mean, rtol=1e-4, atol=1e-5)
 
 
-def test_a_layer_of_flax_is_read(page):
+def test_a_layer_of_flax_is_read():
     linen = pytest.importorskip("flax.linen", reason=WHY)
     x, rng = drawn()
     layer = linen.BatchNorm(use_running_average=True)
@@ -66,7 +68,7 @@ def test_a_layer_of_flax_is_read(page):
     variables = {k: {n: rng.uniform(0.1, 2, 3) for n in names} for k, names in shapes.items()}
     arrays = {**variables["params"], **variables["batch_stats"]}
     settings = {"eps": layer.epsilon, "momentum": layer.momentum, "source": "flax"}
-    ours = page["layer_from"](arrays, torch.nn.BatchNorm2d, **settings)
+    ours = inference.convert(arrays, **settings)
     same_outputs(ours, x, np.asarray(layer.apply(variables, x)))
 
 
@@ -92,13 +94,6 @@ def test_the_defaults_and_the_variance_are_as_the_table_says():
     schema = onnx.defs.get_schema("BatchNormalization")
     settings = {k: schema.attributes[k].default_value.f for k in ("momentum", "epsilon")}
     assert settings == pytest.approx({"momentum": 0.9, "epsilon": 1e-5})
-
-
-def test_a_missing_statistic_is_named(page):
-    with pytest.raises(KeyError, match="running_var"):
-        page["layer_from"](
-            {"mean": np.ones(3)}, torch.nn.BatchNorm2d, eps=0.1, momentum=0.9, source="flax"
-        )
 
 
 def test_the_check_of_eps_leaves_the_layer_its_own(page):
@@ -130,7 +125,7 @@ def test_kernels_of_keras_are_moved_as_the_page_says(depthwise):
 
 
 @pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning")
-def test_arrays_of_onnx_are_found_by_the_order_of_the_nodes_inputs(page):
+def test_arrays_of_onnx_are_found_by_the_order_of_the_nodes_inputs():
     onnx = pytest.importorskip("onnx", reason=WHY)
     pytest.importorskip("onnxscript", reason=WHY)
     x, rng = drawn()
@@ -147,7 +142,7 @@ def test_arrays_of_onnx_are_found_by_the_order_of_the_nodes_inputs(page):
     assert [i.name for i in onnx.defs.get_schema("BatchNormalization").inputs][1:] == [*names]
     found = dict(zip(names, (arrays[n] for n in node.input[1:]), strict=True))
     settings = {"eps": theirs.eps, "momentum": 0.9, "source": "onnx"}
-    ours = page["layer_from"](found, torch.nn.BatchNorm2d, **settings)
+    ours = inference.convert(found, **settings)
     torch.testing.assert_close(ours(given), model(given))
 
 
@@ -188,14 +183,6 @@ def test_evaluation_shows_batches_that_are_sorted(evaluation):
 def evaluation():
     """The names of the page on evaluation."""
     return run("evaluation")
-
-
-def test_swap_leaves_layers_that_synchronize():
-    names = run("swap", only="idea")
-    model = torch.nn.Sequential(torch.nn.SyncBatchNorm(3), torch.nn.BatchNorm1d(3))
-    names["swap"](model, names["OURS"])
-    assert type(model[0]) is torch.nn.SyncBatchNorm
-    assert type(model[1]) is names["bnlab"].nn.BatchNorm1d
 
 
 def test_the_worth_of_a_batch_is_that_of_its_means():

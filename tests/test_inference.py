@@ -2,7 +2,12 @@
 
 import copy
 import math
+import os
 import pickle
+import subprocess
+import sys
+from fractions import Fraction
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -11,9 +16,10 @@ from _networks import COPIES, normal, norms, settled
 from hypothesis import given
 from hypothesis import strategies as st
 from torch import nn
-from torch.nn.utils import fusion
+from torch.nn.utils import fusion, parametrize
 from torch.optim.swa_utils import update_bn
 
+import bnlab.nn
 from bnlab import inference, reference
 from bnlab.nn import DetachedBatchNorm1d
 
@@ -344,7 +350,7 @@ class TestRecalibrate:
                 ValueError,
                 r"layer '1' at batches\[1\].*one value a feature",
             ),
-            ([normal(0, 5)], ValueError, r"layer '1' at batches\[0\] has shape \(0, 7\)"),
+            ([normal(0, 5)], ValueError, "or is every batch empty"),
             (
                 [normal(4, 5), normal(4, 5) * math.nan],
                 ValueError,
@@ -394,6 +400,199 @@ class TestRecalibrate:
     def test_not_a_model(self):
         with pytest.raises(TypeError, match=r"model is a list; expected a torch.nn.Module"):
             inference.recalibrate([nn.BatchNorm1d(2)], batches())
+
+
+class TestRecalibrateOtherModels:
+    class Two(nn.Module):
+        """Two inputs, and a head for the rows that a mask selects."""
+
+        def __init__(self):
+            super().__init__()
+            self.norm, self.head = nn.BatchNorm1d(5), nn.BatchNorm1d(5)
+
+        def forward(self, x, mask=None, shift=0.0):
+            y = self.norm(x + shift)
+            return y if mask is None else self.head(y[mask])
+
+    def two(self):
+        return self.Two().double()
+
+    @pytest.mark.parametrize("sequential", [True, False])
+    def test_dicts_and_several_inputs_by_call(self, sequential):
+        xs = batches((6, 6, 6), dtype=torch.float64)
+        masks = [torch.tensor([1, 1, 1, 0, 1, 0], dtype=torch.bool) for _ in xs]
+        dicts = [{"x": x, "mask": m, "shift": 2.0} for x, m in zip(xs, masks, strict=True)]
+        tuples = [(x, m, 2.0, "label") for x, m in zip(xs, masks, strict=True)]
+        models = self.two(), self.two()
+        calls = (lambda m, batch: m(**batch)), (lambda m, batch: m(*batch[:3]))
+        for model, data, call in zip(models, (dicts, tuples), calls, strict=True):
+            found = inference.recalibrate(model, data, call=call, sequential=sequential)
+            assert found == ("norm", "head")
+        assert same(*map(state, models))
+        mean, _ = inference.population_statistics([x + 2.0 for x in xs])
+        torch.testing.assert_close(models[0].norm.running_mean, mean)
+
+    @pytest.mark.parametrize("sequential", [True, False])
+    def test_a_batch_in_which_a_head_gets_no_rows_does_not_count_for_it(self, sequential):
+        xs = batches((6, 6, 6), dtype=torch.float64)
+        masks = [torch.zeros(6, dtype=torch.bool), torch.ones(6, dtype=torch.bool)] * 2
+        data = list(zip(xs, masks, strict=False))
+        model, twin = self.two(), self.two()
+        call = lambda m, batch: m(*batch)  # noqa: E731
+        assert inference.recalibrate(model, data, call=call, sequential=sequential) == (
+            "norm", "head"
+        )  # fmt: skip
+        inference.recalibrate(twin, xs, sequential=sequential)
+        assert torch.equal(model.norm.running_var, twin.norm.running_var)
+        head = twin.eval().norm if sequential else nn.BatchNorm1d(5).double()
+        mean, var = inference.population_statistics([head(xs[1]).detach()])
+        torch.testing.assert_close(model.head.running_mean, mean)
+        torch.testing.assert_close(model.head.running_var, var)
+
+    def test_a_head_that_never_gets_rows_stays(self):
+        model = self.two()
+        model.head.running_mean.fill_(3.0)
+        data = [(x, torch.zeros(len(x), dtype=torch.bool)) for x in batches(dtype=torch.float64)]
+        assert inference.recalibrate(model, data, call=lambda m, b: m(*b)) == ("norm",)
+        assert model.head.running_mean.tolist() == [3.0] * 5
+        assert model.head.running_var.tolist() == [1.0] * 5
+
+    @pytest.mark.parametrize("before", ["nothing", "train", "eval", "mixed"])
+    @pytest.mark.parametrize("sequential", [True, False])
+    def test_a_compiled_model(self, before, sequential):
+        data, expected = batches(), network()
+        inference.recalibrate(expected, data, sequential=sequential)
+        model = network()
+        compiled = torch.compile(model, backend="eager")
+        if before != "nothing":
+            compiled.train(before != "eval")
+            norms(model)[1].training = before == "train"
+            with torch.no_grad():
+                compiled(data[0])  # a graph is cached that knows nothing of the hooks to come
+            model.load_state_dict(network().state_dict())
+        names = inference.recalibrate(compiled, data, sequential=sequential)
+        assert names == ("_orig_mod.1", "_orig_mod.5", "_orig_mod.8")
+        assert same(state(model), state(expected))
+        torch.testing.assert_close(compiled.eval()(data[0]), expected.eval()(data[0]))
+
+    def test_a_model_compiled_in_place_and_a_compiled_part(self):
+        data, expected = batches(), network()
+        inference.recalibrate(expected, data)
+        whole, parted = network(), network()
+        whole.compile(backend="eager")
+        parted[5] = torch.compile(parted[5], backend="eager")
+        for model in (whole, parted):
+            with torch.no_grad():
+                model.eval()(data[0])
+            inference.recalibrate(model, data)
+            values = [v for k, v in state(model).items()]
+            assert all(map(torch.equal, values, state(expected).values()))
+
+    def test_every_buffer_is_restored_after_an_error_and_the_others_also_without(self):
+        class Counting(nn.Module):
+            def __init__(self, stop):
+                super().__init__()
+                self.norm, self.stop = nn.BatchNorm1d(5), stop
+                self.register_buffer("calls", torch.zeros(()))
+
+            def forward(self, x):
+                self.calls = self.calls + 1
+                if self.calls == self.stop:
+                    raise RuntimeError("stop")
+                return self.norm(x)
+
+        for stop in (2, 99):
+            model = Counting(stop)
+            held, before = model.calls, state(model)
+            if stop == 2:
+                with pytest.raises(RuntimeError, match="stop"):
+                    inference.recalibrate(model, batches())
+                assert same(before, state(model))
+            else:
+                inference.recalibrate(model, batches())
+                assert model.norm.running_mean.abs().min() > 0
+            assert model.calls is held
+            assert model.calls == 0
+            assert model.training
+
+    def test_an_error_of_the_loader_restores_too(self):
+        def loader():
+            yield from batches()
+            raise OSError("disk")
+
+        model = network()
+        before = state(model)
+        with pytest.raises(OSError, match="disk"):
+            inference.recalibrate(model, loader(), sequential=False)
+        assert same(before, state(model))
+        assert not any(m._forward_pre_hooks for m in model.modules())
+
+    def test_a_wrapped_model(self):
+        data, expected = batches(), network()
+        inference.recalibrate(expected, data)
+        model = nn.DataParallel(network())
+        assert inference.recalibrate(model, data) == ("module.1", "module.5", "module.8")
+        assert same(state(model.module), state(expected))
+
+
+RANK = """
+import sys
+import torch
+from torch import distributed, nn
+from bnlab import inference
+from test_inference import batches, network, state
+
+rank, folder = int(sys.argv[1]), sys.argv[2]
+distributed.init_process_group("gloo", f"file://{folder}/meet", rank=rank, world_size=2)
+for kind in ("plain", "sync", "ddp", "error"):
+    model, data = network(dtype=torch.float64), batches((8, 3, 5, 7, 4), dtype=torch.float64)
+    if kind == "sync":
+        model = nn.SyncBatchNorm.convert_sync_batchnorm(model)
+    if kind == "ddp":
+        model = nn.parallel.DistributedDataParallel(model)
+    if kind == "error" and rank == 1:
+        data = [x * float("nan") for x in data]
+    try:
+        names = inference.recalibrate(model, data[:2] if rank == 0 else data[2:])
+        torch.save((names, state(model)), f"{folder}/{kind}{rank}")
+    except Exception as error:
+        torch.save(repr(error), f"{folder}/{kind}{rank}")
+distributed.destroy_process_group()
+"""
+
+
+@pytest.fixture(scope="module")
+def ranks(tmp_path_factory):
+    """Return a folder with what two ranks found, that have two and three of the batches."""
+    folder = tmp_path_factory.mktemp("ranks")
+    paths = os.pathsep.join([str(Path(__file__).parent), *sys.path])
+    started = [
+        subprocess.Popen(
+            [sys.executable, "-c", RANK, str(rank), str(folder)],
+            env=os.environ | {"PYTHONPATH": paths},
+        )
+        for rank in range(2)
+    ]
+    assert [process.wait(timeout=200) for process in started] == [0, 0]
+    return folder
+
+
+@pytest.mark.parametrize("kind", ["plain", "sync", "ddp"])
+def test_ranks_pool_their_shares_of_the_batches(kind, ranks):
+    one, two = (torch.load(ranks / f"{kind}{rank}") for rank in range(2))
+    alone = network(dtype=torch.float64)
+    names = inference.recalibrate(alone, batches((8, 3, 5, 7, 4), dtype=torch.float64))
+    assert [name.removeprefix("module.") for name in one[0]] == list(names)
+    assert same(one[1], two[1])
+    for a, b in zip(one[1].values(), state(alone).values(), strict=True):
+        torch.testing.assert_close(a, b, rtol=1e-12, atol=1e-12)
+
+
+def test_an_error_on_one_rank_stops_all(ranks):
+    one, two = (torch.load(ranks / f"error{rank}") for rank in range(2))
+    assert one.startswith("RuntimeError(")
+    assert "recalibrate failed on rank 1: ValueError(" in one
+    assert two.startswith("ValueError(")
 
 
 # ---- folding ------------------------------------------------------------------------------------
@@ -688,15 +887,265 @@ class TestFreeze:
         assert type(model[0]) is nn.BatchNorm1d
 
 
+class TestFreezeOddities:
+    def test_a_lazy_layer_is_refused_until_it_has_run(self):
+        model = nn.Sequential(nn.Linear(5, 3), nn.LazyBatchNorm1d())
+        with pytest.raises(
+            ValueError, match=r"layer '1' is a LazyBatchNorm1d that has not run yet"
+        ):
+            inference.freeze(model)
+        model(normal(4, 5))
+        assert inference.freeze(model) == ("1",)
+        assert type(model[1]).__name__ == "FrozenBatchNorm1d"
+
+    def test_conversion_to_synchronized_layers_is_refused_and_not_dropped(self):
+        model = network()
+        inference.freeze(model[1])
+        with pytest.raises(ValueError, match=r"frozen layers.*before bnlab\.inference\.freeze"):
+            nn.SyncBatchNorm.convert_sync_batchnorm(model)
+        assert type(model[1]).__name__ == "FrozenBatchNorm1d"
+        converted = nn.SyncBatchNorm.convert_sync_batchnorm(network())
+        assert inference.freeze(converted) == ("1", "5", "8")
+        assert inference.check_frozen(converted) == ()
+
+    def test_quantization_can_still_set_its_qconfig(self):
+        layer = nn.BatchNorm2d(3)
+        inference.freeze(layer)
+        assert not hasattr(layer, "qconfig")
+        layer.qconfig = "mine"
+        assert layer.qconfig == copy.deepcopy(layer).qconfig == "mine"
+
+    @pytest.mark.parametrize("first", ["freeze", "parametrize"])
+    def test_a_parametrized_layer_can_be_frozen_unfrozen_and_relieved(self, first):
+        class Double(nn.Module):
+            def forward(self, w):
+                return 2 * w
+
+        layer, x = settled(nn.BatchNorm1d(5)), normal(4, 5)
+        steps = {
+            "freeze": lambda: inference.freeze(layer),
+            "parametrize": lambda: parametrize.register_parametrization(layer, "weight", Double()),
+        }
+        for name in (first, *(steps.keys() - {first})):
+            steps[name]()
+        expected = layer.eval()(x)
+        assert torch.equal(layer.train()(x), expected)
+        assert torch.equal(copy.deepcopy(layer).train()(x), expected)
+        assert inference.check_frozen(layer) == ()
+        assert inference.unfreeze(layer) == ("",)
+        assert layer.train().training
+        assert type(layer).__name__ == "ParametrizedBatchNorm1d"
+        inference.freeze(layer)
+        parametrize.remove_parametrizations(layer, "weight")
+        assert type(layer).__name__ == "FrozenBatchNorm1d"
+        assert torch.equal(layer.train()(x), expected)
+        inference.unfreeze(layer)
+        assert type(layer) is nn.BatchNorm1d
+
+
+class TestCheckFrozen:
+    def test_layers_that_are_only_in_evaluation_mode_would_wake(self):
+        model = network().eval()
+        inference.freeze(model[1])
+        before = [m.training for m in model.modules()]
+        assert inference.check_frozen(model) == ("5", "8")
+        assert [m.training for m in model.modules()] == before
+        inference.freeze(model)
+        assert inference.check_frozen(model) == ()
+        inference.unfreeze(model[5])
+        assert inference.check_frozen(model) == ("5",)
+
+    def test_a_class_that_overrides_train_is_asked(self):
+        class Backbone(nn.Sequential):
+            def train(self, mode=True):
+                super().train(mode)
+                self[0].eval()
+                return self
+
+        model = Backbone(nn.BatchNorm1d(5), nn.BatchNorm1d(5))
+        assert inference.check_frozen(model) == ("1",)
+
+    def test_a_layer_without_running_statistics_is_never_fixed(self):
+        assert inference.check_frozen(nn.BatchNorm1d(5, track_running_stats=False)) == ("",)
+        assert inference.check_frozen(nn.Linear(2, 2)) == ()
+        with pytest.raises(TypeError, match="model is a int"):
+            inference.check_frozen(3)
+
+
+class TestSwap:
+    KINDS = (
+        (nn.BatchNorm1d, bnlab.nn.BatchNorm1d),
+        (nn.BatchNorm2d, bnlab.nn.BatchNorm2d),
+        (nn.BatchNorm3d, bnlab.nn.BatchNorm3d),
+        (nn.SyncBatchNorm, bnlab.nn.SyncBatchNorm),
+    )
+
+    @pytest.mark.parametrize(("theirs", "ours"), KINDS)
+    def test_there_and_back(self, theirs, ours):
+        model = nn.Sequential(theirs(3), nn.Identity())
+        settled(model)
+        weight, before = model[0].weight, state(model)
+        assert inference.swap(model, to="bnlab") == ("0",)
+        assert type(model[0]) is ours
+        assert inference.swap(model, to="bnlab") == ()
+        assert inference.swap(model, to="torch") == ("0",)
+        assert type(model[0]) is theirs
+        assert model[0].weight is weight
+        assert same(before, state(model))
+        assert not model[0].training
+
+    def test_others_stay_frozen_ones_stay_frozen_and_parametrized_ones_parametrized(self):
+        model = nn.Sequential(
+            DetachedBatchNorm1d(3), nn.GroupNorm(1, 3), nn.BatchNorm1d(3), nn.BatchNorm1d(3)
+        )
+        inference.freeze(model[2])
+        parametrize.register_parametrization(model[3], "weight", nn.Identity())
+        assert inference.swap(model, to="bnlab") == ("2", "3")
+        assert type(model[0]) is DetachedBatchNorm1d
+        assert isinstance(model[2], bnlab.nn.BatchNorm1d)
+        assert not model.train()[2].training
+        parametrize.remove_parametrizations(model[3], "weight")
+        inference.unfreeze(model)
+        assert type(model[2]) is type(model[3]) is bnlab.nn.BatchNorm1d
+
+    def pair(self):
+        model = nn.Sequential(nn.Conv2d(3, 4, 3), bnlab.nn.BatchNorm2d(4), nn.ReLU())
+        return settled(model), normal(2, 3, 6, 6)
+
+    @pytest.mark.filterwarnings("ignore:.torch.jit:DeprecationWarning")
+    def test_torch_fx_fuses_it_afterwards(self):
+        from torch.fx.experimental import optimization
+
+        model, x = self.pair()
+        expected = model(x)
+        assert len(norms(optimization.fuse(model))) == 1  # it asks for exact types
+        inference.swap(model, to="torch")
+        fused = optimization.fuse(model)
+        assert norms(fused) == []
+        torch.testing.assert_close(fused(x), expected, rtol=1e-5, atol=1e-5)
+
+    @pytest.mark.filterwarnings("ignore::DeprecationWarning")
+    def test_torchs_quantization_fuses_it_afterwards(self):
+        model, x = self.pair()
+        expected, names = model(x), [["0", "1", "2"]]
+        with pytest.raises(AssertionError, match="did not find fuser method"):
+            torch.ao.quantization.fuse_modules(model, names)
+        inference.swap(model, to="torch")
+        fused = torch.ao.quantization.fuse_modules(model, names)
+        assert norms(fused) == []
+        torch.testing.assert_close(fused(x), expected, rtol=1e-5, atol=1e-5)
+
+    def test_bad_input_changes_nothing(self):
+        model = nn.Sequential(nn.BatchNorm1d(3), nn.LazyBatchNorm1d())
+        with pytest.raises(ValueError, match=r"to is 'keras'; expected 'torch' or 'bnlab'"):
+            inference.swap(model, to="keras")
+        with pytest.raises(ValueError, match=r"layer '1' is a LazyBatchNorm1d"):
+            inference.swap(model, to="bnlab")
+        assert type(model[0]) is nn.BatchNorm1d
+
+
+# ---- other frameworks -----------------------------------------------------------------------------
+
+
+ARRAYS = {
+    "keras": ("gamma", "beta", "moving_mean", "moving_variance"),
+    "tensorflow": ("bn/gamma:0", "bn/beta:0", "bn/moving_mean:0", "bn/moving_variance:0"),
+    "flax": ("scale", "bias", "mean", "var"),
+    "paddle": ("bn1.weight", "bn1.bias", "bn1._mean", "bn1._variance"),
+    "mxnet": ("net_gamma", "net_beta", "net_running_mean", "net_running_var"),
+    "onnx": ("scale", "B", "input_mean", "input_var"),
+    "torch": ("bn.weight", "bn.bias", "bn.running_mean", "bn.running_var"),
+}
+DEFAULTS = {
+    "keras": (1e-3, 0.01), "tensorflow": (1e-3, 0.01), "flax": (1e-5, 0.01), "paddle": (1e-5, 0.1),
+    "mxnet": (1e-5, 0.1), "onnx": (1e-5, 0.1), "torch": (1e-5, 0.1),
+}  # fmt: skip
+
+
+class TestConvert:
+    def arrays(self, source):
+        values = [[2.0, 3.0], [0.5, -1.0], [4.0, -2.0], [0.25, 9.0]]
+        return {k: np.array(v) for k, v in zip(ARRAYS[source], values, strict=True)}
+
+    @pytest.mark.parametrize("source", ARRAYS)
+    def test_names_and_defaults_of_each_framework(self, source):
+        layer = inference.convert(self.arrays(source), source=source, kind=nn.BatchNorm1d)
+        assert type(layer) is nn.BatchNorm1d
+        assert not layer.training
+        assert (layer.eps, layer.momentum) == DEFAULTS[source]
+        assert layer.weight.tolist() == [2.0, 3.0]
+        assert layer.bias.tolist() == [0.5, -1.0]
+        assert layer.running_mean.tolist() == [4.0, -2.0]
+        assert layer.running_var.tolist() == [0.25, 9.0]
+        assert layer.weight.dtype == torch.float32
+
+    def test_settings_in_the_convention_of_the_framework(self):
+        layer = inference.convert(
+            self.arrays("keras"), source="keras", eps=0.5, momentum=np.float32(0.9)
+        )
+        assert (layer.eps, layer.momentum, type(layer)) == (0.5, 0.1, nn.BatchNorm2d)
+
+    def test_gamma_and_beta_may_be_missing_and_other_entries_present(self):
+        arrays = self.arrays("paddle")
+        del arrays["bn1.weight"], arrays["bn1.bias"]
+        arrays["bn1.num_batches_tracked"] = np.array(7)
+        layer = inference.convert(arrays, source="paddle")
+        assert layer.weight.tolist() == [1.0, 1.0]
+        assert layer.bias.tolist() == [0.0, 0.0]
+
+    def test_tensors_are_arrays_too(self):
+        arrays = {k: torch.tensor(v, requires_grad=True) for k, v in self.arrays("torch").items()}
+        layer = inference.convert(arrays, source="torch", kind=bnlab.nn.BatchNorm3d)
+        assert layer.running_var.tolist() == [0.25, 9.0]
+        assert layer.weight.is_leaf
+
+    @pytest.mark.parametrize(
+        ("change", "error", "message"),
+        [
+            ({"source": "kears"}, ValueError, r"source is 'kears'.*Did you mean 'keras'"),
+            (
+                {"moving_mean": None},
+                KeyError,
+                "no running_mean for keras, there called moving_mean",
+            ),
+            ({"b/moving_mean": np.ones(2)}, ValueError, "as moving_mean and as b/moving_mean"),
+            ({"gamma": np.ones(3)}, ValueError, r"weight has shape \(3,\); expected \(2,\)"),
+            ({"moving_variance": np.array([1.0, -1.0])}, ValueError, "running_var is negative"),
+            ({"beta": np.array([1.0, np.nan])}, ValueError, "bias contains 1 NaN"),
+            ({"eps": -1}, ValueError, "eps is -1"),
+            ({"momentum": 1.5}, ValueError, "value is 1.5"),
+        ],
+    )
+    def test_bad_input(self, change, error, message):
+        options = {"source": "keras"} | {
+            k: v for k, v in change.items() if k in ("source", "eps", "momentum")
+        }
+        arrays = self.arrays("keras") | {k: v for k, v in change.items() if k not in options}
+        arrays = {k: v for k, v in arrays.items() if v is not None}
+        with pytest.raises(error, match=message):
+            inference.convert(arrays, **options)
+
+
 # ---- momentum -----------------------------------------------------------------------------------
 
 
 class TestMomentum:
-    @pytest.mark.parametrize("other", ["keras", "flax", "onnx"])
+    @pytest.mark.parametrize("other", ["keras", "tensorflow", "flax", "paddle", "mxnet", "onnx"])
     def test_the_others_weight_the_old_average(self, other):
         assert inference.convert_momentum(0.1, source="torch", to=other) == 0.9
         assert inference.convert_momentum(0.99, source=other, to="torch") == 0.01
         assert inference.convert_momentum(0.99, source=other, to="keras") == 0.99
+
+    @pytest.mark.parametrize("kind", [float, np.float64, np.float32, np.float16])
+    def test_a_number_of_numpy_means_what_it_shows(self, kind):
+        assert inference.convert_momentum(kind(0.99), source="keras", to="torch") == 0.01
+        assert inference.convert_momentum(kind(0.99), source="keras", to="flax") == 0.99
+
+    @pytest.mark.parametrize("value", [Fraction(1, 4), 1, np.int64(0)])
+    def test_other_real_numbers(self, value):
+        given = inference.convert_momentum(value, source="keras", to="torch")
+        assert given == 1 - value
+        assert type(given) is float
 
     def test_reproduces_the_formula_of_the_onnx_operator_with_torchs_layer(self):
         x, momentum = normal(6, 3), 0.7
@@ -756,3 +1205,29 @@ class TestMomentum:
     def test_ends_of_the_range(self):
         assert inference.half_life(0) == math.inf
         assert inference.half_life(1) == 0.0
+
+
+class OnApplesDevice(torch.Tensor):
+    """A tensor that says it is on such a device, and refuses float64 as that does."""
+
+    @classmethod
+    def __torch_function__(cls, func, types, args=(), kwargs=None):
+        if func == torch.Tensor.device.__get__:
+            return torch.device("mps")
+        result = super().__torch_function__(func, types, args, kwargs or {})
+        if func == torch.Tensor.cpu:
+            return result.as_subclass(torch.Tensor)
+        if isinstance(result, torch.Tensor) and result.dtype is torch.float64:
+            raise TypeError("Cannot convert a MPS Tensor to float64 dtype")
+        return result
+
+
+def test_statistics_of_inputs_on_a_device_without_float64_are_as_exact():
+    x = (normal(60, 3) + 1e4).float()
+    with pytest.raises(TypeError, match="float64"):
+        x.as_subclass(OnApplesDevice).double()
+    layer = nn.BatchNorm1d(3)
+    inference.recalibrate(layer, [x[:20].as_subclass(OnApplesDevice), x[20:]])
+    torch.testing.assert_close(layer.running_mean, x.double().mean(0).float(), rtol=2e-7, atol=0)
+    parts = (20 * x[:20].double().var(0, correction=0), 40 * x[20:].double().var(0, correction=0))
+    torch.testing.assert_close(layer.running_var, (sum(parts) / 58).float(), rtol=1e-6, atol=0)

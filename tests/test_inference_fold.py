@@ -132,6 +132,26 @@ class PaddedConv(nn.Conv2d):
         return super().forward(F.pad(input, (1, 1, 1, 1), value=1.0))
 
 
+class LikeFrozen(nn.Module):
+    """Written like the FrozenBatchNorm2d of detectron2: buffers only, and a branch that torch.fx cannot trace."""
+
+    def __init__(self, features, after=None):
+        super().__init__()
+        rng = torch.Generator().manual_seed(3)
+        for name in ("weight", "bias", "running_mean"):
+            self.register_buffer(name, torch.randn(features, generator=rng))
+        self.register_buffer("running_var", torch.rand(features, generator=rng) + 0.1)
+        self.after = after
+
+    def forward(self, x):
+        scale = self.weight * (self.running_var + 1e-3).rsqrt()
+        shift = self.bias - self.running_mean * scale
+        if x.requires_grad:
+            x = x * 1
+        y = x * scale[:, None, None] + shift[:, None, None]
+        return y if self.after is None else self.after(y)
+
+
 def hooked(layer):
     layer.register_forward_hook(lambda module, args, output: output + 1)
     return layer
@@ -223,16 +243,53 @@ STAY = {
         nn.Sequential(nn.DataParallel(nn.Sequential(conv(), nn.BatchNorm2d(3))), nn.ReLU()), IMAGE,
         {"0.module.1": "is inside 0, a DataParallel, which torch.fx does not look into"},
     ),
-    "after nothing at all": (
-        nn.Sequential(conv(), nn.Identity(), nn.BatchNorm2d(3)), IMAGE, {"2": "follows 1, an Identity"},
+    "a function by the batch": (
+        Net(lambda m, x: F.batch_norm(m.conv(x), None, None, training=True), conv=conv()),
+        IMAGE, {"batch_norm": "is a call of a function, and normalizes by the batch"},
+    ),
+    "first, before padding": (
+        nn.Sequential(nn.BatchNorm2d(3), nn.Identity(), conv()), IMAGE,
+        {"0": "is the first layer, there is none before it; and 2 after it pads with zeros"},
+    ),
+    "first, before a transposed one": (
+        nn.Sequential(nn.BatchNorm2d(3), nn.ConvTranspose2d(3, 4, 3)), IMAGE, {"0": "1 after it is transposed"},
+    ),
+    "first, before a shared one": (
+        Net(lambda m, x: m.conv(m.conv(m.bn(x))), bn=nn.BatchNorm2d(3), conv=nn.Conv2d(3, 3, 1)),
+        IMAGE, {"bn": "the layer after it, conv, is shared: it is called 2 times"},
+    ),
+    "first, before a hooked one": (
+        nn.Sequential(nn.BatchNorm2d(3), hooked(nn.Conv2d(3, 3, 1))), IMAGE,
+        {"0": "the layer after it, 1, has forward hooks"},
+    ),
+    "first, before a linear one on the last axis": (
+        nn.Sequential(nn.BatchNorm1d(4), nn.Linear(3, 3)), (2, 4, 3), {"0": "1 gets a tensor of 3 axes"},
+    ),
+    "first, read twice": (
+        Net(lambda m, x: (lambda y: m.fc(y) + y)(m.bn(x)), bn=nn.BatchNorm1d(3), fc=nn.Linear(3, 3)),
+        ROWS, {"bn": "is the first layer"},
+    ),
+    "an identity that is read twice": (
+        Net(
+            lambda m, x: (lambda y: m.bn(y) + y)(m.same(m.conv(x))),
+            conv=conv(), same=nn.Identity(), bn=nn.BatchNorm2d(3),
+        ),
+        IMAGE, {"bn": "the output of conv is used elsewhere too"},
+    ),
+    "a hooked identity": (
+        nn.Sequential(conv(), hooked(nn.Identity()), nn.BatchNorm2d(3)), IMAGE, {"2": "follows 1, an Identity"},
+    ),
+    "a class with statistics that does more": (
+        nn.Sequential(conv(), LikeFrozen(3, after=torch.relu)), IMAGE,
+        {"1": "its class LikeFrozen has running statistics, but is not a scale and shift"},
     ),
     "a function": (
-        Net(lambda m, x: F.batch_norm(m.conv(x), m.mean, m.mean + 1), conv=conv(), mean=nn.Buffer(torch.ones(3))),
-        IMAGE, {"batch_norm": "is a call of a function"},
+        Net(lambda m, x: F.batch_norm(m.conv(x), m.mean, x.var((0, 2, 3))), conv=conv(), mean=nn.Buffer(torch.ones(3))),
+        IMAGE, {"batch_norm": "is a call of a function, with statistics or parameters that are computed"},
     ),
     "our function": (
-        Net(lambda m, x: batch_norm(m.conv(x), m.mean, m.mean + 1), conv=conv(), mean=nn.Buffer(torch.ones(3))),
-        IMAGE, {"batch_norm": "is a call of a function"},
+        Net(lambda m, x: batch_norm(m.conv(x), m.mean, x.var((0, 2, 3))), conv=conv(), mean=nn.Buffer(torch.ones(3))),
+        IMAGE, {"batch_norm": "is a call of a function, with statistics or parameters that are computed"},
     ),
 }  # fmt: skip
 
@@ -251,6 +308,147 @@ def test_what_cannot_be_folded_stays_and_is_reported(case):
     assert result.max_error == 0.0
     expected, given = model(x), result.model(x)
     torch.testing.assert_close(given, expected, rtol=0, atol=0)
+
+
+# ---- more that can be folded ---------------------------------------------------------------------
+
+
+class Statistics(nn.Module):
+    """Holds what the functional form of batch norm takes."""
+
+    def __init__(self, features, bias=True):
+        super().__init__()
+        bn = settled(nn.BatchNorm1d(features), seed=4)
+        for name in ("running_mean", "running_var"):
+            self.register_buffer(name, getattr(bn, name))
+        self.weight, self.bias = bn.weight, bn.bias if bias else None
+
+
+def by_function(function):
+    def forward(m, x):
+        s = m.s
+        y = F.dropout(m.conv(x), 0.5, m.training)
+        return function(y, s.running_mean, s.running_var, s.weight, bias=s.bias, eps=0.01)
+
+    return forward
+
+
+def raw(x, mean, var, weight, bias, eps):
+    return torch.batch_norm(x, weight, bias, mean, var, False, 0.1, eps, False)
+
+
+CHAINS = {
+    "identity": (nn.Sequential(conv(), nn.Identity(), nn.BatchNorm2d(3)), IMAGE, [("0", "2")]),
+    "dropout": (
+        nn.Sequential(conv(), nn.Dropout(0.3), nn.Dropout2d(), nn.BatchNorm2d(3)), IMAGE, [("0", "3")],
+    ),
+    "before a linear layer": (
+        nn.Sequential(nn.BatchNorm1d(3), nn.Dropout(), nn.Linear(3, 5)), ROWS, [("2", "0")],
+    ),
+    "before a convolution": (
+        nn.Sequential(nn.ReLU(), nn.BatchNorm2d(3), nn.Conv2d(3, 6, 3, stride=2)), IMAGE, [("2", "1")],
+    ),
+    "before one with groups": (
+        nn.Sequential(nn.BatchNorm2d(6), nn.Conv2d(6, 9, 2, groups=3, bias=False)), (2, 6, 5, 5), [("1", "0")],
+    ),
+    "before one that copies its border": (
+        nn.Sequential(nn.BatchNorm1d(3), nn.Conv1d(3, 4, 3, padding="same", padding_mode="circular")),
+        (2, 3, 7), [("1", "0")],
+    ),
+    "before one of three dimensions": (
+        nn.Sequential(nn.BatchNorm3d(3), nn.Conv3d(3, 4, 2, padding="valid")), (2, 3, 4, 4, 4), [("1", "0")],
+    ),
+    "the layer before comes first": (
+        nn.Sequential(conv(), nn.BatchNorm2d(3), nn.Conv2d(3, 3, 1)), IMAGE, [("0", "1")],
+    ),
+    "like torchvision's frozen one": (nn.Sequential(conv(), LikeFrozen(3)), IMAGE, [("0", "1")]),
+    "function": (
+        Net(by_function(F.batch_norm), conv=conv(), s=Statistics(3)), IMAGE, [("conv", "batch_norm")],
+    ),
+    "function without beta": (
+        Net(by_function(F.batch_norm), conv=conv(), s=Statistics(3, bias=False)), IMAGE, [("conv", "batch_norm")],
+    ),
+    "our function": (
+        Net(by_function(batch_norm), conv=conv(), s=Statistics(3)), IMAGE, [("conv", "batch_norm")],
+    ),
+    "raw function": (Net(by_function(raw), conv=conv(), s=Statistics(3)), IMAGE, [("conv", "batch_norm")]),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("case", CHAINS)
+def test_more_that_can_be_folded(case):
+    model, shape, folded = CHAINS[case]
+    model = settled(model.double())
+    result = inference.fold(model, normal(*shape, dtype=torch.float64))
+    assert result.folded == tuple(folded)
+    assert result.left == ()
+    assert not any("running" in key for key in result.model.state_dict())
+    x = 3 * normal(*shape, seed=8, dtype=torch.float64) + 1
+    torch.testing.assert_close(result.model(x), model(x), rtol=1e-10, atol=1e-10)
+
+
+def test_numbers_that_cancel_are_no_error():
+    linear, bn = nn.Linear(1, 1), nn.BatchNorm1d(1)
+    with torch.no_grad():
+        linear.weight.zero_()
+        linear.bias.fill_(0.1)
+        bn.running_mean.fill_(0.1)
+        bn.running_var.fill_(1e-6)
+        bn.weight.fill_(3.0)
+    result = inference.fold(nn.Sequential(linear, bn).eval(), torch.zeros(2, 1))
+    assert result.folded == (("0", "1"),)
+    assert result.max_error > 0.01 * result.max_output  # it is more than a share of the output
+
+
+class Keywords(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.conv, self.bn = conv(), nn.BatchNorm2d(3)
+
+    def forward(self, input, scale=2.0, mask=None, *, shift, extra=None):
+        y = self.bn(self.conv(input)) * scale + shift
+        y = y if extra is None else y + extra
+        return y if mask is None else y * mask
+
+
+@pytest.mark.parametrize("names", [("shift",), ("shift", "mask"), ("shift", "extra", "scale")])
+def test_arguments_by_name(names):
+    model, x = settled(Keywords()), normal(*IMAGE)
+    values = {"shift": torch.ones(5), "mask": torch.rand(5), "extra": torch.ones(1), "scale": 3.0}
+    kwargs = {name: values[name] for name in names}
+    result = inference.fold(model, x, kwargs)
+    assert result.folded == (("conv", "bn"),)
+    torch.testing.assert_close(result.model(x, **kwargs), model(x, **kwargs))
+    other = kwargs | {"shift": torch.full((5,), -4.0)}
+    torch.testing.assert_close(result.model(x, **other), model(x, **other))
+    by_name = inference.fold(model, (), {"input": x} | kwargs)
+    torch.testing.assert_close(by_name.model(x, **other), model(x, **other))
+
+
+@pytest.mark.parametrize("way", ["program", "module"])
+def test_what_torch_exported_is_refused_with_advice_that_works(way):
+    build = lambda: nn.Sequential(conv(), nn.BatchNorm2d(3))  # noqa: E731
+    model, x = settled(build()), normal(*IMAGE)
+    program = torch.export.export(model, (x,))
+    exported = program if way == "program" else program.module()
+    with pytest.raises(TypeError, match=r"torch\.export.*load_state_dict\(program\.state_dict\)"):
+        inference.fold(exported, x)
+    again = build().eval()
+    again.load_state_dict(program.state_dict)
+    assert inference.fold(again, x).folded == (("0", "1"),)
+
+
+@pytest.mark.filterwarnings("ignore:.torch.jit:DeprecationWarning")  # by torch about itself
+def test_a_shared_convolution_that_torch_fx_corrupts_is_left():
+    from torch.fx.experimental import optimization
+
+    net = Net(lambda m, x: m.conv(m.bn(m.conv(x))), conv=conv(), bn=nn.BatchNorm2d(3))
+    model, x = settled(net), normal(*IMAGE)
+    expected = model(x)
+    theirs = optimization.fuse(model)(x)
+    assert (theirs - expected).abs().max() > 0.1 * expected.abs().max()
+    result = inference.fold(model, x)
+    assert (result.folded, result.max_error) == ((), 0.0)
 
 
 def test_the_others_are_folded_all_the_same():

@@ -5,13 +5,12 @@ import itertools
 import json
 import math
 import re
-import sys
 from pathlib import Path
 from statistics import NormalDist
 
 import numpy as np
 import pytest
-from _browser import chromium
+import torch
 from selenium.webdriver.common.action_chains import ActionChains
 from selenium.webdriver.support.ui import WebDriverWait
 
@@ -27,25 +26,20 @@ from bnlab.chapters.making_it_fast.results import floor_bytes
 from bnlab.chapters.naive_failure import naive
 from bnlab.experiments import load
 from bnlab.stats import steps_to, t_interval
+from tools import write_live_data
 
-ROOT = Path(__file__).resolve().parents[1]
-sys.path.insert(0, str(ROOT))
-
-from tools import write_live_data  # noqa: E402
-
-BOOK = ROOT / "book"
+BOOK = Path(__file__).resolve().parents[1] / "book"
 LIVE = BOOK / "assets" / "live"
 FIGURES = sorted(path.stem for path in LIVE.glob("*.js") if path.stem != "core")
 DATA = sorted(f"data/{path.stem}" for path in LIVE.glob("data/*.js"))
 
 
 @pytest.fixture(scope="module")
-def browser():
-    with chromium() as driver:
-        driver.get("about:blank")
-        for script in ("vendor/d3.min", "vendor/plot.min", "core", *DATA, *FIGURES):
-            driver.execute_script((LIVE / f"{script}.js").read_text(encoding="utf-8"))
-        yield driver
+def browser(browser):
+    browser.get("about:blank")
+    for script in ("vendor/d3.min", "vendor/plot.min", "core", *DATA, *FIGURES):
+        browser.execute_script((LIVE / f"{script}.js").read_text(encoding="utf-8"))
+    return browser
 
 
 @pytest.fixture
@@ -495,21 +489,28 @@ def test_gradient_projection_turns_with_the_pointer(js):
 
 @pytest.mark.parametrize("power", [-1, 0.5, 5, 6])
 def test_stable_rate_shows_the_stored_sweeps(compute, power):
-    data = compute("stable-rate", power=power, arms="all five")
-    names = ("without", "with", "flat", "last_fixed", "outputs_too")
-    assert [arm["name"] for arm in data["arms"]] == [name.replace("_", " ") for name in names]
-    for name, arm in zip(names, data["arms"], strict=True):
-        sweep, _ = load(BOOK / "results" / f"gradient_flow_rates_{name}.npz")
-        for key, values in (
-            ("rate", sweep.lr), ("mean", sweep.mean_accuracy), ("stable", sweep.stable.sum(axis=0)),
-            ("low", sweep.accuracy.min(axis=0)), ("high", sweep.accuracy.max(axis=0)),
-        ):  # fmt: skip
-            np.testing.assert_allclose([p[key] for p in arm["points"]], values, atol=0.00051)
-        growth = np.median(sweep.growth, axis=0)
-        np.testing.assert_allclose([p["growth"] for p in arm["points"]], growth, atol=0.0501)
-        at = np.flatnonzero(np.isclose(sweep.lr, 2.0**power))
-        assert arm["now"] == (arm["points"][at[0]] if at.size else None)
-    assert len(compute("stable-rate", power=power)["arms"]) == 2
+    shown = {
+        "two networks": ("without", "with"),
+        "centered inputs too": ("without", "with", "without_centered", "with_centered"),
+        "five variants": ("without", "with", "flat", "last_fixed", "outputs_too"),
+    }
+    for option, names in shown.items():
+        data = compute("stable-rate", power=power, arms=option)
+        assert [arm["name"] for arm in data["arms"]] == [name.replace("_", " ") for name in names]
+        for name, arm in zip(names, data["arms"], strict=True):
+            sweep, _ = load(BOOK / "results" / f"gradient_flow_rates_{name}.npz")
+            for key, values in (
+                ("rate", sweep.lr), ("mean", sweep.mean_accuracy), ("stable", sweep.stable.sum(axis=0)),
+                ("low", sweep.accuracy.min(axis=0)), ("high", sweep.accuracy.max(axis=0)),
+            ):  # fmt: skip
+                np.testing.assert_allclose([p[key] for p in arm["points"]], values, atol=0.00051)
+            growth = np.median(sweep.growth, axis=0)
+            found = np.array([p["growth"] for p in arm["points"]], dtype=float)
+            np.testing.assert_allclose(
+                found, np.where(np.isfinite(growth), growth, np.nan), atol=0.0501
+            )
+            at = np.flatnonzero(np.isclose(sweep.lr, 2.0**power))
+            assert arm["now"] == (arm["points"][at[0]] if at.size else None)
 
 
 @pytest.mark.parametrize(
@@ -678,6 +679,59 @@ def test_shared_mean_looks_at_the_value_under_the_pointer(js):
     assert js(drag, 3.3, 0.5, batch) is None  # between two maps
     assert js(drag, -1, 0.5, batch) is None
     assert js(drag, 1.5, 0.5, "1 image, 1 × 1") is None
+
+
+NORMS = {  # torch's own, on a tensor of 3 images, 4 maps and 4 positions
+    "batch": lambda x: torch.nn.functional.batch_norm(x, None, None, training=True),
+    "layer": lambda x: torch.nn.functional.layer_norm(x, x.shape[1:]),
+    "instance": torch.nn.functional.instance_norm,
+    "group (2 groups)": lambda x: torch.nn.functional.group_norm(x, 2),
+    "RMS": lambda x: torch.nn.functional.rms_norm(x, x.shape[1:], eps=1e-5),
+}
+
+
+@pytest.mark.parametrize("look", [1, 22, 48])
+@pytest.mark.parametrize("norm", NORMS)
+def test_norms_by_axis(compute, norm, look):
+    data = compute("norms-by-axis", norm=norm, look=look, by=1.5)
+    x = torch.tensor(data["x"], dtype=torch.float64).reshape(3, 4, 4)
+    np.testing.assert_allclose(data["y"], NORMS[norm](x).ravel(), rtol=1e-9, atol=1e-12)
+    jacobian = torch.func.jacrev(NORMS[norm])(x).reshape(48, 48)
+    assert data["moves"] == (jacobian[:, look - 1].abs() > 1e-12).tolist()
+    assert data["shares"] == data["moves"]  # who shares a statistic with the value moves with it
+    assert data["count"] * data["statistics"] == 48
+    still = compute("norms-by-axis", norm=norm, look=look, by=0)
+    assert still["y"] == still["before"] == data["before"]
+
+
+def test_norms_by_axis_of_the_weights(compute):
+    """The layer before is a convolution, and its weights are normalized: no activation counts."""
+    data = compute("norms-by-axis", norm="weight", look=22, by=0)
+    conv = torch.nn.Conv1d(3, 4, 1, bias=False, dtype=torch.float64)
+    conv.weight.data = torch.tensor(data["weights"], dtype=torch.float64)[..., None]
+    given = torch.tensor(data["given"], dtype=torch.float64).mT
+    np.testing.assert_allclose(data["x"], conv(given).detach().ravel(), rtol=1e-9)
+    conv = torch.nn.utils.parametrizations.weight_norm(conv)
+    conv.parametrizations.weight.original0.data.fill_(1)
+    np.testing.assert_allclose(data["y"], conv(given).detach().ravel(), rtol=1e-9)
+    moved = compute("norms-by-axis", norm="weight", look=22, by=1.5)
+    assert [i for i, moves in enumerate(moved["moves"]) if moves] == [21]
+    assert [i for i, shares in enumerate(moved["shares"]) if shares] == [
+        i for i in range(48) if i // 4 % 4 == 21 // 4 % 4
+    ]
+
+
+def test_norms_by_axis_takes_up_the_value_under_the_pointer_and_moves_it(js):
+    drag = "BNLive.figures['norms-by-axis'].drag(a[0], {norm: 'batch', look: a[1], by: 2}, a[2])"
+    step = 2.3  # two squares and a gap
+    place = {"panel": "x", "x": 3 * step + 1.5, "y": 2 * step + 0.5, "pixel": {"x": 100, "y": 0}}
+    taken = js(drag, place, 1, "pointerdown")
+    assert taken == {"look": 1 + np.ravel_multi_index((2, 3, 0, 1), (3, 4, 2, 2)), "by": 0}
+    assert js(drag, place | {"pixel": {"x": 150, "y": 0}}, 46, "pointermove") == {"by": 2}
+    assert js(drag, place | {"pixel": {"x": -900, "y": 0}}, 46, "pointermove") == {"by": -4}
+    assert js(drag, place, 46, "pointerdown") == {"look": 46, "by": 2}  # taken up again
+    assert js(drag, place | {"panel": "y"}, 46, "pointerdown") is None
+    assert js(drag, place | {"x": 2.1}, 46, "pointerdown") is None  # between two maps
 
 
 @pytest.mark.parametrize("name", DATA)

@@ -1,5 +1,6 @@
 """batch_norm against torch's own over the whole product of options, and where torch is not enough."""
 
+import contextlib
 import itertools
 
 import numpy as np
@@ -8,8 +9,9 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from torch.autograd import gradcheck, gradgradcheck
+from torch.utils._python_dispatch import TorchDispatchMode
 
-from bnlab import kernels, reference
+from bnlab import kernels, nn, reference
 from bnlab.nn import functional as ours
 
 # Forward-mode derivatives of torch script some of its own decompositions at first use.
@@ -287,6 +289,18 @@ def test_vmap_over_any_arguments_with_and_without_gradient(mapped, training):
     torch.testing.assert_close(*results)
 
 
+def test_a_tensor_that_outlives_its_transform_is_normalized_like_any_other():
+    leaked = []
+
+    def f(x):
+        leaked.append(x * 1)
+        return leaked[0].sum()
+
+    torch.func.grad(f)(normal(5, 3))
+    y = ours.batch_norm(leaked[0], None, None, training=True)
+    torch.testing.assert_close(y, by_definition(normal(5, 3)))
+
+
 def test_vmap_that_would_move_one_statistic_for_many_says_what_to_do():
     with pytest.raises(RuntimeError, match=r"batched tensor.*stack_module_state"):
         torch.vmap(lambda x: ours.batch_norm(x, torch.zeros(3), torch.ones(3), training=True))(
@@ -369,6 +383,58 @@ def test_running_statistics_are_as_exact(mean):
     ours.batch_norm(x, *stored, training=True, momentum=1.0)
     torch.testing.assert_close(stored[0].double(), x.double().mean(0), rtol=U32, atol=U32)
     torch.testing.assert_close(stored[1].double(), x.double().var(0), rtol=2 * U32, atol=0)
+
+
+class NoFloat64(TorchDispatchMode):
+    """Refuse float64 tensors, as Apple's devices do."""
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        results = func(*args, **(kwargs or {}))
+        for result in results if isinstance(results, tuple | list) else [results]:
+            if isinstance(result, torch.Tensor) and result.dtype is torch.float64:
+                raise TypeError(f"{func} makes a float64 tensor, which this device does not have")
+        return results
+
+
+@pytest.mark.parametrize("training", [True, False])
+@pytest.mark.parametrize("mean", [0.0, -1e3, 1e6])
+@pytest.mark.parametrize("shape", [(20, 16), (4096, 4), (32, 4, 28, 28)])
+def test_devices_without_float64_get_the_same_precision(shape, mean, training, monkeypatch):
+    x, dy = (3 * normal(*shape, seed=1) + mean).float(), normal(*shape, seed=2).float()
+    x[0] += 100  # the first value of a feature is far from the others
+    gamma, beta = normal(shape[1], seed=3).float(), normal(shape[1], seed=4).float()
+
+    def results():
+        leaves = [t.clone().requires_grad_() for t in (x, gamma, beta)]
+        running = (mean + torch.zeros(shape[1]), 9 * torch.ones(shape[1]))
+        y = ours.batch_norm(leaves[0], *running, *leaves[1:], training, 1.0)
+        return y, *torch.autograd.grad(y, leaves, dy), *running
+
+    right = results()
+    monkeypatch.setattr("bnlab.nn._tensors.WITHOUT_FLOAT64", ("cpu",))
+    with NoFloat64():
+        found = results()
+    for a, b in zip(found, right, strict=True):
+        assert a.dtype is torch.float32
+        assert (a - b).abs().max() <= 2.0**-18 * b.abs().max()
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+def test_half_precision_and_layers_do_without_float64(dtype, monkeypatch):
+    monkeypatch.setattr("bnlab.nn._tensors.WITHOUT_FLOAT64", ("cpu",))
+    x, results = normal(60, 3).to(dtype), []
+    for layer in (nn.BatchNorm1d(3, momentum=None), torch.nn.BatchNorm1d(3, momentum=None)):
+        with NoFloat64() if isinstance(layer, nn.BatchNorm1d) else contextlib.nullcontext():
+            for batch in x.split(20):
+                y = layer(batch)
+            assert y.dtype is dtype
+            results.append([y, layer.eval()(x), layer.running_mean, layer.running_var])
+    torch.testing.assert_close(*results, **TOLERANCE[dtype])
+
+
+def test_the_mode_of_the_two_tests_above_does_refuse():
+    with NoFloat64(), pytest.raises(TypeError, match="makes a float64 tensor"):
+        ours.batch_norm(torch.randn(4, 3), None, None, training=True)
 
 
 def layouts(x):
@@ -505,6 +571,17 @@ def test_where_torch_is_unclear_we_are_not(input, error, message):
         ours.batch_norm(input, None, None, training=True)
 
 
+@pytest.mark.parametrize("training", [True, False])
+def test_an_empty_tensor_of_one_axis_comes_back_as_in_torch(training):
+    for module in (ours, theirs):
+        x = torch.empty(0, requires_grad=True)
+        y = module.batch_norm(x, None, None, training=training)
+        assert y.shape == (0,)
+        assert y is not x
+        y.sum().backward()
+        assert x.grad.shape == (0,)
+
+
 def test_refused_batches_move_nothing():
     mean, var = statistics(3)
     kept = mean.clone(), var.clone()
@@ -544,8 +621,6 @@ def test_subclasses_of_tensor_are_asked_first():
 
 
 def test_does_not_lean_on_torchs_own_layers():
-    from torch.utils._python_dispatch import TorchDispatchMode
-
     seen = set()
 
     class Watch(TorchDispatchMode):

@@ -1,6 +1,6 @@
 """Make slides for a lecturer from the built book: the figures and questions of each chapter, one file a chapter.
 
-Usage: python tools/make_slides.py [PAGES_FOLDER]     (default: _build/html; the slides come into its folder slides)
+Usage: python -m tools.make_slides [PAGES_FOLDER]     (default: _build/html; the slides come into its folder slides)
 
 A slide is as large as the window; the arrow keys and the space bar go on. An answer is a fold below its question.
 """
@@ -12,7 +12,8 @@ from pathlib import Path
 
 from bs4 import BeautifulSoup
 
-ROOT = Path(__file__).resolve().parents[1]
+from tools.book import HTML
+
 STYLE = """
 html { scroll-snap-type: y mandatory; color-scheme: light; --pst-color-background: #fff; }
 body { margin: 0; font: 1.4rem/1.4 system-ui, sans-serif; }
@@ -67,4 +68,4 @@ def main(folder: Path) -> None:
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]) if len(sys.argv) > 1 else ROOT / "_build" / "html")
+    main(Path(sys.argv[1]) if len(sys.argv) > 1 else HTML)

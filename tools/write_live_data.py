@@ -89,13 +89,16 @@ def recipe_race(runs: RecipeRuns) -> dict[str, Any]:
 
 
 def stable_rate(*sweeps: RateSweep) -> dict[str, Any]:
-    """Return sweeps by label: rates, accuracies in thousandths, stable runs (1), growth of weights in tenths."""
+    """Return sweeps by label: rates, accuracies in thousandths, stable runs (1), growth in tenths or None."""
     return {
         sweep.label: {
             "rates": sweep.lr.round(6).tolist(),
             "accuracy": _whole(1000 * sweep.accuracy),
             "stable": _whole(sweep.stable),
-            "growth": _whole(10 * np.median(sweep.growth, axis=0)),
+            "growth": [
+                round(10 * float(growth)) if np.isfinite(growth) else None
+                for growth in np.median(sweep.growth, axis=0)
+            ],
         }
         for sweep in sweeps
     }
@@ -128,15 +131,15 @@ def _without_empty_ends(heights: np.ndarray) -> list[int]:
     return [int(first), *heights[first : last + 1].tolist()]
 
 
+STABLE_RATE_ARMS = ["without", "with", "flat", "last_fixed", "outputs_too"]
+STABLE_RATE_ARMS += ["without_centered", "with_centered"]
+
 FIGURES: dict[str, tuple[str | tuple[str, ...], Callable[..., dict[str, Any]]]] = {
     "figure-one": ("figure_one_mnist", figure_one),
     "turn-up": ("figure_one_layers", turn_up),
     "recipe-race": ("accelerating", recipe_race),
     "stable-rate": (
-        tuple(
-            f"gradient_flow_rates_{arm}"
-            for arm in ("without", "with", "flat", "last_fixed", "outputs_too")
-        ),
+        tuple(f"gradient_flow_rates_{arm}" for arm in STABLE_RATE_ARMS),
         stable_rate,
     ),
     "rival-rates": (

@@ -18,6 +18,8 @@ TOPICS = (
     "figure_one",
     "accelerating",
     "why_it_works",
+    "troubleshooting",
     "making_it_fast",
+    "claims",
 )
 """The folders, in the order of the chapters."""

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import io
 import json
 import os
+import re
 import shlex
 import signal
 import sys
@@ -18,7 +20,8 @@ from rich.console import Console
 from rich.table import Table
 
 from bnlab import __version__, data
-from bnlab.cli import _progress, _registry
+from bnlab.cli import _diagnose, _progress, _registry
+from bnlab.data import _files
 from bnlab.data.images import IMAGE_SETS
 from bnlab.experiments import load
 from bnlab.experiments import run as run_experiment
@@ -35,10 +38,14 @@ data_app = typer.Typer(
     help="Find, check and download data sets.", no_args_is_help=True, rich_markup_mode=None
 )
 app.add_typer(data_app, name="data")
+app.command("diagnose")(_diagnose.diagnose)
 
 
 def run_app() -> int:
     """Run the command and return its exit code."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="replace")  # a terminal that is not UTF-8 shows "?" for "…"
     try:
         app(prog_name="bnlab")
     except SystemExit as end:
@@ -216,10 +223,11 @@ def _run(
 def _seeds(text: str | None) -> int | list[int] | None:
     if text is None:
         return None
-    words = text.split(",")
-    if not all(word.strip().isdigit() for word in words) or (len(words) == 1 and int(text) == 0):
-        raise typer.BadParameter(f"--seeds is {text!r}; expected a count, 8, or a list, 0,3,5.")
-    return int(text) if len(words) == 1 else [int(word) for word in words]
+    if not re.fullmatch(r"\s*[0-9]{1,18}\s*(,\s*[0-9]{1,18}\s*)*", text) or text.strip("0 ") == "":
+        raise typer.BadParameter(
+            f"--seeds is {text!r}; expected a count, 8, or a list, 0,3,5, of whole numbers of at most 18 digits."
+        )
+    return [int(word) for word in text.split(",")] if "," in text else int(text)
 
 
 def _setting(text: str) -> tuple[str, Any]:
@@ -260,14 +268,25 @@ def _show(
 def _data_list() -> None:
     """List the data sets, and where each lies."""
     table = _table("name", "where", "terms")
-    table.add_row("mnist-5k", "in the package", data.mnist_5k().license)
-    for images in IMAGE_SETS.values():
-        try:
-            where = str(images.folder(images.every_file(), None))
-        except FileNotFoundError:
-            where = f"not here. {images.how}"
-        table.add_row(images.name, where, images.license)
+    for name in data.names():
+        terms = IMAGE_SETS["mnist" if name == "mnist-5k" else name].license
+        table.add_row(name, _where(name), terms)
     _print(table)
+
+
+def _where(name: str) -> str:
+    """Say where a data set lies or how to get it, also if BNLAB_DATA is wrong."""
+    try:
+        bundled = _files.find("mnist_5k.npz", None)
+    except FileNotFoundError as error:
+        return str(error)
+    if name == "mnist-5k":
+        return "in the package" if bundled.parent == _files.BUNDLED else str(bundled)
+    images = IMAGE_SETS[name]
+    try:
+        return str(images.folder(images.every_file(), None))
+    except FileNotFoundError:
+        return f"not here. {images.how}"
 
 
 def _complete_data(incomplete: str) -> list[str]:

@@ -15,6 +15,9 @@ from bnlab.experiments.store import from_arrays, to_arrays
 
 __all__ = ["LongExperiment", "difference", "seeds_of"]
 
+MOST_SEEDS = 1_000_000
+"""A count above it is a mistake, and would fill the memory with seeds."""
+
 Config = dict[str, Any]
 Task = dict[str, Any]
 Outcome = dict[str, np.ndarray]
@@ -227,12 +230,13 @@ def _same_kind(experiment: str, name: str, value: Any, default: Any) -> None:
 
 def _check_seeds(seeds: int | list) -> None:
     each = [seeds] if isinstance(seeds, int) else seeds
-    low = 1 if isinstance(seeds, int) else 0
-    whole = all(isinstance(n, int) and not isinstance(n, bool) and n >= low for n in each)
+    low, high = (1, MOST_SEEDS) if isinstance(seeds, int) else (0, 2**63 - 1)  # which torch takes
+    whole = all(isinstance(n, int) and not isinstance(n, bool) and low <= n <= high for n in each)
     if not each or not whole or len(set(each)) < len(each):
         raise ValueError(
-            f"seeds is {seeds!r}; expected a count of at least 1, or a list of different whole numbers from 0, "
-            f"like 0,3,5: a seed that is run twice would be counted twice. Correct --seeds."
+            f"seeds is {seeds!r}; expected a count of at least 1 and at most {MOST_SEEDS:,}, or a list of "
+            f"different whole numbers from 0 to 2**63 - 1, like 0,3,5: a seed that is run twice would be counted "
+            f"twice. Correct --seeds."
         )
 
 

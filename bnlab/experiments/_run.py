@@ -86,6 +86,8 @@ def run(
     out = Path(out)
     if out.suffix != ".npz":
         raise ValueError(f"out is {str(out)!r}; expected a name that ends in .npz. Rename it.")
+    if out.is_dir():
+        raise ValueError(f"out is {str(out)!r}, a folder; expected a file. Choose another name.")
     if jobs is not None and (jobs < 1 or cluster not in (None, "local")):
         raise ValueError(
             f"jobs is {jobs}; expected at least 1, and none where a cluster ({cluster}) has workers of its own. "

@@ -277,9 +277,10 @@ def load(path: str | Path) -> tuple[Any, Provenance]:
     path = Path(path)
     if not path.is_file():
         what = "is a folder" if path.is_dir() else "does not exist"
+        where = "" if path.is_absolute() else f" in {Path.cwd()}"
         raise FileNotFoundError(
-            f"{path} {what}; expected a result file written by `bnlab run` or bnlab.experiments.save. "
-            "Check the name."
+            f"{path} {what}{where}; expected a result file written by `bnlab run` or bnlab.experiments.save. "
+            "Check the name, and the folder you are in: a notebook of the book reads from beside it."
         )
     head, arrays = _archive.read(path, what="result of bnlab", advice=AGAIN)
     try:

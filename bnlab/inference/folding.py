@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 import torch
 from torch import nn
@@ -57,11 +57,8 @@ def fold_linear(linear: nn.Linear, bn: nn.Module) -> nn.Linear:
     True
     """
     _require_kind("linear", linear, (nn.Linear,), "For convolutions use fold_conv.")
-    scale, shift = _affine_map("linear", linear, linear.out_features, bn, rank=1)
-    folded = nn.utils.skip_init(
-        nn.Linear, linear.in_features, linear.out_features, bias=True, **_factory(linear.weight)
-    )
-    return _fill(folded, linear, widened(linear.weight) * scale[:, None], shift)
+    _require_pair("linear", linear, linear.out_features, bn, rank=1)
+    return absorb_after(linear, Affine.of(bn))
 
 
 def fold_conv(conv: Convolution, bn: nn.Module) -> Convolution:
@@ -107,21 +104,79 @@ def fold_conv(conv: Convolution, bn: nn.Module) -> Convolution:
     >>> bool(torch.allclose(fold_conv(conv, bn)(x), bn(conv(x)), atol=1e-6))
     True
     """
-    kind = _require_kind("conv", conv, CONVOLUTIONS, "For linear layers use fold_linear.")
-    scale, shift = _affine_map("conv", conv, conv.out_channels, bn, rank=len(conv.kernel_size))
-    weight = widened(conv.weight)
-    options = {name: getattr(conv, name) for name in _CONVOLUTION_OPTIONS}
-    if conv.transposed:
+    _require_kind("conv", conv, CONVOLUTIONS, "For linear layers use fold_linear.")
+    _require_pair("conv", conv, conv.out_channels, bn, rank=len(conv.kernel_size))
+    return absorb_after(conv, Affine.of(bn))
+
+
+class Affine(NamedTuple):
+    """What a normalization does to each feature at inference: scale * (x - center) + shift, in float64."""
+
+    center: torch.Tensor  # (C,)
+    scale: torch.Tensor
+    shift: torch.Tensor
+
+    @classmethod
+    def of(cls, bn: Any) -> Affine:
+        """Read it from a layer."""
+        return cls.from_statistics(bn.running_mean, bn.running_var, bn.weight, bn.bias, bn.eps)
+
+    @classmethod
+    def from_statistics(
+        cls,
+        mean: torch.Tensor,
+        var: torch.Tensor,
+        weight: torch.Tensor | None,
+        bias: torch.Tensor | None,
+        eps: float,
+    ) -> Affine:
+        """Compute it from what a layer holds."""
+        scale = torch.rsqrt(widened(var) + eps)
+        if weight is not None:
+            scale = scale * widened(weight)
+        return cls(widened(mean), scale, torch.zeros_like(scale) if bias is None else widened(bias))
+
+    @property
+    def size(self) -> float:
+        """Return the largest of the numbers that its sum is made of: rounding is relative to them."""
+        return max(float((self.scale * self.center).abs().max()), float(self.shift.abs().max()))
+
+
+def absorb_after(layer: Layer, affine: Affine) -> Layer:
+    """Return one layer that computes what `layer` followed by `affine` computes."""
+    weight, bias = widened(layer.weight), 0 if layer.bias is None else widened(layer.bias)
+    if isinstance(layer, _ConvNd) and layer.transposed:
         # Weights have shape (in, out / groups, *kernel), so each group has its own outputs on axis 1:
         # make the groups an axis to multiply each by the scale of its own outputs.
-        options["output_padding"] = conv.output_padding
-        grouped = weight.unflatten(0, (conv.groups, -1))
-        by_group = scale.reshape(conv.groups, 1, -1, *(1,) * (weight.dim() - 2))
+        grouped = weight.unflatten(0, (layer.groups, -1))
+        by_group = affine.scale.reshape(layer.groups, 1, -1, *(1,) * (weight.dim() - 2))
         weight = (grouped * by_group).flatten(0, 1)
     else:
-        weight = weight * scale.reshape(-1, *(1,) * (weight.dim() - 1))
-    folded = nn.utils.skip_init(kind, **options, bias=True, **_factory(conv.weight))
-    return _fill(folded, conv, weight, shift)
+        weight = weight * affine.scale.reshape(-1, *(1,) * (weight.dim() - 1))
+    return _fill(layer, weight, (bias - affine.center) * affine.scale + affine.shift)
+
+
+def absorb_before(affine: Affine, layer: Layer) -> Layer:
+    """Return one layer that computes what `affine` followed by `layer` computes.
+
+    The layer is a linear one, or a convolution that is not transposed and does not pad with zeros: what
+    is padded is not shifted.
+    """
+    weight, bias = widened(layer.weight), 0 if layer.bias is None else widened(layer.bias)
+    groups = layer.groups if isinstance(layer, _ConvNd) else 1
+    # Weights have shape (out, in / groups, *kernel): the outputs of a group read its own inputs.
+    grouped = weight.unflatten(0, (groups, -1))
+    scale, constant = (
+        v.reshape(groups, 1, -1, *(1,) * (weight.dim() - 2))
+        for v in (affine.scale, affine.shift - affine.scale * affine.center)
+    )
+    summed = (grouped * constant).flatten(0, 1).flatten(1).sum(1)
+    return _fill(layer, (grouped * scale).flatten(0, 1), bias + summed)
+
+
+def pads_with_zeros(conv: _ConvNd) -> bool:
+    """Tell whether a convolution adds zeros around its input; a copy of the edge would be no matter."""
+    return conv.padding_mode == "zeros" and any(conv._reversed_padding_repeated_twice)
 
 
 _BY_RANK = {1: nn.BatchNorm1d, 2: nn.BatchNorm2d, 3: nn.BatchNorm3d}
@@ -135,7 +190,15 @@ _CONVOLUTION_OPTIONS = (
 
 _NORMALIZATIONS = {
     kind.forward
-    for kind in (_BatchNorm, nn.SyncBatchNorm, layers.BatchNorm1d, layers.DetachedBatchNorm1d)
+    for kind in (
+        _BatchNorm,
+        nn.SyncBatchNorm,
+        layers.BatchNorm1d,
+        layers.DetachedBatchNorm1d,
+        layers.GhostBatchNorm1d,
+        layers.BatchRenorm1d,
+        layers.SyncBatchNorm,
+    )
 }
 
 
@@ -178,10 +241,10 @@ def _require_kind(name: str, layer: nn.Module, kinds: tuple[type, ...], hint: st
     return kind
 
 
-def _affine_map(
+def _require_pair(
     name: str, layer: nn.Linear | _ConvNd, channels: int, bn: nn.Module, rank: int
-) -> tuple[torch.Tensor, torch.Tensor]:
-    """Return scale and shift, float64 (C,), with bn(W x + b) = scale * (W x) + shift."""
+) -> None:
+    """Raise unless `bn` can be folded into `layer`, which it follows."""
     if not isinstance(bn, _BatchNorm):
         raise TypeError(
             f"bn is a {type(bn).__name__}; expected a Batch Normalization layer. Only their "
@@ -216,18 +279,18 @@ def _affine_map(
             f"bn has {bn.num_features} features; expected {channels}, the outputs of {name}. Pass the "
             f"layer that directly follows it."
         )
-    mean, var = widened(bn.running_mean), widened(bn.running_var)
-    scale = torch.rsqrt(var + bn.eps)
-    if bn.weight is not None:
-        scale = scale * widened(bn.weight)
-    shift = ((0 if layer.bias is None else widened(layer.bias)) - mean) * scale
-    if bn.bias is not None:
-        shift = shift + widened(bn.bias)
-    return scale, shift
 
 
-def _fill(folded: Any, source: Layer, weight: torch.Tensor, bias: torch.Tensor) -> Layer:
-    """Give a new layer its weight and bias, and the mode and gradient flag of its source."""
+def _fill(source: Layer, weight: torch.Tensor, bias: torch.Tensor) -> Layer:
+    """Return a new layer like `source`, of its own plain class, with this weight and bias."""
+    if isinstance(source, nn.Linear):
+        kind, options = nn.Linear, {n: getattr(source, n) for n in ("in_features", "out_features")}
+    else:
+        kind = next(k for k in CONVOLUTIONS if isinstance(source, k))
+        options = {name: getattr(source, name) for name in _CONVOLUTION_OPTIONS}
+        if source.transposed:
+            options["output_padding"] = source.output_padding
+    folded: Any = nn.utils.skip_init(kind, **options, bias=True, **_factory(source.weight))
     with torch.no_grad():
         folded.weight = nn.Parameter(torch.empty_like(source.weight))  # of the same memory format
         folded.weight.copy_(weight)

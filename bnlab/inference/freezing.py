@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import sys
+from collections.abc import Callable
 from functools import cache
 from typing import Any
 
 from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
+from torch.nn.modules.lazy import LazyModuleMixin
+from torch.nn.utils import parametrize
 
 
 def freeze(model: nn.Module, *, affine: bool = False) -> tuple[str, ...]:
@@ -19,7 +23,8 @@ def freeze(model: nn.Module, *, affine: bool = False) -> tuple[str, ...]:
 
     ``model.train()`` does not wake a frozen layer: ``layer.training`` stays False. Copies, pickles and
     ``state_dict`` work as before, parameters stay the same objects, and each class name gets the
-    prefix ``Frozen``.
+    prefix ``Frozen``. ``SyncBatchNorm.convert_sync_batchnorm``, which would make layers that are awake,
+    is refused: convert first, or not at all, as frozen layers have nothing to synchronize.
 
     Parameters
     ----------
@@ -38,7 +43,8 @@ def freeze(model: nn.Module, *, affine: bool = False) -> tuple[str, ...]:
     TypeError
         If `model` is not a module.
     ValueError
-        If the model has no Batch Normalization layer, or one has no running statistics.
+        If the model has no Batch Normalization layer, or one has no running statistics, or is a lazy
+        one that has not run yet.
 
     Notes
     -----
@@ -59,6 +65,7 @@ def freeze(model: nn.Module, *, affine: bool = False) -> tuple[str, ...]:
             "the model has no Batch Normalization layer; expected at least one to freeze."
         )
     for name, layer in layers:
+        refuse_lazy(name, layer)
         if layer.running_mean is None:
             raise ValueError(
                 f"layer {name!r} has no running statistics (track_running_stats=False); expected some "
@@ -66,7 +73,7 @@ def freeze(model: nn.Module, *, affine: bool = False) -> tuple[str, ...]:
             )
     for _, layer in layers:
         if not isinstance(layer, Frozen):
-            layer.__class__ = _frozen_class(type(layer))
+            change_class(layer, frozen_class)
         layer.eval()
         if affine:
             layer.requires_grad_(False)
@@ -105,11 +112,50 @@ def unfreeze(model: nn.Module, *, affine: bool = False) -> tuple[str, ...]:
         (name, layer) for name, layer in batch_norm_layers(model) if isinstance(layer, Frozen)
     ]
     for _, layer in frozen:
-        layer.__class__ = _thawed_class(layer)
+        change_class(layer, _thawed_class)
         layer.train(model.training)
         if affine:
             layer.requires_grad_(True)
     return tuple(name for name, _ in frozen)
+
+
+def check_frozen(model: nn.Module) -> tuple[str, ...]:
+    """List the Batch Normalization layers that are not fixed once the model trains.
+
+    ``model.train()`` is called as a training loop would, also where a class overrides it, and undone.
+
+    Parameters
+    ----------
+    model : torch.nn.Module
+        Left as it is.
+
+    Returns
+    -------
+    tuple of str
+        Names of the layers that are then in training mode, or have no running statistics and so always
+        normalize by the batch. Empty if all are frozen.
+
+    Raises
+    ------
+    TypeError
+        If `model` is not a module.
+
+    Examples
+    --------
+    >>> model = nn.Sequential(nn.BatchNorm1d(2), nn.BatchNorm1d(2)).eval()
+    >>> freeze(model[0])
+    ('',)
+    >>> check_frozen(model)
+    ('1',)
+    """
+    layers = batch_norm_layers(model)
+    modes = {module: module.training for module in model.modules()}
+    try:
+        model.train()
+        return tuple(name for name, m in layers if m.training or m.running_mean is None)
+    finally:
+        for module, mode in modes.items():
+            module.training = mode
 
 
 class Frozen(nn.Module):
@@ -120,23 +166,70 @@ class Frozen(nn.Module):
         return super().train(False)
 
     def __reduce__(self):  # pickle cannot import the mixed class by its name, so it is made again
-        return _new_frozen, (_thawed_class(self),), self.__dict__
+        return _new_frozen, (_thawed_class(type(self)),), self.__dict__
+
+    @property
+    def qconfig(self) -> Any:
+        """Return a setting of torch's quantization, which ``convert_sync_batchnorm`` asks for as well.
+
+        That function makes a new layer, which is awake, and this is the one place to tell its caller.
+        """
+        caller = sys._getframe(1).f_code
+        if caller is nn.SyncBatchNorm.convert_sync_batchnorm.__func__.__code__:
+            raise ValueError(
+                "convert_sync_batchnorm would replace frozen layers by ones that are not; expected "
+                "none. Call it before bnlab.inference.freeze, or on a part without frozen layers: "
+                "these have nothing to synchronize."
+            )
+        try:
+            return self.__dict__["qconfig"]
+        except KeyError:
+            raise AttributeError("qconfig") from None
+
+    @qconfig.setter
+    def qconfig(self, value: Any) -> None:
+        self.__dict__["qconfig"] = value
 
 
 @cache
-def _frozen_class(kind: type[nn.Module]) -> Any:
+def frozen_class(kind: type[nn.Module]) -> Any:
+    """Return the class of frozen layers of a kind, always the same one."""
     # torch.fx keeps classes of torch.nn whole, and knows them by the name of their module.
     return type(f"Frozen{kind.__name__}", (Frozen, kind), {"__module__": kind.__module__})
 
 
-def _thawed_class(layer: nn.Module) -> Any:
-    """Return the class that a frozen layer had before."""
-    return type(layer).__bases__[1]
+def _thawed_class(kind: type[nn.Module]) -> Any:
+    """Return the class that a frozen one was made of."""
+    return kind.__bases__[1]
+
+
+def change_class(layer: nn.Module, change: Callable[[type[nn.Module]], Any]) -> None:
+    """Give a layer the class that `change` makes of its own.
+
+    A parametrized layer has a class of its own, with a property for each parametrized tensor, around the
+    one it had before: that one is changed, so that torch can still take the parametrization off.
+    """
+    kind = type(layer)
+    if parametrize.is_parametrized(layer):
+        inner = change(kind.__bases__[0])
+        members = {k: v for k, v in vars(kind).items() if k not in ("__dict__", "__weakref__")}
+        layer.__class__ = type(f"Parametrized{inner.__name__}", (inner,), members)
+    else:
+        layer.__class__ = change(kind)
+
+
+def refuse_lazy(name: str, layer: nn.Module) -> None:
+    """Raise for a layer that does not know its number of features yet, and will change its class then."""
+    if isinstance(layer, LazyModuleMixin):
+        raise ValueError(
+            f"layer {name!r} is a {type(layer).__name__} that has not run yet; expected layers that know "
+            f"their number of features. Run the model on one batch first."
+        )
 
 
 def _new_frozen(kind: type[nn.Module]) -> nn.Module:
     """Make a frozen layer of a kind, without its attributes, for a copy or pickle to fill."""
-    made = _frozen_class(kind)
+    made = frozen_class(kind)
     return made.__new__(made)
 
 

@@ -5,10 +5,20 @@ from __future__ import annotations
 import math
 from decimal import Decimal
 
+import numpy as np
+
 from bnlab import _validate
 
 # Whether `momentum` is the weight of the new batch (else it is the weight of the old average).
-WEIGHS_THE_NEW_BATCH = {"torch": True, "keras": False, "flax": False, "onnx": False}
+WEIGHS_THE_NEW_BATCH = {
+    "torch": True,
+    "keras": False,
+    "tensorflow": False,
+    "flax": False,
+    "paddle": False,
+    "mxnet": False,
+    "onnx": False,
+}
 
 
 def convert_momentum(value: float | None, *, source: str, to: str) -> float | None:
@@ -18,20 +28,20 @@ def convert_momentum(value: float | None, *, source: str, to: str) -> float | No
 
        \text{torch:}\quad \mu \leftarrow (1 - \alpha) \, \mu + \alpha \, \mu_B
        \qquad\qquad
-       \text{Keras, flax, ONNX:}\quad \mu \leftarrow \alpha \, \mu + (1 - \alpha) \, \mu_B
+       \text{all others:}\quad \mu \leftarrow \alpha \, \mu + (1 - \alpha) \, \mu_B
 
     Parameters
     ----------
     value : float or None
         The momentum :math:`\alpha`, from 0 to 1. None is torch's cumulative average, which weights
         all batches alike; the others have no such setting.
-    source, to : {"torch", "keras", "flax", "onnx"}
+    source, to : {"torch", "keras", "tensorflow", "flax", "paddle", "mxnet", "onnx"}
         Convention of `value`, and the one wanted.
 
     Returns
     -------
     float or None
-        ``value`` or ``1 - value``, without rounding dust: 0.99 becomes 0.01.
+        ``value`` or ``1 - value``, without rounding dust: 0.99 becomes 0.01, a NumPy float32 too.
 
     Raises
     ------
@@ -45,9 +55,11 @@ def convert_momentum(value: float | None, *, source: str, to: str) -> float | No
     Sources: ``torch.nn.BatchNorm1d`` (the new value is ``(1 - momentum) * old + momentum * observed``),
     ``keras.layers.BatchNormalization`` (``moving_mean * momentum + mean(batch) * (1 - momentum)``),
     ``flax.nnx.BatchNorm`` ("decay rate for the exponential moving average"), ONNX operator
-    BatchNormalization 15 (``input_mean * momentum + current_mean * (1 - momentum)``). The momentum is
-    not all that differs: torch averages unbiased variances, ONNX and flax biased ones, and Keras
-    either, by backend and version.
+    BatchNormalization 15 (``input_mean * momentum + current_mean * (1 - momentum)``),
+    ``paddle.nn.BatchNorm2D`` and ``mxnet.gluon.nn.BatchNorm``
+    (``moving_mean * momentum + batch_mean * (1 - momentum)``). The momentum is not all that differs:
+    torch averages unbiased variances, ONNX and flax biased ones, and Keras either, by backend and
+    version.
 
     Examples
     --------
@@ -70,10 +82,11 @@ def convert_momentum(value: float | None, *, source: str, to: str) -> float | No
             f"{source} to {to}, because no fixed momentum weights all batches alike. Run "
             f"recalibrate in torch and copy the statistics."
         )
-    value = _validate.number("value", value, low=0, high=1)
-    if WEIGHS_THE_NEW_BATCH[source] == WEIGHS_THE_NEW_BATCH[to]:
-        return value
-    return float(1 - Decimal(repr(value)))
+    exact = _validate.number("value", value, low=0, high=1)
+    # The shortest text is what was meant: "0.99", also of a NumPy float32, whose exact value is not 0.99.
+    meant = Decimal(str(value) if isinstance(value, np.floating) else repr(exact))
+    same = WEIGHS_THE_NEW_BATCH[source] == WEIGHS_THE_NEW_BATCH[to]
+    return float(meant if same else 1 - meant)
 
 
 def half_life(momentum: float) -> float:

@@ -2,16 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+import sys
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from functools import partial, reduce
 from itertools import pairwise
+from operator import add
 from typing import Any
 
 import torch
 from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
+from torch.nn.parallel import DistributedDataParallel
+from torch.utils._pytree import tree_map_only
 
 from bnlab.inference.freezing import Frozen, batch_norm_layers
+from bnlab.inference.pooling import of_all_ranks
+from bnlab.nn import SyncBatchNorm
 
 
 def population_statistics(batches: Iterable[torch.Tensor]) -> tuple[torch.Tensor, torch.Tensor]:
@@ -30,7 +37,9 @@ def population_statistics(batches: Iterable[torch.Tensor]) -> tuple[torch.Tensor
     ----------
     batches : iterable of torch.Tensor
         Floats of shape (N, C) or (N, C, \*spatial) with one C for all, and m > 1 values per feature in
-        each. Each is read once and only one is held, so a generator works.
+        each. Each is read once and only one is held, so a generator works. With
+        :mod:`torch.distributed` initialized, every rank passes its own share of the batches, which may
+        be empty, and all get the statistics of all shares.
 
     Returns
     -------
@@ -44,6 +53,8 @@ def population_statistics(batches: Iterable[torch.Tensor]) -> tuple[torch.Tensor
     ValueError
         If there is no batch, or a batch is empty, has one value per feature, holds NaN or Inf, or has
         another number of features.
+    RuntimeError
+        If another rank failed.
 
     Notes
     -----
@@ -55,16 +66,25 @@ def population_statistics(batches: Iterable[torch.Tensor]) -> tuple[torch.Tensor
     >>> [value.tolist() for value in population_statistics(batches)]
     [[4.5], [5.0]]
     """
-    moments = _Moments()
-    for i, batch in enumerate(_iterable(batches)):
-        moments.add(f"batches[{i}]", batch)
-    if moments.count == 0:
+    moments, error = _Moments(), None
+    try:
+        for i, batch in enumerate(_iterable(batches)):
+            moments.add(f"batches[{i}]", batch)
+    except Exception as failure:
+        error = failure
+    shares = [m for m in of_all_ranks("population_statistics", moments, error) if m.count]
+    if not shares:
         raise _no_batch()
-    return moments.mean, moments.var
+    total = reduce(add, shares)
+    return total.mean, total.var
 
 
 def recalibrate(
-    model: nn.Module, batches: Iterable[Any], *, sequential: bool = True
+    model: nn.Module,
+    batches: Iterable[Any],
+    *,
+    call: Callable[[Any, Any], Any] | None = None,
+    sequential: bool = True,
 ) -> tuple[str, ...]:
     r"""Replace running statistics by population statistics, layer by layer, in place.
 
@@ -77,19 +97,26 @@ def recalibrate(
 
     Each layer thus gets the statistics of exactly those inputs that it will meet at inference, where
     all earlier layers use their new statistics. The passes run in evaluation mode otherwise (Dropout
-    is off) and without gradients. Modes and ``num_batches_tracked`` are left as they were, and after
-    an error the running statistics are too.
+    is off), without gradients, and eagerly where the model is compiled. Modes and all other buffers are
+    left as they were, and after an error the running statistics are too.
 
     Parameters
     ----------
     model : torch.nn.Module
-        Called as ``model(x)``. A layer that is called several times in a pass pools all its inputs,
-        and normalizes each by its own batch until it has its statistics. Layers that keep no running
-        statistics, are frozen, or are never reached stay as they are.
+        A layer that is called several times in a pass pools all its inputs, and normalizes each by
+        its own batch until it has its statistics. Layers that keep no running statistics, are frozen,
+        or are never reached stay as they are; a batch of which a layer gets no rows does not count for
+        it. With ``torch.distributed`` initialized, every rank passes its own share of the batches, and
+        all get the statistics of all shares.
     batches : iterable
-        Tensors, or tuples whose first item is one, moved to the model's device. Shuffled batches of
-        the training set, as large as you like. Read K times, so a list or a DataLoader and not a
-        generator. Uneven sizes are weighted as in :func:`population_statistics`.
+        Tensors, or tuples whose first item is one; anything with `call`. Tensors in tuples, lists and
+        dicts are moved to the model's device. Shuffled batches of the training set, as large as you
+        like. Read K times, so a list or a DataLoader and not a generator. Uneven sizes are weighted as
+        in :func:`population_statistics`.
+    call : callable, optional
+        ``call(model, batch)`` runs the model on one batch. Without it, ``model(x)`` with the tensor, or
+        the first item. Several inputs: ``lambda model, batch: model(batch[0], batch[1])``; a dict:
+        ``lambda model, batch: model(**batch)``.
     sequential : bool
         False takes all statistics in a single pass in which every layer normalizes by its own batch,
         as in training. It costs 1 pass instead of K and lets `batches` be a generator, but statistics
@@ -104,10 +131,12 @@ def recalibrate(
     ------
     TypeError
         If `model` is not a module, `batches` is one tensor, not iterable or can be read only once,
-        or a batch holds no tensor.
+        or a batch holds no tensor in front and there is no `call`.
     ValueError
-        If no layer was reached or there is no batch, or the inputs of a layer are empty, have one
-        value per feature or hold NaN or Inf; the message names the layer.
+        If no layer was reached or there is no batch, or the inputs of a layer have one value per
+        feature or hold NaN or Inf; the message names the layer.
+    RuntimeError
+        If another rank failed.
 
     Notes
     -----
@@ -131,21 +160,27 @@ def recalibrate(
             f"DataLoader, because each layer needs its own pass. Pass list(batches), or "
             f"sequential=False for a single pass."
         )
-    with _borrowed(model, layers), torch.no_grad():
+    run = _runner(model, call)
+    with (
+        _borrowed(model, layers) as done,
+        torch.no_grad(),
+        torch.compiler.set_stance("force_eager"),
+    ):
         for layer in layers:
             layer.training = True
-        found = _collect(model, batches, layers)
+        found = _collect(run, batches, layers)
         if not found:
             raise ValueError(
                 f"no Batch Normalization layer with running statistics was reached: the model has "
                 f"{len(layers)} that could be. Expected at least one; is its running average "
-                f"switched off (track_running_stats=False), or is it frozen?"
+                f"switched off (track_running_stats=False), is it frozen, or is every batch empty?"
             )
         _store(layers, found)
         if sequential:  # the first layer has nothing before it, so its statistics stand
             for earlier, layer in pairwise(found):
                 earlier.training = False
-                _store(layers, _collect(model, batches, {layer: layers[layer]}))
+                _store(layers, _collect(run, batches, {layer: layers[layer]}))
+        done.update(found)
     return tuple(layers[layer] for layer in found)
 
 
@@ -179,7 +214,8 @@ class _Moments:
             )
         axes = [axis for axis in range(x.dim()) if axis != 1]
         # Each batch is centered on its own mean before it is squared, so a large mean costs no digits.
-        var, mean = torch.var_mean(x.detach().double(), dim=axes, correction=0)
+        x = x.detach().cpu() if x.device.type == "mps" else x.detach()  # which has no float64
+        var, mean = torch.var_mean(x.double(), dim=axes, correction=0)
         if not (mean.isfinite().all() and var.isfinite().all()):
             raise ValueError(
                 f"{name} holds {int((~x.isfinite()).sum())} NaN or Inf value(s) or overflows; "
@@ -188,6 +224,21 @@ class _Moments:
             )
         self.count, self.degrees = self.count + m, self.degrees + m - 1
         self._sums, self._squares = self._sums + m * mean, self._squares + m * var
+
+    def __reduce__(self):  # on the CPU, where every rank can read them
+        state = vars(self) | {"_sums": self._sums.cpu(), "_squares": self._squares.cpu()}
+        return object.__new__, (_Moments,), state
+
+    def __add__(self, other: _Moments) -> _Moments:
+        if self._sums.shape != other._sums.shape:
+            raise ValueError(
+                f"the batches of different ranks have {len(self._sums)} and {len(other._sums)} features on "
+                f"axis 1; expected one number. Take all batches from one layer."
+            )
+        total = _Moments()
+        total.count, total.degrees = self.count + other.count, self.degrees + other.degrees
+        total._sums, total._squares = self._sums + other._sums, self._squares + other._squares
+        return total
 
     @property
     def mean(self) -> torch.Tensor:
@@ -198,8 +249,36 @@ class _Moments:
         return self._squares / self.degrees
 
 
+def _runner(model: nn.Module, call: Callable[[Any, Any], Any] | None) -> Callable[[Any, int], None]:
+    """Return a function that runs the model on one batch, of which it is told the number."""
+    device = next((p.device for p in model.parameters()), None)
+    while isinstance(model, nn.DataParallel | DistributedDataParallel):
+        model = (
+            model.module
+        )  # these talk to other devices at each call; the statistics are pooled once
+
+    def moved(batch: Any) -> Any:
+        to_device = partial(torch.Tensor.to, device=device)
+        return batch if device is None else tree_map_only(torch.Tensor, to_device, batch)
+
+    def run(batch: Any, i: int) -> None:
+        if call is not None:
+            call(model, moved(batch))
+            return
+        x = batch[0] if isinstance(batch, tuple | list) and batch else batch
+        if not isinstance(x, torch.Tensor):
+            raise TypeError(
+                f"batches[{i}] is a {type(batch).__name__} without a tensor in front; expected a "
+                f"tensor or (input, target). Say how to run the model on it, for a dict of its "
+                f"arguments: call=lambda model, batch: model(**batch)."
+            )
+        model(moved(x))
+
+    return run
+
+
 def _collect(
-    model: nn.Module, batches: Iterable[Any], layers: dict[_BatchNorm, str]
+    run: Callable[[Any, int], None], batches: Iterable[Any], layers: dict[_BatchNorm, str]
 ) -> dict[_BatchNorm, _Moments]:
     """Run the model over all batches; return the moments of each layer's inputs, in order of execution."""
     found: dict[_BatchNorm, _Moments] = {}
@@ -207,34 +286,46 @@ def _collect(
 
     def observe(layer: _BatchNorm, args: tuple, kwargs: dict) -> None:
         x = args[0] if args else kwargs["input"]
+        if isinstance(x, torch.Tensor) and x.numel() == 0:
+            return  # a head that gets no rows of this batch
         moments = found.setdefault(layer, _Moments())
         moments.add(f"the input of layer {layers[layer]!r} at batches[{i}]", x)
 
     handles = [layer.register_forward_pre_hook(observe, with_kwargs=True) for layer in layers]
-    device = next((p.device for p in model.parameters()), None)
+    error = None
     try:
         for i, batch in enumerate(batches):
-            x = batch[0] if isinstance(batch, tuple | list) and batch else batch
-            if not isinstance(x, torch.Tensor):
-                raise TypeError(
-                    f"batches[{i}] is a {type(batch).__name__} without a tensor in front; expected a "
-                    f"tensor or (input, target). Pick the input: [b['x'] for b in batches]."
-                )
-            model(x if device is None else x.to(device))
+            run(batch, i)
+        if i < 0:
+            raise _no_batch()
+    except Exception as failure:
+        error = failure
     finally:
         for handle in handles:
             handle.remove()
-    if i < 0:
-        raise _no_batch()
-    return found
+    return _pooled(found, layers, error)
+
+
+def _pooled(
+    found: dict[_BatchNorm, _Moments], layers: dict[_BatchNorm, str], error: Exception | None
+) -> dict[_BatchNorm, _Moments]:
+    """Add up the moments of all ranks, in the same order on each; raise if any rank had an error."""
+    mine = {layers[layer]: moments for layer, moments in found.items()}
+    by_name = {name: layer for layer, name in layers.items()}
+    pooled: dict[_BatchNorm, _Moments] = {}
+    for share in of_all_ranks("recalibrate", mine, error):
+        for name, moments in share.items():
+            layer = by_name[name]
+            pooled[layer] = pooled[layer] + moments if layer in pooled else moments
+    return pooled
 
 
 def _store(layers: dict[_BatchNorm, str], found: dict[_BatchNorm, _Moments]) -> None:
     """Write the moments into the running statistics of their layers."""
     for layer, moments in found.items():
         mean, var = layer.get_buffer("running_mean"), layer.get_buffer("running_var")
-        mean.copy_(moments.mean)
-        var.copy_(moments.var)
+        mean.copy_(moments.mean.to(mean.dtype))
+        var.copy_(moments.var.to(var.dtype))
         if not (mean.isfinite().all() and var.isfinite().all()):
             raise ValueError(
                 f"the statistics of layer {layers[layer]!r} do not fit its {var.dtype}: "
@@ -244,24 +335,52 @@ def _store(layers: dict[_BatchNorm, str], found: dict[_BatchNorm, _Moments]) -> 
 
 
 @contextmanager
-def _borrowed(model: nn.Module, layers: Iterable[nn.Module]) -> Iterator[None]:
+def _borrowed(model: nn.Module, layers: Iterable[nn.Module]) -> Iterator[set[nn.Module]]:
     """Put a model into evaluation mode for a while, and then back as it was.
 
-    The running statistics of `layers` keep their new values, unless there was an error.
+    Layers in the set that this yields keep their new running statistics. Those among `layers` that
+    synchronize stop doing so meanwhile: ranks may have different numbers of batches.
     """
     modes = {module: module.training for module in model.modules()}
-    kept = {layer: {k: b.clone() for k, b in layer.named_buffers()} for layer in layers}
-    changed: tuple[str, ...] = ()
+    kept = {
+        module: {name: (b, b.clone()) for name, b in module.named_buffers(recurse=False)}
+        for module in model.modules()
+    }
+    classes: dict[Any, type] = {
+        layer: type(layer)
+        for layer in layers
+        if isinstance(layer, nn.SyncBatchNorm | SyncBatchNorm)
+    }
+    done: set[nn.Module] = set()
     model.eval()
+    for layer in classes:
+        layer.__class__ = _Local
     try:
-        yield
-        changed = ("running_mean", "running_var")
+        yield done
     finally:
+        for layer, kind in classes.items():
+            layer.__class__ = kind
         for module, mode in modes.items():
             module.training = mode
-        for layer, buffers in kept.items():
-            for name in buffers.keys() - changed:
-                layer.get_buffer(name).copy_(buffers[name])
+        for module, buffers in kept.items():
+            new = ("running_mean", "running_var") if module in done else ()
+            for name in buffers.keys() - new:
+                buffer, values = buffers[name]
+                module._buffers[name] = buffer.copy_(values)
+
+
+def _eagerly() -> AbstractContextManager:
+    """Run compiled models as they were written: what is compiled does not see new hooks."""
+    if "torch._dynamo" not in sys.modules:  # nothing is compiled, and loading it takes seconds
+        return nullcontext()
+    return torch.compiler.set_stance("force_eager")
+
+
+class _Local(_BatchNorm):
+    """Takes the place of a SyncBatchNorm that must not talk to other ranks."""
+
+    def _check_input_dim(self, input: torch.Tensor) -> None:
+        """Take inputs of any rank, as SyncBatchNorm does."""
 
 
 def _keeps_statistics(layer: _BatchNorm) -> bool:

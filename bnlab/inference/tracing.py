@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 from torch import nn
-from torch.fx import GraphModule, Proxy, Tracer
+from torch.fx import Graph, GraphModule, Proxy, Tracer
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.utils import _pytree as pytree
 
@@ -25,19 +25,16 @@ def copy_of(model: nn.Module) -> nn.Module:
         ) from error
 
 
-def trace(root: nn.Module, arguments: tuple) -> tuple[GraphModule, tuple]:
-    """Make a graph of a model, and return it with the arguments that it takes.
+def trace(root: nn.Module, args: tuple, kwargs: dict[str, Any]) -> tuple[GraphModule, dict]:
+    """Make a graph of a model, and return it with the values of the arguments that it takes, by name.
 
     Arguments that are None are fixed, so that the graph does not take them; numbers and strings only
     if the model cannot be traced otherwise.
     """
-    if isinstance(
-        root, _BatchNorm
-    ):  # the tracer looks into the root, and keeps only its parts whole
+    if normalizes(root):  # the tracer looks into the root, and keeps only its parts whole
         root = nn.Sequential(root).eval()
     try:
-        call = inspect.signature(root.forward).bind(*arguments)
-        given = set(call.arguments)
+        call = inspect.signature(root.forward).bind(*args, **kwargs)
         call.apply_defaults()
         # The tracer passes stand-ins. None of them is None, so "if mask is None" would go wrong unseen.
         fixed = {name: v for name, v in call.arguments.items() if v is None}
@@ -49,6 +46,7 @@ def trace(root: nn.Module, arguments: tuple) -> tuple[GraphModule, tuple]:
                 raise
             fixed |= plain
             graph = LeafTracer(fixed).trace(root)
+        _give_defaults(graph)
         traced = GraphModule(root, graph)
     except Exception as error:  # it ran on numbers, so stand-ins are what it cannot take
         raise ValueError(
@@ -57,22 +55,46 @@ def trace(root: nn.Module, arguments: tuple) -> tuple[GraphModule, tuple]:
             f"wrapped yet: fold before torch.compile, torch.jit or DataParallel. Fold the parts that "
             f"can be traced, or pair by pair with fold_conv and fold_linear."
         ) from error
-    return traced, tuple(
-        value
-        for name, argument in call.arguments.items()
-        if name in given and name not in fixed
-        for value in (argument if _repeats(call, name) else (argument,))
-    )
+    return traced, {name: v for name, v in call.arguments.items() if name not in fixed}
 
 
-def _repeats(call: inspect.BoundArguments, name: str) -> bool:
-    """Tell whether an argument stands for several, as ``*args`` does."""
-    return call.signature.parameters[name].kind is inspect.Parameter.VAR_POSITIONAL
+def _give_defaults(graph: Graph) -> None:
+    """Let arguments without a default follow those with one, as those that are taken by name only may."""
+    optional = False
+    for node in graph.find_nodes(op="placeholder"):
+        if optional and not node.args and not node.target.startswith("*"):
+            node.args = (None,)
+        optional = optional or bool(node.args)
 
 
-def copied(arguments: tuple) -> tuple:
-    """Copy the tensors among arguments, because a forward pass may write into them."""
+def run(traced: GraphModule, values: dict[str, Any]) -> Any:
+    """Run a graph on copies of the values of its arguments, because a forward pass may write into them."""
+    args, kwargs, values = [], {}, copied(values)
+    for node in traced.graph.find_nodes(op="placeholder"):
+        value = values[node.target.lstrip("*")]
+        if node.target.startswith("**"):
+            kwargs = value
+        elif node.target.startswith("*"):
+            args += value
+        else:
+            args.append(value)
+    return traced(*args, **kwargs)
+
+
+def copied(arguments: Any) -> Any:
+    """Copy the tensors among arguments."""
     return pytree.tree_map_only(torch.Tensor, torch.clone, arguments)
+
+
+def normalizes(module: nn.Module) -> bool:
+    """Tell whether a module is a Batch Normalization layer, of torch or one that was written to be like it.
+
+    Those, such as the FrozenBatchNorm2d of torchvision and of detectron2, hold running statistics too.
+    """
+    if isinstance(module, nn.modules.batchnorm._NormBase):
+        return isinstance(module, _BatchNorm)
+    buffers = {name for name, _ in module.named_buffers(recurse=False)}
+    return {"running_mean", "running_var"} <= buffers and not list(module.children())
 
 
 class LeafTracer(Tracer):
@@ -93,7 +115,7 @@ class LeafTracer(Tracer):
 
     def is_leaf_module(self, m: nn.Module, module_qualified_name: str) -> bool:
         """Tell whether module `m` becomes one node."""
-        return isinstance(m, _BatchNorm) or super().is_leaf_module(m, module_qualified_name)
+        return normalizes(m) or super().is_leaf_module(m, module_qualified_name)
 
 
 def described(layer: nn.Module) -> str:

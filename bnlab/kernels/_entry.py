@@ -57,8 +57,7 @@ def entry(dtype: type) -> tuple[Any, int]:
     sources = b"".join(path.read_bytes() for path in sorted(Path(__file__).parent.glob("_*.py")))
     version = int.from_bytes(hashlib.sha256(sources).digest()[:4], "big")
 
-    @cfunc(types.void(types.voidptr), cache=True)
-    def run(pointer):
+    def body(pointer):
         _ = version  # numba's cache compares this file alone; this makes it compare them all
         call = carray(pointer, 1, RECORD)[0]
         if call.s > 1:
@@ -66,6 +65,13 @@ def entry(dtype: type) -> tuple[Any, int]:
         else:
             rows(call, pointer, dtype)
 
+    signature = types.void(types.voidptr)
+    try:
+        run = cfunc(signature, cache=True)(body)
+    except RuntimeError as error:
+        if "no locator available" not in str(error):
+            raise
+        run = cfunc(signature)(body)  # numba may write to no folder: each process compiles anew
     function = run.ctypes
     function.compiled = run  # the compiled code lives as long as this does
     return function, run.address

@@ -18,8 +18,12 @@ def check_arguments(
     training: bool,
     momentum: float | Tensor,
     eps: float,
+    alone: bool = True,
 ) -> None:
-    """Raise what torch.nn.functional.batch_norm raises for the same arguments."""
+    """Raise what torch.nn.functional.batch_norm raises for the same arguments.
+
+    Where the values of one input are not all there are, `alone` is False: one value a feature is enough.
+    """
     check_tensor("input", input)
     named = (
         ("running_mean", running_mean), ("running_var", running_var), ("weight", weight), ("bias", bias),
@@ -28,7 +32,7 @@ def check_arguments(
     for name, value in per_feature.items():
         check_tensor(name, value)
     _numbers(momentum, eps, training)
-    _input(input, training)
+    _input(input, training and alone)
     _statistics(running_mean, running_var, training)
     _match(input, per_feature)
 
@@ -42,13 +46,31 @@ def check_tensor(name: str, value: object) -> None:
         )
 
 
+def check_rank(input: Tensor, ranks: tuple[int, ...], layer: str) -> None:
+    """Raise a ValueError, with the words of torch, unless a layer takes so many axes."""
+    if input.dim() in ranks:
+        return
+    wanted = " or ".join(f"{rank}D" for rank in ranks)
+    takes = {2: "(N, C)", 3: "(N, C, L)", 4: "(N, C, H, W)", 5: "(N, C, D, H, W)"}
+    advice = [f"{layer} takes " + " or ".join(takes[rank] for rank in ranks)]
+    if input.dim() + 1 in ranks:
+        advice.append("for one example without an axis N, use input.unsqueeze(0)")
+    if input.dim() in takes:
+        dimensions = max(input.dim() - 2, 1)
+        advice.append(f"for {takes[input.dim()]}, use BatchNorm{dimensions}d")
+    raise ValueError(
+        f"expected {wanted} input (got {input.dim()}D input of shape {tuple(input.shape)}): "
+        f"{'; '.join(advice)}."
+    )
+
+
 def _numbers(momentum: float | Tensor, eps: float, training: bool) -> None:
-    if isinstance(momentum, str) or not hasattr(momentum, "__float__"):
+    if not isinstance(momentum, (float, Tensor)) and not hasattr(momentum, "__float__"):
         raise TypeError(
             f"batch_norm(): argument 'momentum' must be float, not {type(momentum).__name__}. Pass "
             f"the weight of the new batch; for a cumulative average use a layer with momentum=None."
         )
-    if isinstance(eps, str) or not hasattr(eps, "__float__"):
+    if not isinstance(eps, (float, Tensor)) and not hasattr(eps, "__float__"):
         raise TypeError(
             f"batch_norm(): argument 'eps' must be float, not {type(eps).__name__}. Pass 1e-5."
         )
@@ -61,7 +83,7 @@ def _numbers(momentum: float | Tensor, eps: float, training: bool) -> None:
         raise ValueError(f"batch_norm eps must be non-negative, but got {eps}. Pass 1e-5.")
 
 
-def _input(input: Tensor, training: bool) -> None:
+def _input(input: Tensor, needs_variance: bool) -> None:
     if input.dim() < 2:
         raise IndexError(
             f"Dimension out of range: input has shape {tuple(input.shape)}, expected (N, C) or "
@@ -82,7 +104,7 @@ def _input(input: Tensor, training: bool) -> None:
             f"input has shape {tuple(input.shape)}, no features on axis 1; expected at least one. "
             f"Leave the layer out where there is nothing to normalize."
         )
-    if training and input.numel() == input.shape[1]:
+    if needs_variance and input.numel() == input.shape[1]:
         raise ValueError(
             f"Expected more than 1 value per channel when training, got input size {input.shape}, "
             f"because one value has no variance. Use larger batches (with a DataLoader, "

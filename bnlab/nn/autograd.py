@@ -39,17 +39,25 @@ one float64 tensor (2, C), mean and variance, in which the square of any float32
 
 from __future__ import annotations
 
-import inspect
 from typing import Any
 
 import torch
 from torch import Tensor
-from torch._functorch import eager_transforms
-from torch.autograd import Function, forward_ad
+from torch.autograd import Function
 
+import bnlab.nn._compat as _compat
 import bnlab.nn._inplace as _inplace
 import bnlab.nn._numba as _numba
-from bnlab.nn._tensors import arithmetic, axes, count, dense, in_cpu_memory
+from bnlab.nn._tensors import (
+    arithmetic,
+    axes,
+    count,
+    dense,
+    in_cpu_memory,
+    scale_by,
+    split_mean,
+    widest,
+)
 
 
 def moments(x: Tensor) -> Tensor:
@@ -59,7 +67,7 @@ def moments(x: Tensor) -> Tensor:
     with this one (k - mean)^2 <= (m - 1) var, so that the difference of the two keeps its digits.
     """
     k, m = _first(x), count(x)
-    d = x.double() - k.reshape(_shape(x))
+    d = x.to(widest(x)) - k.reshape(_shape(x))
     mean_d, square = _sum(d) / m, _sum(d * d) / m
     var = (square - mean_d * mean_d).clamp(min=0)
     # Infinite squares of finite numbers leave an infinite variance, and not what infinities differ by.
@@ -67,15 +75,10 @@ def moments(x: Tensor) -> Tensor:
 
 
 def affine(x: Tensor, mean: Tensor, scale: Tensor, beta: Tensor | None = None) -> Tensor:
-    """Return (x - mean) * scale + beta: y for the scale gamma / s, x_hat for 1 / s and no beta.
-
-    Float32 cannot hold a float64 mean: near 1e6 it is off by up to 0.03. So x loses the coarse mean,
-    what float32 can hold, and the shift makes up for the rest.
-    """
-    coarse = mean.to(arithmetic(x))
-    rest = (mean - coarse).nan_to_num(0.0, 0.0, 0.0)  # of an infinite mean there is no rest
+    """Return (x - mean) * scale + beta: y for the scale gamma / s, x_hat for 1 / s and no beta."""
+    coarse, rest = split_mean(mean, x)
     shift = (0.0 if beta is None else beta) - rest * scale
-    return torch.addcmul(_column(shift, x), x - _column(coarse, x), _column(scale, x))
+    return (x - _column(coarse, x)) * _column(scale, x) + _column(shift, x)
 
 
 def gradients(
@@ -83,9 +86,9 @@ def gradients(
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Return dx, dgamma and dbeta, where the statistics are those of the batch or constants."""
     mean, var = statistics
-    x_hat = affine(x, mean, _scale(var, None, eps))
+    x_hat = affine(x, mean, scale_by(var, None, eps))
     rest, dbeta, dgamma = _project(dy, x_hat)
-    dx = (rest if of_batch else dy) * _column(_scale(var, gamma, eps), x)
+    dx = (rest if of_batch else dy) * _column(scale_by(var, gamma, eps), x)
     return dense(dx.to(x.dtype), like=x), dgamma, dbeta
 
 
@@ -96,20 +99,18 @@ def _project(v: Tensor, x_hat: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     return rest, sum_v, sum_v_x_hat
 
 
-def _scale(var: Tensor, gamma: Tensor | None, eps: float) -> Tensor:
-    """Return gamma / s."""
-    inv_std = (var + eps).rsqrt()
-    return inv_std if gamma is None else inv_std * gamma
-
-
 def _sum(x: Tensor) -> Tensor:
-    return x.sum(axes(x), dtype=torch.float64)
+    return x.sum(axes(x), dtype=widest(x))
 
 
 def _first(x: Tensor) -> Tensor:
-    """Return the first value of each feature as float64 of shape (C,), 0 for NaN and infinity."""
+    """Return the first value of each feature as float64 of shape (C,), 0 for NaN and infinity.
+
+    Without float64 a difference of squares could lose all its digits; data come centered then, and k is 0.
+    """
     k = x.detach()[(slice(1), slice(None), *(slice(1),) * (x.dim() - 2))]
-    return _sum(k.nan_to_num(0.0, 0.0, 0.0))  # a sum, as there may be no value at all
+    k = _sum(k.nan_to_num(0.0, 0.0, 0.0))  # a sum, as there may be no value at all
+    return k if k.dtype is torch.float64 else torch.zeros_like(k)
 
 
 def _column(value: Tensor, x: Tensor) -> Tensor:
@@ -135,17 +136,13 @@ class CompilableBatchNorm(Function):
     ):
         """Return y, and the statistics of the batch if none are given."""
         if in_cpu_memory(x, gamma, beta, given):
-            if _numba.fits(x, gamma, beta):
-                return _numba.forward(x, gamma, beta, given, eps)
-            if given is None and (found := _inplace.forward(x, gamma, beta, eps)):
+            quick = _numba if _numba.fits(x, gamma, beta) else _inplace
+            if (found := quick.forward(x, gamma, beta, given, eps)) is not None:
                 return found
         statistics = moments(x) if given is None else given
         mean, var = statistics
-        y = affine(x, mean, _scale(var, gamma, eps), beta).to(x.dtype)
+        y = affine(x, mean, scale_by(var, gamma, eps), beta).to(x.dtype)
         return (y, statistics) if given is None else y
-
-    # Torch asks for the signature at every call: a third of the time of a small layer, if not kept.
-    forward.__func__.__signature__ = inspect.signature(forward)
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple, output: tuple | Tensor) -> None:
@@ -186,7 +183,7 @@ class BatchNorm(CompilableBatchNorm):
         _refuse_nested_forward_mode()
         x, gamma, statistics = ctx.saved_tensors
         mean, var = moments(x) if ctx.of_batch else statistics
-        x_hat = affine(x, mean, _scale(var, None, ctx.eps))
+        x_hat = affine(x, mean, scale_by(var, None, ctx.eps))
         dy = torch.zeros_like(x_hat)
         if dgamma is not None:
             dy = dy + x_hat * _column(dgamma, x)
@@ -194,21 +191,30 @@ class BatchNorm(CompilableBatchNorm):
             dy = dy + _column(dbeta, x)
         if dx is not None:  # the projection of the backward pass is its own transpose
             rest = _project(dx, x_hat)[0] if ctx.of_batch else dx
-            dy = dy + rest * _column(_scale(var, gamma, ctx.eps), x)
+            dy = dy + rest * _column(scale_by(var, gamma, ctx.eps), x)
         dy = dy.to(x.dtype)
         return (dy, None) if ctx.of_batch else dy
+
+
+def transform(
+    x: Tensor, gamma: Tensor | None, beta: Tensor | None, given: Tensor | None, eps: float
+) -> Any:
+    """Apply :class:`BatchNorm`, or what of it torch.compile accepts."""
+    if torch.compiler.is_compiling():
+        return CompilableBatchNorm.apply(x, gamma, beta, given, eps)
+    return _compat.apply(BatchNorm, x, gamma, beta, given, eps)
 
 
 def _differentiated_again(*tensors: Tensor | None) -> bool:
     """Tell whether a derivative of the backward pass is wanted, in reverse or in forward mode."""
     if torch.is_grad_enabled() or torch.compiler.is_compiling():
         return torch.is_grad_enabled()
-    return any(t is not None and forward_ad.unpack_dual(t).tangent is not None for t in tensors)
+    return _compat.has_tangent(*tensors)
 
 
 def _refuse_nested_forward_mode() -> None:
     # PyTorch switches forward mode off inside jvp, so an outer derivative would be silently wrong.
-    if getattr(eager_transforms, "JVP_NESTING", 0) > 1:
+    if _compat.forward_mode_is_nested():
         raise NotImplementedError(
             "batch_norm has no forward-mode derivative of a forward-mode derivative; expected "
             "reverse mode in at least one place. Use torch.func.hessian, or jacfwd(jacrev(f))."

@@ -1,20 +1,24 @@
 r"""Batch Normalization layers for PyTorch: bookkeeping around :func:`bnlab.nn.functional.batch_norm`.
 
 Each class derives from the class of its name in :mod:`torch.nn`, so that constructor, parameters,
-buffers, ``state_dict`` and every tool that looks for those classes work as before. What the layer
-computes is ours: the forward pass, the statistics, and the gradient.
+buffers, ``state_dict`` and every tool that asks ``isinstance`` work as before. Tools that compare exact
+types, such as torch's own fusion and quantization, do not see them: swap torch's layers in first. What
+the layer computes is ours: the forward pass, the statistics, and the gradient.
 """
 
 from __future__ import annotations
 
+import functools
+import warnings
 from typing import Any
 
 import torch
 from torch import Tensor
 from torch.fx import Proxy
-from torch.nn.modules.batchnorm import _BatchNorm
 
-from bnlab.nn._check import check_tensor
+from bnlab.nn._check import check_rank, check_tensor
+from bnlab.nn._compat import _BatchNorm
+from bnlab.nn._tensors import widest
 from bnlab.nn.functional import batch_norm
 
 __all__ = ["BatchNorm1d", "BatchNorm2d", "BatchNorm3d"]
@@ -22,6 +26,18 @@ __all__ = ["BatchNorm1d", "BatchNorm2d", "BatchNorm3d"]
 
 class _Layer(_BatchNorm):
     """Choose between the statistics of the batch and the running ones, and count the batches."""
+
+    _ranks: tuple[int, ...]
+
+    @functools.wraps(_BatchNorm.__init__)
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        if self.momentum is not None and not 0 <= self.momentum <= 1:
+            warnings.warn(
+                f"momentum is {self.momentum}; expected a number from 0 to 1, or None. It is the weight of "
+                f"the new batch, so that a running variance becomes negative, and evaluation NaN.",
+                stacklevel=2,
+            )
 
     def forward(self, input: Tensor) -> Tensor:
         """Normalize `input` by the batch in training mode, by the running statistics otherwise."""
@@ -39,9 +55,9 @@ class _Layer(_BatchNorm):
         if momentum is None:
             momentum = self._weight_of_new_batch()
         y = batch_norm(input, mean, var, weight, bias, batch, momentum, self.eps)
-        # Counted last, so that a batch that raised an error does not count.
-        if tracking and (count := self.num_batches_tracked) is not None:
-            count.add_(1)
+        # Counted last, so that a batch that raised an error does not count; nor does an empty one.
+        if tracking and self.num_batches_tracked is not None and input.numel() > 0:
+            self.num_batches_tracked.add_(1)
         return y
 
     def _weight_of_new_batch(self) -> float | Tensor:
@@ -49,7 +65,18 @@ class _Layer(_BatchNorm):
             return 0.0
         # The n-th batch has weight 1/n in the average of all n. A tensor, because a compiler cannot
         # turn one into a number.
-        return 1 / (self.num_batches_tracked + 1).double()
+        return 1 / (self.num_batches_tracked + 1).to(widest(self.num_batches_tracked))
+
+    def _check_input_dim(self, input: Tensor) -> None:
+        check_rank(input, self._ranks, type(self).__name__)
+
+    def __prepare_scriptable__(self) -> None:
+        """Refuse torch.jit.script, which cannot read what this layer calls."""
+        raise NotImplementedError(
+            f"{type(self).__name__} cannot be compiled by torch.jit.script, which torch has deprecated. Use "
+            f"torch.export.export, torch.compile or torch.jit.trace, or put torch's own layer in: "
+            f"bnlab.inference.swap(model, to='torch')."
+        )
 
     def _check_input(
         self, input: Tensor, mean: Tensor | None, weight: Tensor | None, bias: Tensor | None
@@ -126,6 +153,8 @@ class BatchNorm1d(_Layer, torch.nn.BatchNorm1d):
     [0.2, 1.1]
     """
 
+    _ranks = (2, 3)
+
 
 class BatchNorm2d(_Layer, torch.nn.BatchNorm2d):
     r"""Batch Normalization of images, a drop-in for :class:`torch.nn.BatchNorm2d`.
@@ -156,6 +185,8 @@ class BatchNorm2d(_Layer, torch.nn.BatchNorm2d):
     [-1.0, 1.0]
     """
 
+    _ranks = (4,)
+
 
 class BatchNorm3d(_Layer, torch.nn.BatchNorm3d):
     r"""Batch Normalization of volumes or videos, a drop-in for :class:`torch.nn.BatchNorm3d`.
@@ -185,3 +216,5 @@ class BatchNorm3d(_Layer, torch.nn.BatchNorm3d):
     >>> [round(value, 3) for value in layer(torch.tensor([[[[[1.0, 3.0]]]]])).flatten().tolist()]
     [-1.0, 1.0]
     """
+
+    _ranks = (5,)

@@ -9,8 +9,9 @@ from torch.nn import functional
 from torch.overrides import handle_torch_function, has_torch_function
 
 from bnlab.nn._check import check_arguments
-from bnlab.nn._tensors import arithmetic, dense
-from bnlab.nn.autograd import BatchNorm, CompilableBatchNorm
+from bnlab.nn._compat import is_exporting, is_tracing
+from bnlab.nn._tensors import arithmetic, axes, dense, widest
+from bnlab.nn.autograd import transform
 
 __all__ = ["batch_norm"]
 
@@ -76,9 +77,11 @@ def batch_norm(
     Source: Ioffe & Szegedy 2015, Algorithms 1 and 2; the backward pass simplifies section 3.
 
     The statistics of a batch are float64, so that results are right for any finite `input` of float32,
-    bfloat16 or float16, also where its squares overflow. A running variance that its own dtype cannot
-    hold becomes and stays infinite, as in torch; evaluation then returns :math:`\beta`. So does training
-    on a float64 `input` that lies more than about 1e154 from its mean, as the variance is infinite.
+    bfloat16 or float16, also where its squares overflow. Where a device has no float64 (Apple's), they
+    are float32, of the batch less its rounded mean: as exact, but squares above 1e38 are infinite.
+    A running variance that its own dtype cannot hold becomes and stays infinite, as in torch; evaluation
+    then returns :math:`\beta`. So does training on a float64 `input` that lies more than about 1e154
+    from its mean, as the variance is infinite.
 
     Examples
     --------
@@ -92,32 +95,43 @@ def batch_norm(
     if has_torch_function(tensors):  # a subclass of Tensor that has its own idea, or torch.fx
         options = {"training": training, "momentum": momentum, "eps": eps}
         return handle_torch_function(batch_norm, tensors, *tensors, **options)
+    if isinstance(input, Tensor) and input.dim() == 1 and input.numel() == 0:
+        return input.clone()  # as torch, which looks for axis 1 later
     check_arguments(*tensors, training=training, momentum=momentum, eps=eps)
-    if _becomes_one_onnx_node(training):
+    if _becomes_one_node(training):
         return functional.batch_norm(*tensors, training, float(momentum) if training else 0.0, eps)
-    transform = CompilableBatchNorm if torch.compiler.is_compiling() else BatchNorm
     x = dense(input, like=input)
     gamma, beta = (v if v is None or v.dim() == 1 else v.reshape(-1) for v in (weight, bias))
     if not training:
         # A copy, so that training after this cannot change what the backward pass needs.
         assert running_mean is not None  # as checked
         assert running_var is not None
-        given = torch.stack((running_mean.reshape(-1), running_var.reshape(-1))).double()
-        return transform.apply(x, gamma, beta, given, eps)
-    y, statistics = transform.apply(x, gamma, beta, None, eps)
+        given = torch.stack((running_mean.reshape(-1), running_var.reshape(-1))).to(widest(x))
+        return transform(x, gamma, beta, given, eps)
+    center = None
+    if (
+        widest(x) is torch.float32
+    ):  # which cannot hold the mean of x: so it holds that of x - center
+        center = x.detach().float().mean(axes(x), keepdim=True)
+        x = x - center
+    y, statistics = transform(x, gamma, beta, None, eps)
     m = x.numel() // x.shape[1]
     if running_mean is not None and running_var is not None and m > 0:
         # Last, as a checkpointed block may stop when it has y. The biased variance would fall short of
         # the population's by (m - 1) / m on average.
-        mu_B, var_B = statistics.detach().to(arithmetic(running_mean))
+        mu_B, var_B = statistics.detach().to(arithmetic(running_mean)).unbind()
+        mu_B = mu_B if center is None else mu_B + center.flatten()
         _move(running_mean, mu_B, momentum, momentum)
         _move(running_var, var_B, momentum, momentum * (m / (m - 1)))
-    return y
+    return y if center is None else y.to(input.dtype)
 
 
 def _move(running: Tensor, new: Tensor, momentum: float | Tensor, weight: float | Tensor) -> None:
     """Change a running statistic, in place, to 1 - momentum times itself and weight times the new one."""
-    moved = running.to(new.dtype) * (1 - momentum) + new.view_as(running) * weight
+    new = new.view_as(running)
+    if isinstance(weight, Tensor):
+        new, weight = new * weight, 1
+    moved = torch.add(running.to(new.dtype) * (1 - momentum), new, alpha=weight)
     try:
         running.copy_(moved)
     except RuntimeError as error:
@@ -131,12 +145,12 @@ def _move(running: Tensor, new: Tensor, momentum: float | Tensor, weight: float 
         ) from error
 
 
-def _becomes_one_onnx_node(training: bool) -> bool:
-    """Tell whether an exporter to ONNX is at work that writes torch's operation as one node.
+def _becomes_one_node(training: bool) -> bool:
+    """Tell whether a graph is exported in which torch's own operation would be one node.
 
-    The newer one, on torch.export, would write training mode as evaluation mode: it gets ours.
+    In training mode only torch's older exporter to ONNX gets that: the newer one would write
+    evaluation mode, without a word.
     """
-    # as in _tensors: offered, and not listed among the public names
-    traced = torch.jit.is_tracing()  # pyright: ignore[reportPrivateImportUsage]
-    exported = torch.compiler.is_exporting()
-    return (traced or (exported and not training)) and torch.onnx.is_in_onnx_export()
+    if is_exporting():
+        return not training
+    return is_tracing() and torch.onnx.is_in_onnx_export()

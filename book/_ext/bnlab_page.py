@@ -355,6 +355,7 @@ def setup(app) -> dict:
         ),
     )
     app.add_js_file("predict.js", loading_method="defer")
+    app.add_js_file("ledger.js", loading_method="defer")
     app.connect("doctree-read", fold_cells)
     app.connect("doctree-resolved", fill_predictions)
     app.connect("doctree-resolved", fill_openings)

@@ -56,6 +56,14 @@ def apply_address(app, config) -> None:
     options["repository_url"] = url
     for button in ("use_repository_button", "use_issues_button", "use_edit_page_button"):
         options[button] = bool(url)
+    if (
+        urlsplit(url).hostname == "github.com"
+    ):  # both run what they find there, with .binder/requirements.txt
+        options["launch_buttons"] = {
+            "binderhub_url": "https://mybinder.org",
+            "colab_url": "https://colab.research.google.com",
+            "notebook_interface": "jupyterlab",
+        }
     if url and not config.html_baseurl:
         config.html_baseurl = published_address(url)
 

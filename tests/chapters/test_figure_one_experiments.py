@@ -10,7 +10,7 @@ from _book import RESULTS, book_result
 
 from bnlab import data, inference, training
 from bnlab.chapters.figure_one import experiments as figure_one
-from bnlab.chapters.figure_one import layers
+from bnlab.chapters.figure_one import fair_start, layers
 from bnlab.chapters.figure_one import measures as figure_one_measures
 from bnlab.chapters.figure_one import rates as figure_one_rates
 from bnlab.chapters.figure_one.results import FigureOne, RateSearch
@@ -219,6 +219,17 @@ def test_steps_to_an_accuracy_are_those_of_the_first_look_at_it_or_infinite():
     assert steps_to(result, 0.6, setting=1).tolist() == [np.inf]
 
 
+def test_looks_in_a_row_at_a_level_count_from_the_first_of_them():
+    result = made([[[0.1, 0.6, 0.5, 0.7]], [[0.1, 0.6, 0.7, 0.8]]])
+    steps_to = figure_one_measures.steps_to
+    assert steps_to(result, 0.6, setting=0, in_a_row=2).tolist() == [np.inf]
+    assert steps_to(result, 0.5, setting=0, in_a_row=2).tolist() == [50]
+    assert steps_to(result, 0.6, setting=1, in_a_row=3).tolist() == [50]
+    assert steps_to(result, 0.7, setting=1, in_a_row=2).tolist() == [80]
+    found = figure_one_measures.times_fewer(result, (0.5,), in_a_row=2)
+    assert found.tolist() == [[1]]
+
+
 def test_times_fewer_is_without_over_with_seed_by_seed():
     result = made([[[0.1, 0.2, 0.6, 0.7]], [[0.1, 0.6, 0.6, 0.8]]])
     found = figure_one_measures.times_fewer(result, (0.5, 0.7))
@@ -287,7 +298,8 @@ SIGMAS = {f"figure_one_sigma_{sigma}": sigma for sigma in (0.01, 0.03, 0.3)}
 
 def test_every_result_of_the_chapter_is_stored_and_no_other():
     found = {path.stem for path in RESULTS.glob("figure_one_*.npz")}
-    assert found == {*RUNS, LOW_RATE, *SEARCHES, *SIGMAS, "figure_one_layers"}
+    fair = {"figure_one_fair_start", "figure_one_rates_fair_start"}
+    assert found == {*RUNS, LOW_RATE, *SEARCHES, *SIGMAS, "figure_one_layers", *fair}
 
 
 def test_the_layers_are_seen_as_each_network_trains_alone():
@@ -573,3 +585,83 @@ def test_in_gray_exact_statistics_decide_who_ends_ahead():
     exact = result.recalibrated[with_][:, late].mean(axis=1)
     assert t_interval(exact - plain).low > 0
     assert t_interval(running - plain).low < 0
+
+
+# ---- what a fair start buys ------------------------------------------------------------------------
+
+
+def test_the_arms_of_the_fair_start_are_four_networks_on_raw_and_on_centered_inputs():
+    assert len(fair_start.ARMS) == 8
+    spread = {
+        arm: fair_start.network(arm, seed=1).linear2.weight.std().item() for arm in fair_start.ARMS
+    }
+    for arm, found in spread.items():
+        assert found == pytest.approx(0.4 if "0.4" in arm else 0.1, rel=0.02), arm
+    kinds = {arm: type(fair_start.network(arm, seed=1).act1).__name__ for arm in fair_start.ARMS}
+    assert {arm for arm, kind in kinds.items() if kind == "Tanh"} == {"tanh", "tanh, centered"}
+    normalized = [
+        arm for arm in fair_start.ARMS if hasattr(fair_start.network(arm, seed=1), "norm1")
+    ]
+    assert normalized == ["BN", "BN, centered"]
+
+
+def test_the_plain_and_the_normalized_arm_are_those_of_figure_one():
+    for arm, name in (("without", "sigmoid"), ("with", "BN")):
+        for centered in ("", ", centered"):
+            a, b = figure_one.network(arm, seed=2), fair_start.network(name + centered, seed=2)
+            assert str(a) == str(b)
+            for p, q in zip(a.parameters(), b.parameters(), strict=True):
+                assert torch.equal(p, q)
+
+
+def test_inputs_are_centered_by_the_training_images_alone():
+    train, test = fair_start.inputs("tanh, centered", "mnist-5k", held_out=800)
+    raw, raw_test = fair_start.inputs("tanh", "mnist-5k", held_out=800)
+    np.testing.assert_allclose(train.x.mean(axis=0), 0, atol=1e-5)
+    np.testing.assert_allclose(
+        raw_test.x - test.x, np.tile(raw.x.mean(axis=0), (800, 1)), atol=1e-6
+    )
+
+
+def test_a_fair_start_is_that_of_one_network_alone():
+    config = configured(
+        fair_start.EXPERIMENT, steps=20, rates={"sigmoid": [0.3], "tanh, centered": [0.3]}
+    )
+    result = merged(config, fair_start.EXPERIMENT)
+    assert result.accuracy.shape == (2, 2, 3)
+    train, test = fair_start.inputs("tanh, centered", "mnist-5k")
+    net = fair_start.network("tanh, centered", seed=5)
+    training.train(net, train, lr=0.3, steps=20, batch_size=60, seed=5)
+    assert result.accuracy[1, 1, -1] == pytest.approx(training.accuracy(net, test), abs=0.003)
+
+
+def test_the_search_of_the_fair_start_has_every_rate_of_every_arm():
+    config = configured(fair_start.SEARCH, steps=10, seeds=2)
+    plan = fair_start.SEARCH.plan(config)
+    assert [len(task["members"]) for task in plan] == [14] * len(fair_start.ARMS)
+    few = config | {"rates": {"tanh": [0.3, 1e30], "BN": [0.3, 1e30]}}
+    search = merged(few, fair_start.SEARCH)
+    assert search.accuracy.shape == (2, 2, 2, 2)
+    assert search.best() == {"tanh": 0.3, "BN": 0.3}
+
+
+def test_the_stored_fair_start_says_what_the_chapter_says():
+    search, fair = (
+        book_result(f"figure_one_{name}")[0] for name in ("rates_fair_start", "fair_start")
+    )
+    assert search.best() == dict(zip(fair.arms, fair.rates, strict=True)) == fair_start.RATES
+    assert all(search.rates[0] < rate < search.rates[-1] for rate in fair.rates)
+    assert len(fair.seeds) >= 16
+    assert not set(fair.seeds) & set(search.seeds)
+    joint, bn = {"confidence": 1 - 0.05 / 28}, fair.arms.index("BN")
+    end = 100 * figure_one_measures.at_the_end(fair, fair.accuracy)
+
+    def faster(arm):
+        k = fair.arms.index(arm)
+        a, b = (figure_one_measures.steps_to(fair, 0.8, setting=j) for j in (bn, k))
+        return t_interval(a / b, geometric=True, **joint), t_interval(end[k] - end[bn], **joint)
+
+    for arm in ("tanh", "tanh, centered"):
+        assert min(faster(arm)[0].low - 1, faster(arm)[1].low) > 0
+    assert faster("sigmoid, std 0.4")[0].high < 1
+    assert faster("sigmoid")[0].high < faster("sigmoid, std 0.4")[0].low

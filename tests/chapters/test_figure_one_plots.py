@@ -99,6 +99,21 @@ def test_unit_stability_is_the_share_of_units_below():
     np.testing.assert_allclose(ax.lines[1].get_ydata(), [0.5, 1])
 
 
+def test_fair_starts_draws_medians_and_ends_and_leaves_out_what_was_never_reached():
+    steps = {0.5: np.array([[10.0, 30.0, 20.0], [50.0, 50.0, 60.0]])}
+    steps[0.9] = np.array([[100.0, np.inf, np.inf], [70.0, 80.0, 90.0]])
+    ends = np.array([[90.0, 91.0, 92.0], [93.0, 93.5, 94.0]])
+    race, last = plots.fair_starts(("sigmoid", "BN"), steps, ends)
+    medians = [x for x in race.lines if x.get_markersize() == 8]
+    assert [(x.get_xdata()[0], x.get_ydata()[0]) for x in medians] == [
+        (20, 1), (50, 0), (np.inf, 1), (80, 0),
+    ]  # fmt: skip
+    assert medians[0].get_color() != medians[1].get_color()
+    assert [t.get_text() for t in race.get_yticklabels()] == ["sigmoid", "BN"]
+    centers = [bar[0].get_xdata()[0] for bar in last.containers]
+    assert centers == [91, 93.5]
+
+
 def test_accuracy_gap_draws_percentage_points_after_step_zero():
     values = np.array([[0.0, 0.1, 0.02], [0.0, 0.3, 0.04]])
     ax = plots.accuracy_gap({"digits": (STEPS, values)})

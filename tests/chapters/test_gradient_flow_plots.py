@@ -102,6 +102,18 @@ def test_rate_sweeps_cross_out_what_was_not_stable():
     assert crosses.get_xdata().tolist() == [2.0, 4.0]
 
 
+def test_a_centered_arm_is_dashed_in_the_color_of_its_own():
+    labels = ("without", "with", "without centered", "flat")
+    one = np.ones((2, 1))
+    lines = plots.rate_sweeps(
+        [RateSweep(label, True, one[0], one, one > 0, 1.0, one, one) for label in labels]
+    ).get_lines()
+    named = {line.get_label(): line for line in lines if line.get_label() in labels}
+    assert named["without centered"].get_color() == named["without"].get_color()
+    assert [named[label].get_linestyle() for label in labels] == ["-", "-", "--", "-"]
+    assert len({line.get_color() for line in named.values()}) == 3
+
+
 def test_right_angle_draws_a_step_at_a_right_angle_that_makes_the_weights_longer():
     arrows = [t for t in plots.right_angle().texts if t.get_text() == ""]
     (w, step, after) = (np.subtract(a.xy, a.xyann) for a in arrows)

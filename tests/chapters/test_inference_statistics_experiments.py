@@ -100,6 +100,11 @@ def test_stored_races_say_what_the_chapter_says():
     early = [t_interval(r.accuracy[:, 0, 0] - r.accuracy[:, 0, -1]) for r in (sigmoid, relu)]
     assert early[0].high < early[1].low, "ReLU suffers less from late statistics"
     assert early[1].high < 0
+    assert len(sigmoid.seeds) >= 48
+    assert not set(sigmoid.seeds) & set(range(16)), "these are the seeds of the page's networks"
+    late = t_interval(sigmoid.lead()[:, -1, :2], confidence=1 - 0.05 / 8)
+    assert (late.high < 0).all(), "both running averages are behind after 300 steps"
+    assert late.low[0] > -0.01, "momentum 0.1 by less than a point"
     single = t_interval(small.loss[:, -1, 2] - small.loss[:, -1, 0])
     assert single.low > 0, "a single pass in batches of 4 is worse than the running average"
     layers = t_interval(small.loss[:, -1, 4] - small.loss[:, -1, 0])

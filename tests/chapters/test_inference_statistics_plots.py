@@ -26,7 +26,7 @@ PIXELS = PixelDependence(
     images=2,
     pool=np.array([14, 28]),
     positions=np.array([4, 1]),
-    intraclass=np.array([0.5, 1.0]),
+    rho=np.array([0.5, 1.0]),
     corrected=np.array([[0.8, 1.0], [0.9, 1.1]]),
     predicted=np.array([0.857, 1.0]),
 )

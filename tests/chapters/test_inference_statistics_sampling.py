@@ -91,9 +91,9 @@ class TestPixelDependence:
         assert interval.high[four] < 0.9
         assert inside(interval, 1)[one]
 
-    def test_intraclass_grows_with_pooling_to_1(self, result):
-        assert (np.diff(result.intraclass) > 0).all()
-        assert result.intraclass[-1] == pytest.approx(1)
+    def test_rho_grows_with_pooling_to_1(self, result):
+        assert (np.diff(result.rho) > 0).all()
+        assert result.rho[-1] == pytest.approx(1)
 
 
 class TestSampleDependence:

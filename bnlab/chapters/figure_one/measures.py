@@ -6,10 +6,17 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 import numpy as np
+from numpy.lib.stride_tricks import sliding_window_view
 
 from bnlab import data, stats
 from bnlab.chapters.figure_one import experiments as figure_one
-from bnlab.chapters.figure_one.results import FigureOne, ImageRows, RateSearch, Stability
+from bnlab.chapters.figure_one.results import (
+    FairStart,
+    FigureOne,
+    ImageRows,
+    RateSearch,
+    Stability,
+)
 
 __all__ = [
     "at_the_end",
@@ -24,17 +31,23 @@ __all__ = [
 
 
 def steps_to(
-    result: FigureOne | RateSearch, level: float, *, setting: int | tuple[int, int]
+    result: FigureOne | FairStart | RateSearch,
+    level: float,
+    *,
+    setting: int | tuple[int, int],
+    in_a_row: int = 1,
 ) -> np.ndarray:
     """Return the step of the first look at which accuracy was at least `level`.
 
     Parameters
     ----------
-    result : FigureOne or RateSearch
+    result : FigureOne, FairStart or RateSearch
     level : float
         An accuracy.
     setting : int or (int, int)
         See `FigureOne.setting`; of a search the numbers of an arm and a rate.
+    in_a_row : int
+        How many looks in a row must be at the level; the first of them counts.
 
     Returns
     -------
@@ -42,11 +55,16 @@ def steps_to(
         Infinite for a seed that never got there. The looks are 50 steps apart at first and 2,000 at
         the end: a step is at most that much too late.
     """
-    return stats.steps_to(result.accuracy[setting], result.steps, level)
+    lowest = sliding_window_view(result.accuracy[setting], in_a_row, axis=-1).min(axis=-1)
+    return stats.steps_to(lowest, result.steps[: lowest.shape[-1]], level)
 
 
 def times_fewer(
-    result: FigureOne, levels: Sequence[float], *, settings: tuple[int, int] | None = None
+    result: FigureOne,
+    levels: Sequence[float],
+    *,
+    settings: tuple[int, int] | None = None,
+    in_a_row: int = 1,
 ) -> np.ndarray:
     """Return the steps to each level without Batch Normalization over those with it.
 
@@ -57,6 +75,8 @@ def times_fewer(
         Accuracies, see `steps_to`.
     settings : (int, int), optional
         Without and with; by default both at their best rates.
+    in_a_row : int
+        See `steps_to`.
 
     Returns
     -------
@@ -64,16 +84,16 @@ def times_fewer(
         Above 1 where normalization is faster.
     """
     without, with_ = settings or (result.setting(arm) for arm in figure_one.ARMS)
-    return np.stack(
-        [
-            steps_to(result, level, setting=without) / steps_to(result, level, setting=with_)
-            for level in levels
-        ],
-        axis=-1,
+    plain, normalized = (
+        np.stack(
+            [steps_to(result, level, setting=k, in_a_row=in_a_row) for level in levels], axis=-1
+        )
+        for k in (without, with_)
     )
+    return plain / normalized
 
 
-def at_the_end(result: FigureOne, values: np.ndarray) -> np.ndarray:
+def at_the_end(result: FigureOne | FairStart | RateSearch, values: np.ndarray) -> np.ndarray:
     """Return the average of `values` over the looks in the last fifth of training.
 
     Parameters

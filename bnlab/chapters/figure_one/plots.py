@@ -15,6 +15,7 @@ from bnlab.stats import t_interval
 __all__ = [
     "accuracy_gap",
     "accuracy_in_training",
+    "fair_starts",
     "image_rows",
     "input_percentiles",
     "rate_search",
@@ -206,6 +207,55 @@ def unit_stability(
         ax.yaxis.set_major_formatter(PercentFormatter(1))
         ax.legend(loc="lower left", bbox_to_anchor=(0, 1.0))
     return ax
+
+
+def fair_starts(
+    arms: Sequence[str],
+    steps: Mapping[float, np.ndarray],
+    ends: np.ndarray,
+    *,
+    confidence: float = 0.95,
+    ax: Sequence[Axes] | None = None,
+) -> Sequence[Axes]:
+    """Draw for each arm the steps to each level, seeds and median, and the accuracy at the end with its interval.
+
+    Parameters
+    ----------
+    arms : sequence of str
+        Names; those that begin with "BN" are drawn as normalized.
+    steps : mapping of float to array of shape (arms, seeds)
+        By level of accuracy; infinite for a seed that never got there.
+    ends : array of shape (arms, seeds)
+        Accuracy in percent.
+    confidence : float
+        Of the intervals.
+    """
+    rows = np.arange(len(arms))[::-1]
+    colors = [style.NORMALIZED if arm.startswith("BN") else style.PLAIN for arm in arms]
+    medians = np.log([np.median(values, axis=1) for values in steps.values()])
+    clear = int(
+        np.nan_to_num(np.diff(medians, axis=0), posinf=0).min(axis=0).argmax()
+    )  # room for the levels' names
+    with style.axes(ax, columns=2, size=(6.4, 4.4), sharey=True) as panels:
+        race, last = panels
+        for (level, values), marker in zip(steps.items(), "o^sD", strict=False):
+            for row, color, of_arm in zip(rows, colors, values, strict=True):
+                race.plot(
+                    of_arm, np.full(len(of_arm), row), marker, ms=4, color=color, alpha=0.2, mew=0
+                )
+                race.plot(np.median(of_arm), row, marker, ms=8, color=color)
+            race.annotate(
+                f"{level:g}", (np.median(values[clear]), rows[clear]), xytext=(0, 7),
+                textcoords="offset points", ha="center",
+            )  # fmt: skip
+        found = t_interval(ends.T, confidence=confidence)
+        for row, color, mean, bar in zip(rows, colors, found.mean, found.bars.T, strict=True):
+            last.errorbar(mean, row, xerr=bar[:, None], fmt="o", ms=6, capsize=3, color=color)
+        race.set(xscale="log", xlabel="training steps", ylim=(-0.6, len(arms) - 0.3))
+        race.xaxis.set_major_formatter(THOUSANDS)
+        race.set_yticks(rows, [arm.replace(" 0.4, ", " 0.4,\n") for arm in arms])
+        last.set(xlabel="end accuracy, %")
+    return panels
 
 
 def accuracy_gap(

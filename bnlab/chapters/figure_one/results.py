@@ -8,7 +8,7 @@ import numpy as np
 
 from bnlab.experiments import Result
 
-__all__ = ["FigureOne", "ImageRows", "LayerViews", "RateSearch", "Stability"]
+__all__ = ["FairStart", "FigureOne", "ImageRows", "LayerViews", "RateSearch", "Stability"]
 
 
 @dataclass(frozen=True)
@@ -40,6 +40,18 @@ class RateSearch(Result):
         """Return each arm's rate with the highest mean score over the seeds."""
         mean = self.score().mean(axis=-1)
         return {a: self.rates[int(row.argmax())] for a, row in zip(self.arms, mean, strict=True)}
+
+
+@dataclass(frozen=True)
+class FairStart(Result):
+    """Training runs of networks that start in different ways, each at its own best learning rate."""
+
+    data: str
+    arms: tuple[str, ...]
+    rates: tuple[float, ...]  # of each arm
+    seeds: tuple[int, ...]
+    steps: np.ndarray  # (looks,): after how many steps accuracy was measured
+    accuracy: np.ndarray  # (arms, seeds, looks): on test images, with running averages
 
 
 @dataclass(frozen=True)

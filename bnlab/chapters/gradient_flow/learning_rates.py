@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 
 import numpy as np
+import torch
 from torch import nn
 
 from bnlab import data, models, training
@@ -23,6 +25,8 @@ def rate_sweep(
     norm: Callable[[int], nn.Module] | None = None,
     normalize_outputs: bool = False,
     fixed: Sequence[str] = (),
+    held: Sequence[str] = (),
+    centered: bool = False,
     sizes: Sequence[int] = (784, 100, 100, 10),
     steps: int = 100,
     batch_size: int = 60,
@@ -49,6 +53,11 @@ def rate_sweep(
         by a normalization.
     fixed : sequence of str
         Names of layers that keep their initial parameters, e.g. ``linear3``, the last.
+    held : sequence of str
+        Names of layers in which each unit's weights keep their initial length: after every step they are
+        scaled back to it. In front of a normalization that leaves the function as it is.
+    centered : bool
+        Subtract from each pixel its mean over the training digits.
     sizes : sequence of int
         As for `bnlab.models.mlp`.
     steps, batch_size, last : int
@@ -69,6 +78,9 @@ def rate_sweep(
     [[True, False]]
     """
     digits, held_out = data.mnist_5k().split(test=1000, seed=0)
+    if centered:
+        mean = digits.x.mean(axis=0)
+        digits, held_out = (replace(part, x=part.x - mean) for part in (digits, held_out))
     losses, stable, accuracy, growth = [], [], [], []
     for seed in seeds:
         for lr in lrs:
@@ -80,8 +92,9 @@ def rate_sweep(
                 model.get_submodule(name).requires_grad_(False)
             before = float(model.linear1.weight.detach().norm())
             loss = training.train(
-                model, digits, lr=lr, steps=steps, batch_size=batch_size, seed=seed
-            ).loss
+                model, digits, lr=lr, steps=steps, batch_size=batch_size, seed=seed,
+                on_step=_keep_lengths(model, held),
+            ).loss  # fmt: skip
             end = loss[-last:].mean()
             losses.append(end)
             stable.append(bool(np.isfinite(loss).all() and end < below * GUESSING))
@@ -100,20 +113,45 @@ def rate_sweep(
     )
 
 
+def _keep_lengths(model: nn.Module, names: Sequence[str]) -> Callable[[int, nn.Module], None]:
+    """Return what scales each unit's weights in these layers back to the length that they have now."""
+    weights = [model.get_submodule(name).weight for name in names]
+    lengths = [w.detach().norm(dim=1, keepdim=True) for w in weights]
+
+    @torch.no_grad()
+    def on_step(step: int, model: nn.Module) -> None:
+        for w, length in zip(weights, lengths, strict=True):
+            w *= length / w.norm(dim=1, keepdim=True)
+
+    return on_step
+
+
 def _flat(units: int) -> nn.Module:
     return nn.BatchNorm1d(units, affine=False)
 
 
 NORMS = {"BatchNorm1d": nn.BatchNorm1d, "BatchNorm1d(affine=False)": _flat, None: None}
 
-_FINE, _COARSE = (2.0 ** np.arange(-1.5, 5, 0.5)).tolist(), (2.0 ** np.arange(-1, 8, 2)).tolist()
+# Rates for plain and for normalized networks: close together where the first runs break.
+_LOW = (2.0 ** np.array([-3, -2, -1, -0.5, 0, 0.5, 1, 1.5, 2])).tolist()
+_HIGH = (2.0 ** np.array([-2, -1, 0, 1, 1.5, 2, 2.5, 3, 3.5, 4])).tolist()
+_COARSE = (2.0 ** np.arange(-1, 8, 2)).tolist()
+
+_PLAIN, _BN = {"norm": None}, {"norm": "BatchNorm1d"}
+_FLAT = {"norm": "BatchNorm1d(affine=False)"}
+_LAST_FIXED, _OUTPUTS_TOO = _BN | {"fixed": ["linear3"]}, _BN | {"normalize_outputs": True}
+_HELD = {"held": ["linear1", "linear2"]}  # what the hidden layers' normalizations follow
 
 ARMS = {  # the arguments of `rate_sweep` for each arm that Chapter 6 compares, norms by their names in NORMS
-    "without": {"lrs": _FINE, "norm": None},
-    "with": {"lrs": _FINE, "norm": "BatchNorm1d"},
-    "flat": {"lrs": _FINE[3:], "norm": "BatchNorm1d(affine=False)"},
-    "last fixed": {"lrs": _COARSE, "norm": "BatchNorm1d", "fixed": ["linear3"]},
-    "outputs too": {"lrs": _COARSE, "norm": "BatchNorm1d", "normalize_outputs": True},
+    "without": {"lrs": _LOW} | _PLAIN,
+    "with": {"lrs": _HIGH} | _BN,
+    "flat": {"lrs": _HIGH} | _FLAT,
+    "last fixed": {"lrs": _COARSE} | _LAST_FIXED,
+    "outputs too": {"lrs": _COARSE} | _OUTPUTS_TOO,
+    "without centered": {"lrs": _LOW, "centered": True} | _PLAIN,
+    "with centered": {"lrs": _HIGH, "centered": True} | _BN,
+    "with held": {"lrs": _HIGH} | _BN | _HELD,
+    "last fixed held": {"lrs": _COARSE} | _LAST_FIXED | _HELD,
 }
 
 
@@ -122,8 +160,9 @@ def sweep_arm(label: str, **config) -> RateSweep:
 
     Parameters
     ----------
-    label : {"without", "with", "flat", "last fixed", "outputs too"}
-        The arm.
+    label : str
+        The arm: "without" or "with" normalization, also "centered" (inputs); "flat", without scale and shift;
+        "last fixed", the last layer; "outputs too", which are normalized; "held" with any, the lengths of the weights.
     **config
         Arguments of `rate_sweep` to use instead of the arm's own.
 

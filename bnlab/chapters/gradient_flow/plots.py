@@ -267,6 +267,8 @@ def explosion_rates(results: Sequence[ExplosionRates], *, confidence: float = 0.
 def rate_sweeps(sweeps: Sequence[RateSweep], *, ax=None):
     """Draw accuracy after a short training against the learning rate; crosses were not stable.
 
+    An arm "x centered" has the color of the arm "x" and a dashed line.
+
     Parameters
     ----------
     sweeps : sequence of RateSweep
@@ -276,14 +278,18 @@ def rate_sweeps(sweeps: Sequence[RateSweep], *, ax=None):
     -------
     Axes
     """
+    bases = [sweep.label.removesuffix(" centered") for sweep in sweeps]
     colors = (style.PLAIN, style.NORMALIZED, *style.CYCLE[2:])
+    color_of = dict(zip(dict.fromkeys(bases), colors, strict=False))
     with style.axes(ax, size=(6.4, 4.6)) as ax:
-        for i, (sweep, color) in enumerate(zip(sweeps, colors, strict=False)):
+        for i, (sweep, base) in enumerate(zip(sweeps, bases, strict=True)):
+            color = color_of[base]
             ax.plot(
                 sweep.lr,
                 sweep.mean_accuracy,
                 color=color,
-                marker="os^Dv"[i],
+                ls="-" if sweep.label == base else "--",
+                marker="os^Dv"[list(color_of).index(base)],
                 label=sweep.label,
             )
             ax.fill_between(

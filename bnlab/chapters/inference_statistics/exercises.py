@@ -67,7 +67,7 @@ def pooled_statistics(
 def factor_for_images(function: Callable[[int, int, float], float]) -> Verdict:
     """Check ``function(images, positions, rho)``: what makes the biased batch variance unbiased.
 
-    A batch holds whole images, and ``rho`` is the share of the variance that lies between images.
+    A batch holds whole images, and ``rho`` is the variance of the images' means, as a share of the whole variance.
     """
     images, positions, rho = 3, 4, 0.3
     m, right = images * positions, 1 / (1 - rho / images)

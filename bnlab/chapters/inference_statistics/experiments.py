@@ -53,7 +53,7 @@ def train_networks(
     steps: int = 300,
     batch_size: int = 60,
     lr: float = 0.5,
-    seeds: Sequence[int] = tuple(range(8)),
+    seeds: Sequence[int] = tuple(range(16)),
 ) -> list[nn.Sequential]:
     """Train the paper's sigmoid network on 4,000 digits, once a seed.
 
@@ -323,7 +323,7 @@ def fold_offsets(
     offsets: Sequence[float] = (1.0, 1e1, 1e2, 1e3, 1e4, 1e5, 1e6),
     width: int = 100,
     examples: int = 1000,
-    seeds: Sequence[int] = tuple(range(8)),
+    seeds: Sequence[int] = tuple(range(16)),
 ) -> FoldOffsets:
     r"""Fold one layer whose bias shifts its outputs by many standard deviations.
 

@@ -45,7 +45,7 @@ class PixelDependence(Result):
     images: int  # a batch
     pool: np.ndarray  # (pools,): side of the square that was averaged into one position
     positions: np.ndarray  # (pools,): an image
-    intraclass: np.ndarray  # (pools,): share of the variance that lies between images
+    rho: np.ndarray  # (pools,): variance of the images' means, as a share of the whole variance
     corrected: (
         np.ndarray
     )  # (draws, pools): m / (m - 1) times the biased variance, over the population's

@@ -136,7 +136,7 @@ def pixel_dependence(
 
     One channel, the gray values of real digits averaged over squares, as a layer deeper in a
     convolutional network would see it. The m values of a batch are all positions of all its images.
-    With a share :math:`\rho` of the variance between images,
+    With :math:`\rho` the variance of the images' means, as a share of the whole variance :math:`\sigma^2`,
 
     .. math:: \mathrm{E}[\sigma_B^2] = \sigma^2 - \operatorname{Var}[\mu_B]
               = \sigma^2 \Big(1 - \frac{\rho}{N}\Big),
@@ -164,7 +164,7 @@ def pixel_dependence(
     """
     digits = data.mnist_5k().x.reshape(-1, 28, 28).astype(np.float64)
     rows = np.random.default_rng(seed).integers(len(digits), size=(draws, images))
-    positions, intraclass, corrected, predicted = [], [], [], []
+    positions, shares, corrected, predicted = [], [], [], []
     for side in pools:
         x = digits.reshape(-1, 28 // side, side, 28 // side, side).mean(axis=(2, 4))
         x = x.reshape(len(digits), -1)
@@ -174,14 +174,14 @@ def pixel_dependence(
         m = images * x.shape[1]
         rho = mean.var() / population
         positions.append(x.shape[1])
-        intraclass.append(rho)
+        shares.append(rho)
         corrected.append(m / (m - 1) * biased / population)
         predicted.append(m / (m - 1) * (1 - rho / images))
     return PixelDependence(
         images=images,
         pool=np.array(pools),
         positions=np.array(positions),
-        intraclass=np.array(intraclass),
+        rho=np.array(shares),
         corrected=np.stack(corrected, axis=1),
         predicted=np.array(predicted),
     )

@@ -7,13 +7,19 @@ from bnlab.experiments import LongExperiment
 
 __all__ = ["EXPERIMENTS"]
 
+SEEDS = {"sigmoid": list(range(300, 348)), "relu": 8, "small": 8}
+
 EXPERIMENTS = tuple(
     LongExperiment.of(
         experiments.statistics_race,
         by_seed=("accuracy", "loss"),
         name=f"inference-race-{label}",
         summary=f"Running averages and exact statistics of the same weights, race {label!r}",
-        defaults={**race, "checkpoints": list(race["checkpoints"]), "seeds": 8},
+        defaults={
+            **race,
+            "checkpoints": list(race["checkpoints"]),
+            "seeds": SEEDS[label],
+        },
         chapter=7,
         check=experiments.repeat,
         tolerance=1e-3,
