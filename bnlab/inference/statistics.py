@@ -369,13 +369,6 @@ def _borrowed(model: nn.Module, layers: Iterable[nn.Module]) -> Iterator[set[nn.
                 module._buffers[name] = buffer.copy_(values)
 
 
-def _eagerly() -> AbstractContextManager:
-    """Run compiled models as they were written: what is compiled does not see new hooks."""
-    if "torch._dynamo" not in sys.modules:  # nothing is compiled, and loading it takes seconds
-        return nullcontext()
-    return _uncompiled()
-
-
 class _Local(_BatchNorm):
     """Takes the place of a SyncBatchNorm that must not talk to other ranks."""
 
@@ -406,5 +399,7 @@ def _no_batch() -> ValueError:
 
 def _uncompiled() -> AbstractContextManager[Any]:
     """Run compiled models as they are written, with hooks; torch 2.6 and newer can."""
+    if "torch._dynamo" not in sys.modules:  # nothing is compiled, and loading it takes seconds
+        return nullcontext()
     stance = getattr(torch.compiler, "set_stance", None)
     return nullcontext() if stance is None else stance("force_eager")
