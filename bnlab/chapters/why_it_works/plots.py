@@ -69,7 +69,7 @@ def shares(
             for y, pair in enumerate(rows.values()):
                 if pair[k] is not None:
                     _interval(panel, pair[k], y, color="0.15")
-            panel.set(xlim=(-0.85, 1.6), title=title)
+            panel.set(xlim=(-1.1, 1.6), title=title)
             panel.set_xticks([-0.5, 0, 0.5, 1], ["−½", "0", "½", "1"])
             panel.tick_params(axis="y", length=0)
             panel.grid(False)
@@ -83,7 +83,7 @@ def shares(
 
 def _interval(ax: Axes, value: Interval, y: float, *, color: str, marker: str = "o") -> None:
     """Draw one interval; what leaves the picture ends in an arrow."""
-    left, right = -0.82, 1.57
+    left, right = -1.07, 1.57
     low, high, mean = (float(v) for v in (value.low, value.high, value.mean))
     ax.plot([max(low, left), min(high, right)], [y, y], color=color, lw=2, solid_capstyle="butt")
     for end, at, shape in ((low < left, left, "<"), (high > right, right, ">")):
@@ -212,10 +212,10 @@ def rows_and_decay(
             gap = np.median(found.gap("growing rate")[:, eps], axis=0)
             color = (style.GRAY, style.NORMALIZED)[j]
             ax[1].plot(steps[1:], np.maximum(gap, 1e-17)[1:], color=color, lw=1.2)
-            ax[1].text(330, (3e-12, 3e-3)[j], label, color=color, ha="center")
+            ax[1].text(steps[-1], (3e-12, 3e-4)[j], label, color=color, ha="right")
         gap = np.median(found.gap("neither")[:, 1], axis=0)
         ax[1].plot(steps[1:], gap[1:], color=style.PLAIN, lw=1.2)
-        ax[1].text(400, 30, "no decay, same rate", color=style.PLAIN, ha="right", va="bottom")
+        ax[1].text(steps[-1], 30, "no decay, same rate", color=style.PLAIN, ha="right", va="bottom")
         ax[1].set(yscale="log", ylim=(1e-17, 1e4), xlabel="step", ylabel="gap to decay's loss")
     return ax
 
