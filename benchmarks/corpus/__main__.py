@@ -2,8 +2,8 @@
 
 Each planted fault counts as found by a tool if it names it: by its id, or for torch-audit by a rule about the same
 thing (`RULES`). On healthy models every finding of these rules, and every warning or error of ours, is a false alarm.
-torch-audit looks at training loops: it gets a step on each of up to eight batches, without the update, with the model as
-it is and again in training mode. Ours gets the model as it is, and the batches.
+torch-audit looks at training loops: it gets a step on each of up to eight batches, without the update, with the model
+as it is and again in training mode. Ours gets the model as it is, and the batches.
 """
 
 from __future__ import annotations
