@@ -13,7 +13,6 @@ from bnlab.inference.freezing import batch_norm_layers, change_class, frozen_cla
 _PAIRS = tuple(
     (getattr(nn, name), getattr(layers, name))
     for name in ("BatchNorm1d", "BatchNorm2d", "BatchNorm3d", "SyncBatchNorm")
-    if hasattr(layers, name)
 )
 
 

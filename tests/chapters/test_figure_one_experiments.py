@@ -298,7 +298,8 @@ SIGMAS = {f"figure_one_sigma_{sigma}": sigma for sigma in (0.01, 0.03, 0.3)}
 
 def test_every_result_of_the_chapter_is_stored_and_no_other():
     found = {path.stem for path in RESULTS.glob("figure_one_*.npz")}
-    assert found == {*RUNS, LOW_RATE, *SEARCHES, *SIGMAS, "figure_one_layers"}
+    fair = {"figure_one_fair_start", "figure_one_rates_fair_start"}
+    assert found == {*RUNS, LOW_RATE, *SEARCHES, *SIGMAS, "figure_one_layers", *fair}
 
 
 def test_the_layers_are_seen_as_each_network_trains_alone():
@@ -323,9 +324,9 @@ def test_a_stored_run_is_of_full_length_and_of_all_its_seeds(name):
     assert result.steps[-1] == (20_000 if "gray" in name else 50_000)
     assert origin.config["batch_size"] == 60
     assert origin.config["held_out"] == 0
-    assert result.seeds == origin.seeds == tuple(range(8))
+    assert result.seeds == origin.seeds == tuple(range(16 if name == "figure_one_mnist" else 8))
     assert np.isfinite(result.accuracy).all()
-    assert (RESULTS / f"{name}.npz").stat().st_size < 700_000
+    assert (RESULTS / f"{name}.npz").stat().st_size < 90_000 * len(result.seeds)
 
 
 @pytest.mark.parametrize("name", SEARCHES)
@@ -352,8 +353,9 @@ def test_the_runs_at_a_low_rate_differ_from_the_others_in_nothing_else():
     other, _ = book_result("figure_one_mnist")
     assert result.rates == (0.1, 0.1)
     assert origin.config["steps"] == result.steps[-1] == 50_000
-    for field in ("data", "pixels", "copies", "sigma", "batch_size", "seeds", "arms"):
+    for field in ("data", "pixels", "copies", "sigma", "batch_size", "arms"):
         assert getattr(result, field) == getattr(other, field)
+    assert set(result.seeds) <= set(other.seeds)
 
 
 @pytest.mark.parametrize("name", SIGMAS)
@@ -642,3 +644,25 @@ def test_the_search_of_the_fair_start_has_every_rate_of_every_arm():
     search = merged(few, fair_start.SEARCH)
     assert search.accuracy.shape == (2, 2, 2, 2)
     assert search.best() == {"tanh": 0.3, "BN": 0.3}
+
+
+def test_the_stored_fair_start_says_what_the_chapter_says():
+    search, fair = (
+        book_result(f"figure_one_{name}")[0] for name in ("rates_fair_start", "fair_start")
+    )
+    assert search.best() == dict(zip(fair.arms, fair.rates, strict=True)) == fair_start.RATES
+    assert all(search.rates[0] < rate < search.rates[-1] for rate in fair.rates)
+    assert len(fair.seeds) >= 16
+    assert not set(fair.seeds) & set(search.seeds)
+    joint, bn = {"confidence": 1 - 0.05 / 28}, fair.arms.index("BN")
+    end = 100 * figure_one_measures.at_the_end(fair, fair.accuracy)
+
+    def faster(arm):
+        k = fair.arms.index(arm)
+        a, b = (figure_one_measures.steps_to(fair, 0.8, setting=j) for j in (bn, k))
+        return t_interval(a / b, geometric=True, **joint), t_interval(end[k] - end[bn], **joint)
+
+    for arm in ("tanh", "tanh, centered"):
+        assert min(faster(arm)[0].low - 1, faster(arm)[1].low) > 0
+    assert faster("sigmoid, std 0.4")[0].high < 1
+    assert faster("sigmoid")[0].high < faster("sigmoid, std 0.4")[0].low

@@ -232,6 +232,10 @@ def fair_starts(
     """
     rows = np.arange(len(arms))[::-1]
     colors = [style.NORMALIZED if arm.startswith("BN") else style.PLAIN for arm in arms]
+    medians = np.log([np.median(values, axis=1) for values in steps.values()])
+    clear = int(
+        np.nan_to_num(np.diff(medians, axis=0), posinf=0).min(axis=0).argmax()
+    )  # room for the levels' names
     with style.axes(ax, columns=2, size=(6.4, 4.4), sharey=True) as panels:
         race, last = panels
         for (level, values), marker in zip(steps.items(), "o^sD", strict=False):
@@ -241,16 +245,16 @@ def fair_starts(
                 )
                 race.plot(np.median(of_arm), row, marker, ms=8, color=color)
             race.annotate(
-                f"{level:g}", (np.median(values[0]), rows[0]), xytext=(0, 9),
+                f"{level:g}", (np.median(values[clear]), rows[clear]), xytext=(0, 7),
                 textcoords="offset points", ha="center",
             )  # fmt: skip
         found = t_interval(ends.T, confidence=confidence)
         for row, color, mean, bar in zip(rows, colors, found.mean, found.bars.T, strict=True):
             last.errorbar(mean, row, xerr=bar[:, None], fmt="o", ms=6, capsize=3, color=color)
-        race.set(xscale="log", xlabel="steps to this accuracy", ylim=(-0.6, len(arms) - 0.3))
+        race.set(xscale="log", xlabel="training steps", ylim=(-0.6, len(arms) - 0.3))
         race.xaxis.set_major_formatter(THOUSANDS)
-        race.set_yticks(rows, arms)
-        last.set(xlabel="test accuracy at the end, %")
+        race.set_yticks(rows, [arm.replace(" 0.4, ", " 0.4,\n") for arm in arms])
+        last.set(xlabel="end accuracy, %")
     return panels
 
 

@@ -6,8 +6,8 @@ from dataclasses import replace
 
 import numpy as np
 
-from bnlab.chapters.figure_one import experiments, layers, measures, rates
-from bnlab.chapters.figure_one.results import FigureOne, LayerViews, RateSearch
+from bnlab.chapters.figure_one import experiments, fair_start, layers, measures, rates
+from bnlab.chapters.figure_one.results import FairStart, FigureOne, LayerViews, RateSearch
 from bnlab.experiments import LongExperiment, Provenance
 
 __all__ = ["EXPERIMENTS"]
@@ -45,10 +45,24 @@ def _check_layers(result: LayerViews, origin: Provenance) -> dict[str, float]:
     }
 
 
+def _check_fair(result: FairStart | RateSearch, origin: Provenance) -> dict[str, float]:
+    """Repeat 10 steps of one seed, each arm at its only, or its lowest, rate."""
+    entry = FAIR if isinstance(result, FairStart) else FAIR_SEARCH
+    lowest = {arm: rates[:1] for arm, rates in origin.config["rates"].items()}
+    config = origin.config | {"rates": lowest, "seeds": [result.seeds[0]], "steps": 10}
+    plan = entry.plan(config)
+    again = entry.merge(config, plan, tuple(entry.run(config, task) for task in plan))
+    stored = result.accuracy.reshape(len(result.arms), -1, len(result.steps))[:, 0]
+    found = again.accuracy.reshape(len(result.arms), -1)
+    return {"accuracy": float(np.abs(found - stored[:, : found.shape[1]]).max())}
+
+
 EIGHT = replace(experiments.EXPERIMENT, check=_check_run, tolerance=0.01)
 MAIN = replace(EIGHT, defaults=EIGHT.defaults | {"seeds": 16})
 SEARCH = replace(rates.EXPERIMENT, check=_check_search, tolerance=0.01)
 LAYERS = replace(layers.EXPERIMENT, check=_check_layers, tolerance=0.01)
+FAIR = replace(fair_start.EXPERIMENT, check=_check_fair, tolerance=0.01)
+FAIR_SEARCH = replace(fair_start.SEARCH, check=_check_fair, tolerance=0.01)
 
 
 def _run(
@@ -69,6 +83,8 @@ def _search(name: str, summary: str, **changes: object) -> LongExperiment:
 EXPERIMENTS = (
     MAIN,
     LAYERS,
+    FAIR,
+    FAIR_SEARCH,
     _run("fashion", "Figure 1 on Fashion-MNIST", "fashion-mnist"),
     _run("gray", "Figure 1 on Fashion-MNIST in gray", "fashion-mnist", pixels="gray", steps=20_000),
     _run(

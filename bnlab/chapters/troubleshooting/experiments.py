@@ -12,7 +12,7 @@ from torch.nn import functional
 from bnlab import data, models, training
 from bnlab.chapters.troubleshooting.results import Accumulation
 
-__all__ = ["accumulation", "handwritten", "over_valid"]
+__all__ = ["TwoPaths", "accumulation", "handwritten", "over_valid"]
 
 
 def accumulation(
@@ -70,6 +70,18 @@ def _gradient(model: nn.Module, x: Tensor, y: Tensor, parts: int) -> Tensor:
     for xs, ys in zip(x.chunk(parts), y.chunk(parts), strict=True):
         (functional.cross_entropy(model(xs), ys) / parts).backward()
     return torch.cat([p.grad.flatten() for p in model.parameters() if p.grad is not None])
+
+
+class TwoPaths(nn.Module):
+    """One convolution for two inputs, normalized for the first only."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv, self.bn = nn.Conv2d(3, 8, 3, padding=1), nn.BatchNorm2d(8)
+
+    def forward(self, x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
+        """Return the normalized map of `x` and the plain one of `y`."""
+        return self.bn(self.conv(x)), self.conv(y)
 
 
 def over_valid(norm: nn.Module, x: Tensor, valid: Tensor) -> Tensor:

@@ -11,7 +11,7 @@ from torch import nn
 from torch.nn import functional
 
 from bnlab import data, models, training
-from bnlab.chapters.troubleshooting.results import RecipeRates, RecipeTrial
+from bnlab.chapters.troubleshooting.results import RecipeSearch, RecipeTrial
 from bnlab.experiments import Provenance, difference
 
 __all__ = ["BEST", "PAIRS", "RATES", "RECIPES", "rates", "repeat_rates", "repeat_trial", "trial"]
@@ -37,7 +37,7 @@ def rates(
     steps: int = 300,
     rates: Sequence[float] = RATES,
     seeds: Sequence[int] = (100, 101, 102, 103),
-) -> RecipeRates:
+) -> RecipeSearch:
     """Train each recipe at each rate, and score it on 1,000 of the training images, left out for that.
 
     Parameters
@@ -50,7 +50,7 @@ def rates(
 
     Returns
     -------
-    RecipeRates
+    RecipeSearch
 
     Examples
     --------
@@ -66,7 +66,7 @@ def rates(
         ]
         for seed in seeds
     ]
-    return RecipeRates(
+    return RecipeSearch(
         steps=steps,
         seeds=tuple(seeds),
         recipes=RECIPES,
@@ -148,7 +148,7 @@ def _groups(model: nn.Module, recipe: str) -> list[dict]:
     return [{"params": rest, "weight_decay": decay}, {"params": free, "weight_decay": 0.0}]
 
 
-def repeat_rates(stored: RecipeRates, origin: Provenance) -> dict[str, float]:
+def repeat_rates(stored: RecipeSearch, origin: Provenance) -> dict[str, float]:
     """Run the first seed again at the first rate; return the largest difference of an accuracy."""
     now = rates(**origin.config | {"seeds": stored.seeds[:1], "rates": stored.rates[:1]})
     return {"accuracy": difference(now.accuracy[..., 0], stored.accuracy[:1, :, 0])}

@@ -9,7 +9,7 @@ import numpy as np
 from bnlab.experiments import Result
 from bnlab.stats import Table
 
-__all__ = ["Accumulation", "CaseStudy", "DiagnosisCorpus", "Faults", "RecipeRates", "RecipeTrial"]
+__all__ = ["Accumulation", "CaseStudy", "DiagnosisCorpus", "Faults", "RecipeSearch", "RecipeTrial"]
 
 
 @dataclass(frozen=True)
@@ -28,7 +28,7 @@ class Faults(Result):
 
 
 @dataclass(frozen=True)
-class RecipeRates(Result):
+class RecipeSearch(Result):
     """Accuracy of each recipe at each learning rate, on images that serve only to choose the rate."""
 
     steps: int
