@@ -191,9 +191,11 @@ def noisy_statistics(case: Case) -> Iterator[Finding]:
             away = distances.get(layer.name)
             if away is None or not bool(away.live.any()):
                 continue
-            actual = float(away.shift[away.live].square().mean().sqrt())
-            sampling = (inputs.error / (inputs.var + layer.eps))[away.live].mean().sqrt()
-            if actual < max(0.5 * jitter, 2 * float(sampling)):
+            live = away.live
+            actual = away.shift[live].square().mean()
+            sampling = (inputs.error / (inputs.var + layer.eps))[live].mean()
+            doubt = 1 + 3 * (2 / int(live.sum())) ** 0.5
+            if actual < (0.5 * jitter) ** 2 + doubt * sampling:
                 continue
         yield found(
             "noisy-statistics", layer.name,

@@ -46,8 +46,9 @@ def test_the_table_has_a_row_for_each_id_and_one_of_sums(result):
 
 
 def test_the_cost_is_two_passes_and_a_tenth_where_a_pass_takes_long(result):
-    assert max(result.passes[:3]) <= 2.2
-    assert (result.passes > 1).all()
+    cost = dict(zip(result.networks, result.passes, strict=True))
+    assert max(v for name, v in cost.items() if "ResNet" in name or "MobileNet" in name) <= 2.2
+    assert max(cost.values()) < 4  # where a pass is short, the fixed cost shows
 
 
 def test_ours_is_judged_by_the_id():
