@@ -327,4 +327,7 @@ def deep_losses(runs: Arms, *, ax: Axes | None = None) -> Axes:
         ax.set(
             xscale="log", ylim=(len(runs.arms) - 0.5, -0.5), xlabel="training loss after 100 steps"
         )
+        ticks = [0.1, 0.2, 0.5, 1, 2]
+        ax.set_xticks(ticks, [f"{t:g}" for t in ticks])
+        ax.minorticks_off()
     return ax
