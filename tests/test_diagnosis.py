@@ -325,7 +325,7 @@ def test_every_dtype(dtype):
 
 
 def test_a_large_mean_costs_no_digits():
-    batches = [(x + 3000, y) for x, y in images(20)]
+    batches = [(x + 30_000, y) for x, y in images(20)]
     model = settle(nn.Sequential(nn.BatchNorm2d(3), nn.Flatten()), batches)
     assert diagnose(model, batches[:5]).ok
 
@@ -570,3 +570,26 @@ def test_it_works_inside_inference_mode():
         report = diagnose(model, images(4, seed=1))
     assert report.ok
     assert not report.notes
+
+
+def test_each_batch_in_evaluation_mode_meets_the_statistics_of_the_owner():
+    model, seen = settle(nets.ConvNet(), images(20)), []
+    owned = model.norm1.running_mean.clone()
+
+    def call(model, batch):
+        if not model.norm1.training:
+            seen.append(model.norm1.running_mean.clone())
+        return model(batch[0])
+
+    diagnose(model, images(6, seed=1), call=call)
+    assert len(seen) == 6
+    assert all(torch.equal(mean, owned) for mean in seen)
+
+
+def test_a_loader_that_switches_gradients_off_does_not_leave_them_off():
+    def loader():
+        torch.set_grad_enabled(False)
+        yield from images(2)
+
+    diagnose(nets.ConvNet(), loader())
+    assert torch.is_grad_enabled()

@@ -457,20 +457,29 @@ class TestRecalibrateOtherModels:
         assert model.head.running_mean.tolist() == [3.0] * 5
         assert model.head.running_var.tolist() == [1.0] * 5
 
-    @pytest.mark.parametrize("before", ["nothing", "train", "eval", "mixed"])
+    @pytest.mark.parametrize("before", ["nothing", "train", "eval", "mixed", "the same"])
     @pytest.mark.parametrize("sequential", [True, False])
     def test_a_compiled_model(self, before, sequential):
         data, expected = batches(), network()
         inference.recalibrate(expected, data, sequential=sequential)
         model = network()
-        compiled = torch.compile(model, backend="eager")
+        graphs = []
+
+        def backend(graph, _):
+            graphs.append(graph)
+            return graph.forward
+
+        compiled = torch.compile(model, backend=backend)
         if before != "nothing":
-            compiled.train(before != "eval")
-            norms(model)[1].training = before == "train"
+            compiled.train(before in ("train", "mixed"))
+            for layer in norms(model)[1:] if before == "mixed" else norms(model):
+                layer.training = before in ("train", "the same")  # the latter as recalibrate will
             with torch.no_grad():
                 compiled(data[0])  # a graph is cached that knows nothing of the hooks to come
             model.load_state_dict(network().state_dict())
+        known = len(graphs)
         names = inference.recalibrate(compiled, data, sequential=sequential)
+        assert len(graphs) == known  # it ran as it was written
         assert names == ("_orig_mod.1", "_orig_mod.5", "_orig_mod.8")
         assert same(state(model), state(expected))
         torch.testing.assert_close(compiled.eval()(data[0]), expected.eval()(data[0]))

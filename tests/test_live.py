@@ -514,6 +514,30 @@ def test_stable_rate_shows_the_stored_sweeps(compute, power):
 
 
 @pytest.mark.parametrize(
+    ("rival", "arm"),
+    [("centred pixels", "plain, centred"), ("frozen statistics", "frozen"), ("running statistics", "running"),
+     ("batch statistics, no gradient through them", "detached"),
+     ("BN whose rows keep their length", "BN, rows held")],
+)  # fmt: skip
+def test_rival_rates_shows_the_stored_runs(compute, rival, arm):
+    data = compute("rival-rates", power=1, rival=rival)
+    assert [curve["name"] for curve in data["curves"]] == ["plain", "BN", arm]
+    for curve in data["curves"]:
+        slug = curve["name"].replace(",", "").replace(" ", "_")
+        runs, _ = load(BOOK / "results" / f"why_{slug}.npz")
+        loss = np.minimum(runs.loss[:, 0], 9)
+        for key, values in (
+            ("rate", runs.lr[0]), ("loss", np.exp(np.log(loss).mean(axis=0))),
+            ("low", loss.min(axis=0)), ("high", loss.max(axis=0)),
+        ):  # fmt: skip
+            np.testing.assert_allclose([p[key] for p in curve["points"]], values, atol=0.00051)
+        stable = np.exp(np.log(runs.largest_stable(curve["name"])).mean())
+        assert curve["stable"] == pytest.approx(stable, abs=0.00051)
+        at = np.flatnonzero(np.isclose(runs.lr[0], 2.0))
+        assert curve["now"] == (curve["points"][at[0]] if at.size else None)
+
+
+@pytest.mark.parametrize(
     ("affine", "gamma", "beta"), [(0, 1.0, 0.0), (1, 2.0, -3.0), (2, None, None)]
 )
 @pytest.mark.parametrize("params", [{}, {"m": 2, "logSpread": -3, "logEps": -5, "shift": -2}])

@@ -36,6 +36,7 @@ KINDS = {
     "2d": ("BatchNorm2d", (3, 3, 4, 2)),
     "3d": ("BatchNorm3d", (2, 3, 2, 3, 2)),
 }
+TORCH = tuple(map(int, torch.__version__.split(".")[:2]))
 HAS_BIAS = "bias" in inspect.signature(torch.nn.BatchNorm1d).parameters  # not before torch 2.11
 OPTIONS = [
     {"affine": affine, "track_running_stats": track, "momentum": momentum} | bias
@@ -629,6 +630,7 @@ BAD = [
 ]
 
 
+@pytest.mark.skipif(TORCH < (2, 13), reason="older releases raise fewer errors, and of other types")
 @pytest.mark.parametrize(("kind", "options", "shape", "dtype", "training"), BAD)
 def test_what_torch_refuses_is_refused_by_the_same_type_and_key_phrase(
     kind, options, shape, dtype, training

@@ -29,6 +29,7 @@ def arithmetic(request):
         yield
 
 
+TORCH = tuple(map(int, torch.__version__.split(".")[:2]))
 U32 = 2.0**-23
 
 SHAPES = {
@@ -545,6 +546,7 @@ SAME_ERRORS = {
 }  # fmt: skip
 
 
+@pytest.mark.skipif(TORCH < (2, 13), reason="older releases raise fewer errors, and of other types")
 @pytest.mark.parametrize(
     ("args", "options", "message"), SAME_ERRORS.values(), ids=SAME_ERRORS.keys()
 )

@@ -17,6 +17,7 @@ from bnlab.chapters.accelerating.results import RecipeRuns
 from bnlab.chapters.figure_one import measures
 from bnlab.chapters.figure_one.results import FigureOne, LayerViews
 from bnlab.chapters.gradient_flow.results import RateSweep
+from bnlab.chapters.why_it_works.results import Arms
 from bnlab.experiments import load
 from bnlab.stats import t_interval
 
@@ -103,6 +104,24 @@ def stable_rate(*sweeps: RateSweep) -> dict[str, Any]:
     }
 
 
+def rival_rates(*sweeps: Arms) -> dict[str, Any]:
+    """Return the losses over the seeds in thousandths, by arm: geometric mean, least and most, and the stable rate.
+
+    A loss above 9 counts as 9: the run is lost either way.
+    """
+    arms = {}
+    for runs in sweeps:
+        (name,), loss = runs.arms, np.minimum(runs.loss[:, 0], 9.0)
+        arms[name] = {
+            "rates": runs.lr[0].round(6).tolist(),
+            "loss": _whole(1000 * np.exp(np.log(loss).mean(axis=0))),
+            "low": _whole(1000 * loss.min(axis=0)),
+            "high": _whole(1000 * loss.max(axis=0)),
+            "stable": round(float(np.exp(np.log(runs.largest_stable(name)).mean())), 3),
+        }
+    return {"limit": round(sweeps[0].limit, 4), "arms": arms}
+
+
 def _whole(values: np.ndarray) -> list:
     return np.rint(values).astype(int).tolist()
 
@@ -122,6 +141,21 @@ FIGURES: dict[str, tuple[str | tuple[str, ...], Callable[..., dict[str, Any]]]] 
     "stable-rate": (
         tuple(f"gradient_flow_rates_{arm}" for arm in STABLE_RATE_ARMS),
         stable_rate,
+    ),
+    "rival-rates": (
+        tuple(
+            f"why_{arm}"
+            for arm in (
+                "plain",
+                "BN",
+                "plain_centred",
+                "frozen",
+                "running",
+                "detached",
+                "BN_rows_held",
+            )
+        ),
+        rival_rates,
     ),
 }
 """Of each figure: the result or results, and what takes its numbers from them."""

@@ -2,7 +2,8 @@
 
 Each planted fault counts as found by a tool if it names it: by its id, or for torch-audit by a rule about the same
 thing (`RULES`). On healthy models every finding of these rules, and every warning or error of ours, is a false alarm.
-torch-audit sees a training step on each batch, as its documentation asks; ours sees the batches.
+torch-audit looks at training loops: it gets a step on each of up to eight batches, without the update, with the model
+as it is and again in training mode. Ours gets the model as it is, and the batches.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ import importlib.util
 import time
 import warnings
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -54,21 +56,31 @@ def alarms_of_ours(given: Given) -> set[str]:
 
 
 def peer(given: Given) -> set[str]:
-    """Return the ids of what torch-audit's rules find in a few training steps."""
+    """Return the ids of what torch-audit's rules find in a few training steps, with the model as it is and in
+    training mode."""
+    batches = list(given.batches or ())[:8]
+    return _audited(given, batches) | _audited(replace(given, model=given.model.train()), batches)
+
+
+def _audited(given: Given, batches: list) -> set[str]:
     from torch_audit import Auditor
 
-    optimizer = given.options.get("optimizer")
-    auditor = Auditor(given.model, optimizer=optimizer, every_n_steps=1)
+    auditor = Auditor(given.model, optimizer=given.options.get("optimizer"), every_n_steps=1)
     with auditor, warnings.catch_warnings():
         warnings.simplefilter("ignore")
         auditor.audit_static()
         auditor.audit_init()
-        for batch in list(given.batches or ())[:8]:
+        for batch in batches:
             try:
                 _step(auditor, given, batch)
             except Exception:  # a model that cannot take a step: what was seen before counts
                 break
-    return {RULES[found.rule_id] for found in auditor.findings if found.rule_id in RULES}
+    return {
+        RULES[found.rule_id]
+        for found in auditor.findings
+        if found.rule_id in RULES
+        and not (found.rule_id == "TA402" and "Norm" not in found.message)  # the bias of a Linear
+    }
 
 
 def _step(auditor, given: Given, batch) -> None:
@@ -85,7 +97,7 @@ def _step(auditor, given: Given, batch) -> None:
         given.model.zero_grad()
 
 
-def measured(seed: int = 0, rounds: int = 9) -> DiagnosisCorpus:
+def measured(seed: int = 0, rounds: int = 5) -> DiagnosisCorpus:
     """Run all tools over all models, and time ours."""
     tools: dict[str, tuple[Callable, Callable]] = {OURS: (ours, alarms_of_ours)}
     if importlib.util.find_spec("torch_audit"):
@@ -147,7 +159,7 @@ def _seconds(run: Callable, *arguments) -> float:
 def main() -> None:
     """Print the table; with --save, store it."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.corpus", description=__doc__)
-    parser.add_argument("--rounds", type=int, default=9, help="pairs of times")
+    parser.add_argument("--rounds", type=int, default=5, help="pairs of times")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--save", type=Path, help="store the result in this .npz")
     options = parser.parse_args()

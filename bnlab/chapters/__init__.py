@@ -17,6 +17,7 @@ TOPICS = (
     "convolutional_batchnorm",
     "figure_one",
     "accelerating",
+    "why_it_works",
     "limits_and_relatives",
     "troubleshooting",
     "making_it_fast",

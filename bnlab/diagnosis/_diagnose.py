@@ -124,6 +124,7 @@ def diagnose(
     optimizers = _optimizers(optimizer)
     now = {module: module.training for module in model.modules()}
     owners = _owners(model)
+    # The first also puts the grad mode back that a model or a loader may have switched.
     with torch.inference_mode(False), borrowed(model), eager(model):
         after = modes_in_training(model)
         layers = layers_of(model, now, after)

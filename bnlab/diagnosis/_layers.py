@@ -127,7 +127,11 @@ def _described(name: str, module: nn.Module, training: bool, wakes: bool) -> Lay
     values = {n: getattr(module, n, None) for n in ("running_mean", "running_var")}
     lazy = any(v is not None and is_lazy(v) for v in [*values.values(), *module.parameters(False)])
     mean, var = (
-        None if v is None else torch.zeros(1) if lazy else v.detach().double().reshape(-1).clone()
+        None
+        if v is None
+        else torch.zeros(1)
+        if lazy
+        else v.detach().cpu().double().reshape(-1).clone()
         for v in values.values()
     )
     counter = getattr(module, "num_batches_tracked", None)

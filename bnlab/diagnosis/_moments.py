@@ -38,6 +38,8 @@ class Moments:
         if m == 0:
             return
         x = x.detach()
+        if x.device.type == "mps":  # it has no float64
+            x = x.cpu()
         if x.dtype in (torch.float16, torch.bfloat16):
             x = x.float()
         if x.dim() == 2:

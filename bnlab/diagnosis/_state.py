@@ -23,7 +23,6 @@ def borrowed(model: nn.Module) -> Iterator[None]:
     modules = list(model.modules())
     tensors = _Tensors(model)
     kept = [_Attributes(module) for module in modules]
-    grad = torch.is_grad_enabled()
     numpy_state, python_state = np.random.get_state(), random.getstate()  # noqa: NPY002
     try:
         with torch.random.fork_rng(devices=_cuda_devices()):
@@ -33,7 +32,6 @@ def borrowed(model: nn.Module) -> Iterator[None]:
         for one in kept:
             one.put_back()
         tensors.put_back()
-        torch.set_grad_enabled(grad)
         np.random.set_state(numpy_state)  # noqa: NPY002
         random.setstate(python_state)
 

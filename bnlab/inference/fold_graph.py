@@ -250,7 +250,8 @@ def _affine_of_call(traced: GraphModule, node: Node) -> Affine:
     tensors = [given[k] for k in ("running_mean", "running_var", "weight", "bias")]
     if not all(t is None or (isinstance(t, Node) and t.op == "get_attr") for t in tensors):
         raise _Stays("is a call of a function, with statistics or parameters that are computed")
-    mean, var, weight, bias = (None if t is None else attrgetter(t.target)(traced) for t in tensors)
+    held: list[Any] = [None if t is None else attrgetter(t.target)(traced) for t in tensors]
+    mean, var, weight, bias = held
     return Affine.from_statistics(mean, var, weight, bias, cast(float, given["eps"]))
 
 
@@ -290,7 +291,8 @@ def _fold(traced: GraphModule, node: Node, affine: Affine, rank: int) -> str:
         folded = absorb_after(layer, affine) if before else absorb_before(affine, layer)
     except ValueError as error:
         raise ValueError(f"folding {node.target} into {name}: {error}") from error
-    traced.set_submodule(name, folded)
+    owner, _, leaf = name.rpartition(".")
+    setattr(traced.get_submodule(owner), leaf, folded)
     node.replace_all_uses_with(_input(node))
     inputs = node.all_input_nodes
     traced.graph.erase_node(node)

@@ -164,7 +164,7 @@ def recalibrate(
     with (
         _borrowed(model, layers) as done,
         torch.no_grad(),
-        torch.compiler.set_stance("force_eager"),
+        _uncompiled(),
     ):
         for layer in layers:
             layer.training = True
@@ -369,13 +369,6 @@ def _borrowed(model: nn.Module, layers: Iterable[nn.Module]) -> Iterator[set[nn.
                 module._buffers[name] = buffer.copy_(values)
 
 
-def _eagerly() -> AbstractContextManager:
-    """Run compiled models as they were written: what is compiled does not see new hooks."""
-    if "torch._dynamo" not in sys.modules:  # nothing is compiled, and loading it takes seconds
-        return nullcontext()
-    return torch.compiler.set_stance("force_eager")
-
-
 class _Local(_BatchNorm):
     """Takes the place of a SyncBatchNorm that must not talk to other ranks."""
 
@@ -402,3 +395,11 @@ def _no_batch() -> ValueError:
         "batches holds no batch; expected at least one. A generator that was read once is empty: "
         "make a new one, or pass a list."
     )
+
+
+def _uncompiled() -> AbstractContextManager[Any]:
+    """Run compiled models as they are written, with hooks; torch 2.6 and newer can."""
+    if "torch._dynamo" not in sys.modules:  # nothing is compiled, and loading it takes seconds
+        return nullcontext()
+    stance = getattr(torch.compiler, "set_stance", None)
+    return nullcontext() if stance is None else stance("force_eager")

@@ -200,9 +200,14 @@ def transform(
     x: Tensor, gamma: Tensor | None, beta: Tensor | None, given: Tensor | None, eps: float
 ) -> Any:
     """Apply :class:`BatchNorm`, or what of it torch.compile accepts."""
-    if torch.compiler.is_compiling():
-        return CompilableBatchNorm.apply(x, gamma, beta, given, eps)
-    return _compat.apply(BatchNorm, x, gamma, beta, given, eps)
+    args = x, gamma, beta, given, eps
+    if not torch.compiler.is_compiling():
+        return _compat.apply(BatchNorm, *args)
+    if not torch.is_grad_enabled() or not any(t is not None and t.requires_grad for t in args[:3]):
+        return CompilableBatchNorm.forward(
+            *args
+        )  # torch 2.4 compiles no Function without a gradient
+    return CompilableBatchNorm.apply(*args)
 
 
 def _differentiated_again(*tensors: Tensor | None) -> bool:

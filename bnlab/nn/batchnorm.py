@@ -29,7 +29,6 @@ class _Layer(_BatchNorm):
 
     _ranks: tuple[int, ...]
 
-    @functools.wraps(_BatchNorm.__init__)
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         if self.momentum is not None and not 0 <= self.momentum <= 1:
@@ -92,6 +91,9 @@ class _Layer(_BatchNorm):
                 f"{type(self).__name__}({input.shape[1]}), or if your features are last, use "
                 f"input.movedim(-1, 1)."
             )
+
+
+functools.update_wrapper(_Layer.__init__, _BatchNorm.__init__)  # the arguments that torch has
 
 
 class BatchNorm1d(_Layer, torch.nn.BatchNorm1d):

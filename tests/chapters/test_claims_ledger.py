@@ -87,7 +87,7 @@ def test_every_claim_names_runs_and_a_page_that_exist():
         assert set(claim.experiments) <= set(known), claim.said
         assert (BOOK / f"{claim.page.partition('#')[0]}.ipynb").exists(), claim.said
         assert all(case.when for case in claim.cases) or len(claim.cases) == 1, claim.said
-        assert claim.low > -np.inf or claim.high < np.inf, claim.said
+        assert claim.ruling or claim.low > -np.inf or claim.high < np.inf, claim.said
 
 
 def test_every_measure_is_used():
@@ -105,7 +105,9 @@ def test_every_measure_is_used():
     assert used == set(MEASURES)
 
 
-@pytest.mark.parametrize("claim", CLAIMS, ids=lambda claim: claim.said)
+@pytest.mark.parametrize(
+    "claim", [claim for claim in CLAIMS if not claim.ruling], ids=lambda claim: claim.said
+)
 def test_another_result_changes_the_verdict(claim, found):
     """Move every sample far to the other side of the rule: a verdict that stays does not depend on the result."""
     row = next(row for row in found.rows if row.claim is claim)

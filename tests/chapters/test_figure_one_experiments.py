@@ -324,9 +324,9 @@ def test_a_stored_run_is_of_full_length_and_of_all_its_seeds(name):
     assert result.steps[-1] == (20_000 if "gray" in name else 50_000)
     assert origin.config["batch_size"] == 60
     assert origin.config["held_out"] == 0
-    assert result.seeds == origin.seeds == tuple(range(8))
+    assert result.seeds == origin.seeds == tuple(range(16 if name == "figure_one_mnist" else 8))
     assert np.isfinite(result.accuracy).all()
-    assert (RESULTS / f"{name}.npz").stat().st_size < 700_000
+    assert (RESULTS / f"{name}.npz").stat().st_size < 90_000 * len(result.seeds)
 
 
 @pytest.mark.parametrize("name", SEARCHES)
@@ -353,8 +353,9 @@ def test_the_runs_at_a_low_rate_differ_from_the_others_in_nothing_else():
     other, _ = book_result("figure_one_mnist")
     assert result.rates == (0.1, 0.1)
     assert origin.config["steps"] == result.steps[-1] == 50_000
-    for field in ("data", "pixels", "copies", "sigma", "batch_size", "seeds", "arms"):
+    for field in ("data", "pixels", "copies", "sigma", "batch_size", "arms"):
         assert getattr(result, field) == getattr(other, field)
+    assert set(result.seeds) <= set(other.seeds)
 
 
 @pytest.mark.parametrize("name", SIGMAS)

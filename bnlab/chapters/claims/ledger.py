@@ -11,7 +11,7 @@ from __future__ import annotations
 import importlib
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from html import escape
 from pathlib import Path
 from typing import Any
@@ -78,6 +78,11 @@ class Claim:
         The metric is a ratio: take the mean of its logarithm.
     exact : bool
         No sample: an identity, a count or an error that should be rounding. Every value has to lie inside.
+    ruling : callable, optional
+        A rule of the chapter's own, in place of cases and a region: takes the results and returns the kind of verdict
+        and the intervals that it rests on, each by its name.
+    words : str
+        That rule, to go on from "True if".
     card : str
         The name of the chip, in a chapter, that says the same; the landing page shows some of them.
     """
@@ -93,10 +98,14 @@ class Claim:
     geometric: bool = False
     exact: bool = False
     card: str = ""
+    ruling: Callable[..., tuple[str, Mapping[str, Interval]]] | None = None
+    words: str = ""
 
     @property
     def rule(self) -> str:
         """The rule in words."""
+        if self.words:
+            return self.words
         what = "every value" if self.exact else "the interval"
         if np.isinf(self.high):
             return f"{what} above {self.low:g}"
@@ -113,10 +122,13 @@ class Judged:
     effects: tuple[Interval, ...]
     seeds: tuple[int, ...]
     kinds: tuple[str, ...]
+    ruled: str = ""
 
     @property
     def kind(self) -> str:
         """Of all cases: one of VERDICTS."""
+        if self.ruled:
+            return self.ruled
         found = set(self.kinds)
         if len(found) == 1:
             return self.kinds[0]
@@ -125,7 +137,7 @@ class Judged:
     @property
     def words(self) -> str:
         """The verdict in words, with the cases in which it holds."""
-        if self.kind == "partly":
+        if self.kind == "partly" and not self.ruled:
             where = [
                 c.when for c, k in zip(self.claim.cases, self.kinds, strict=True) if k == "holds"
             ]
@@ -158,6 +170,10 @@ def judge(claim: Claim, results: Mapping[str, Any], *, together: int = 1) -> Jud
     >>> judge(coin, {"coins": np.array([0.6, 0.7])}).words  # too few seeds
     'not settled'
     """
+    if claim.ruling:
+        kind, found = claim.ruling(*(results[name] for name in claim.experiments))
+        named = replace(claim, cases=tuple(Case(np.asarray, when) for when in found))
+        return Judged(named, tuple(found.values()), (SEEDS,), ("",) * len(found), kind)
     effects, seeds, kinds = [], [], []
     for case in claim.cases:
         samples = np.asarray(case.measure(*(results[name] for name in claim.experiments)), float)

@@ -9,6 +9,9 @@ import numpy as np
 
 from bnlab.chapters.claims.ledger import Case, Claim
 from bnlab.chapters.figure_one import measures
+from bnlab.chapters.limits_and_relatives import claims as limits
+from bnlab.chapters.limits_and_relatives.results import ArmScores
+from bnlab.chapters.why_it_works import rules
 from bnlab.stats import steps_to
 
 __all__ = ["CLAIMS"]
@@ -469,3 +472,171 @@ CLAIMS = (
         "the same without normalization, from weights of the usual size", own("deep-sigmoids-plain"), high=20.0,
     ),
 )  # fmt: skip
+
+# ---- chapter 11: each rival has a rule of its own ------------------------------------------------------------------
+
+WHY = {
+    "effect": (
+        "Batch Normalization lets a network take higher rates and end at a lower loss.", f"{PAPER}, abstract",
+        "on raw and on centered pixels its stable rate and its loss are better",
+    ),
+    "inputs": (
+        "It works because it conditions the inputs.", "LeCun et al. 1998",
+        "a plain net on centered pixels has more than half of its advantage",
+    ),
+    "shift": (
+        "It works because it keeps distributions from moving.", f"{PAPER}, title",
+        "a normalized net whose inputs are moved by noise ends no lower than the plain one",
+    ),
+    "constants": (
+        "Constants in the place of the statistics would do.", "a rival explanation",
+        "frozen or running statistics have more than half of the advantage",
+    ),
+    "detached": (
+        "Statistics of the batch would do without their gradient.", "a rival explanation",
+        "detached statistics have more than half of the advantage",
+    ),
+    "rows": (
+        "It works because weights that grow lower their own rate.", "van Laarhoven 2017; Arora et al. 2019",
+        "with rows of fixed length more than half of the advantage is lost",
+    ),
+    "smooth_as_trained": (
+        "Normalized networks have a smoother loss along their steps.", "Santurkar et al. 2018",
+        "range and change of the gradient are smaller, raw and centered",
+    ),
+    "smooth_twins": (
+        "The layer itself makes the loss smoother.", "Santurkar et al. 2018",
+        "they are smaller also for one function with equal weights",
+    ),
+    "rank_kept": (
+        "It keeps the rank of deep random networks.", "Daneshmand et al. 2020",
+        "the effective rank after fifty layers is more than twice the plain net's",
+    ),
+    "rank_enough": (
+        "That rank is why deep normalized networks train.", "Daneshmand et al. 2020",
+        "a net of that rank, with frozen statistics, has more than half of the advantage",
+    ),
+    "skip_growth": (
+        "With shortcuts the signal grows like the number of blocks under it, and doubles without.",
+        "De & Smith 2020", "both rates of growth are right to a tenth",
+    ),
+    "skip_enough": (
+        "With shortcuts, quiet branches are why it works.", "De & Smith 2020",
+        "branches that begin at zero have more than half of its advantage",
+    ),
+}  # fmt: skip
+
+
+def explanation(name: str, said: str, source: str, words: str) -> Claim:
+    """Return a claim of chapter 11, judged by the chapter's rule of that name."""
+    rule, needs = rules.RULES[name]
+    files = tuple(file for need in needs for file in rules.JOINED.get(need, (need,)))
+
+    def ruling(*results: Any) -> tuple[str, Any]:
+        found = dict(zip(files, results, strict=True))
+        parts = {need: [found[file] for file in rules.JOINED.get(need, (need,))] for need in needs}
+        ruled = rule(*(rules.Arms.join(own) if len(own) > 1 else own[0] for own in parts.values()))
+        return ruled.verdict, ruled.intervals
+
+    return Claim(
+        said, source, tuple(f"why-{file.replace('_', '-')}" for file in files),
+        "ratios and shares of the advantage", (), "11_why_does_it_work", ruling=ruling, words=words,
+    )  # fmt: skip
+
+
+# ---- chapter 12 ------------------------------------------------------------------------------------------------------
+
+LIMITS = {
+    "cliff-2": ("Batches of 2 ruin Batch Normalization.", "Wu & He 2018", "than in batches of 64"),
+    "cliff-8": ("Batches of 8 are enough.", DECK, "against batches of 64"),
+    "layer-flat": (
+        "Layer normalization does not mind small batches.",
+        "Ba et al. 2016",
+        "2 against 64",
+    ),
+    "group-flat": (
+        "Group normalization does not mind small batches.",
+        "Wu & He 2018",
+        "2 against 64",
+    ),
+    "batch-over-group-64": (
+        "In large batches Batch Normalization is better than group normalization.",
+        "Wu & He 2018",
+        "batches of 64",
+    ),
+    "group-over-batch-4": (
+        "In batches of 4 group normalization is better.",
+        "Wu & He 2018",
+        "batches of 4",
+    ),
+    "repaired-2": (
+        "Exact statistics repair what tiny batches cost.",
+        "Wu & Johnson 2021",
+        "beyond half of the loss, batches of 2",
+    ),
+    "learned-2": (
+        "In batches of 2 the hidden layers learn nothing that helps.",
+        "arithmetic",
+        "gained by training them",
+    ),
+    "company-one": (
+        "Trained in batches of one class, a network reads the class from its company.",
+        "Wu & Johnson 2021",
+        "in such company over evaluation mode",
+    ),
+    "company-two": (
+        "Trained in batches of two classes, it does so too.",
+        "Wu & Johnson 2021",
+        "in such company over evaluation mode",
+    ),
+    "sorted-layer": (
+        "Layer normalization does not mind sorted batches.",
+        "Ba et al. 2016",
+        "batches of one class against shuffled ones",
+    ),
+    "faded": (
+        "New statistics repair a shift of contrast.",
+        "Wu & Johnson 2021",
+        "faded images, recalibrated, against clean ones",
+    ),
+    "noisy": (
+        "New statistics repair a shift by noise.",
+        "Wu & Johnson 2021",
+        "beyond half of the loss",
+    ),
+    "renorm-4": ("Batch Renormalization is better in small batches.", "Ioffe 2017", "batches of 4"),
+    "renorm-64": ("In large batches it makes no difference.", "Ioffe 2017", "batches of 64"),
+    "ghost-16": (
+        "Ghost batches generalize better.",
+        "Hoffer et al. 2017",
+        "ghosts of 16 in batches of 64",
+    ),
+    "ghost-2": (
+        "Tiny statistics, not small batches, are what ruins it.",
+        "Wu & Johnson 2021",
+        "ghosts of 2 in batches of 64",
+    ),
+    "whitened-64": (
+        "Whitening the batch is better than normalizing it.",
+        "Huang et al. 2018",
+        "batches of 64",
+    ),
+}
+
+
+def limit(name: str, said: str, source: str, where: str) -> Claim:
+    """Return a claim of chapter 12, with the region that the chapter gives it."""
+    rule = next(one for one in limits.CLAIMS if one.name == name)
+    return Claim(
+        said, source, ("limits-alone", "limits-batch", "limits-ghost", "limits-whitened", "limits-renorm"),
+        f"points of accuracy, {where}", (Case(lambda *parts: rule.effect(ArmScores.joined(parts))),),
+        "12_limits_and_relatives", low=rule.low, high=rule.high,
+    )  # fmt: skip
+
+
+CLAIMS = (
+    *CLAIMS,
+    *(explanation(name, *words) for name, words in WHY.items()),
+    *(limit(name, *words) for name, words in LIMITS.items()),
+)
+"""All of them."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from bnlab.chapters.troubleshooting import case, faults, recipes
+from bnlab.chapters.troubleshooting import case, corpus, faults, recipes
 from bnlab.experiments import LongExperiment
 
 __all__ = ["EXPERIMENTS"]
@@ -48,5 +48,6 @@ EXPERIMENTS = (
         check=case.repeat,
         tolerance=0.002,
     ),
+    corpus.EXPERIMENT,
 )
 """Each makes the file of its name in ``book/results``."""
