@@ -1,6 +1,6 @@
 """Find out what is wrong with the Batch Normalization layers of a model.
 
-:func:`diagnose` looks at any torch model; :data:`CHECKS` is the table of what it looks for. The command is
+:func:`diagnose` looks at any torch model; ``CHECKS`` is the table of what it looks for. The command is
 ``bnlab diagnose``.
 """
 

@@ -41,7 +41,7 @@ class Finding:
     """One thing that was found, with its evidence in numbers."""
 
     id: str
-    """A key of :data:`bnlab.diagnosis.CHECKS`."""
+    """A key of ``bnlab.diagnosis.CHECKS``."""
     severity: str
     """``"error"``, ``"warning"`` or ``"info"``."""
     layer: str | None
