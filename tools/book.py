@@ -19,6 +19,7 @@ ROOT = Path(__file__).resolve().parents[1]
 BOOK = ROOT / "book"
 HTML = ROOT / "_build" / "html"
 STAMP = ROOT / "_build" / ".site-state"
+RUNS = ROOT / "_build" / ".jupyter_cache"
 OPTIONS = ["--config", "_config.yml", "--path-output", ".", "-W", "-n", "--keep-going"]
 
 
@@ -64,6 +65,14 @@ def _programs() -> list[str]:
     return [sys.version, *map(version, packages)]
 
 
+def code() -> str:
+    """Fingerprint what the output of a notebook depends on beside its own cells, by content."""
+    digest = hashlib.sha256("\n".join(_programs()).encode())
+    for path in _files(ROOT / "bnlab", BOOK / "results"):
+        digest.update(path.read_bytes())
+    return digest.hexdigest()
+
+
 @contextlib.contextmanager
 def alone() -> Iterator[None]:
     """Wait until no other process is in this block."""
@@ -82,6 +91,11 @@ def ensure(*, whole: bool = True, **how) -> subprocess.CompletedProcess | None:
             return None
         STAMP.unlink(missing_ok=True)
         whole |= not built
+        mark, today = RUNS / "code", code()
+        if not mark.is_file() or mark.read_text() != today:
+            shutil.rmtree(RUNS, ignore_errors=True)  # runs of other code
+            RUNS.mkdir()
+            mark.write_text(today)
         if whole:
             shutil.rmtree(HTML, ignore_errors=True)
         run = build(ROOT, *["--all"] * whole, **how)
