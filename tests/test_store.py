@@ -224,6 +224,16 @@ def test_a_failed_save_leaves_the_old_file_and_nothing_else(tmp_path, sample, or
     assert list(tmp_path.iterdir()) == [path]
 
 
+def test_two_modules_may_not_give_one_name_to_two_results():
+    from bnlab.chapters.figure_one.results import RateSearch
+
+    with pytest.raises(
+        TypeError, match="defines a result RateSearch, and so does bnlab"
+    ):
+        type("RateSearch", (store.Result,), {"__module__": "elsewhere"})
+    assert store._KINDS["RateSearch"] is RateSearch
+
+
 def test_every_result_class_is_a_frozen_dataclass_of_storable_fields():
     allowed = ("np.ndarray", "int", "float", "str", "bool", "tuple", "None")
     for topic in TOPICS:

@@ -66,7 +66,8 @@ def diagnose(
 
     Every layer is judged by what it meets: by m, the number of values behind each statistic, and by standard
     errors that come from the scatter between examples. The model is only read: weights, buffers, modes, hooks,
-    gradients and random numbers are the same afterwards, also after an error. ``bnlab.diagnosis.CHECKS`` has the whole table.
+    gradients and random numbers are the same afterwards, also after an error.
+    ``bnlab.diagnosis.CHECKS`` has the whole table.
 
     Parameters
     ----------

@@ -44,6 +44,12 @@ class Result:
     _figures: ClassVar[dict[str, Callable[..., Any]]]
 
     def __init_subclass__(cls) -> None:
+        other = _KINDS.setdefault(cls.__name__, cls)
+        if (other.__module__, other.__qualname__) != (cls.__module__, cls.__qualname__):
+            raise TypeError(
+                f"{cls.__module__} defines a result {cls.__name__}, and so does {other.__module__}; expected "
+                f"names that differ, because a file knows its result by the name. Rename one."
+            )
         _KINDS[cls.__name__] = cls
         cls._figures = {}
 
