@@ -23,7 +23,7 @@ def freeze(model: nn.Module, *, affine: bool = False) -> tuple[str, ...]:
 
     ``model.train()`` does not wake a frozen layer: ``layer.training`` stays False. Copies, pickles and
     ``state_dict`` work as before, parameters stay the same objects, and each class name gets the
-    prefix ``Frozen``. ``SyncBatchNorm.convert_sync_batchnorm``, which would make layers that are awake,
+    prefix ``Frozen``. ``SyncBatchNorm.convert_sync_batchnorm``, which would lose the freeze,
     is refused: convert first, or not at all, as frozen layers have nothing to synchronize.
 
     Parameters
@@ -172,7 +172,7 @@ class Frozen(nn.Module):
     def qconfig(self) -> Any:
         """Return a setting of torch's quantization, which ``convert_sync_batchnorm`` asks for as well.
 
-        That function makes a new layer, which is awake, and this is the one place to tell its caller.
+        That function makes a new layer, which is not frozen, and this is the one place to tell its caller.
         """
         caller = sys._getframe(1).f_code
         if caller is nn.SyncBatchNorm.convert_sync_batchnorm.__func__.__code__:

@@ -73,7 +73,7 @@ ROWS = {
     "keeps the rank": "rank_kept",
     "rank at the start": "rank_enough",
     "grows like": "skip_growth",
-    "quiet branches": "skip_enough",
+    "branches that begin at zero": "skip_enough",
 }
 
 

@@ -108,10 +108,10 @@ class Claim:
             return self.words
         what = "every value" if self.exact else "the interval"
         if np.isinf(self.high):
-            return f"{what} above {self.low:g}"
+            return f"{what} is at least {self.low:g}"
         if np.isinf(self.low):
-            return f"{what} below {self.high:g}"
-        return f"{what} between {self.low:g} and {self.high:g}"
+            return f"{what} is at most {self.high:g}"
+        return f"{what} lies between {self.low:g} and {self.high:g}"
 
 
 @dataclass(frozen=True)
@@ -142,6 +142,10 @@ class Judged:
                 c.when for c, k in zip(self.claim.cases, self.kinds, strict=True) if k == "holds"
             ]
             return f"holds {' and '.join(where)}"
+        pairs = zip(self.claim.cases, self.kinds, strict=True)
+        where = [case.when for case, kind in pairs if kind == "false"]
+        if self.kind == "open" and where and not self.ruled:
+            return f"does not hold {' and '.join(where)}; else not settled"
         return VERDICTS[self.kind]
 
 
