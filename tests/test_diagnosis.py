@@ -593,3 +593,99 @@ def test_a_loader_that_switches_gradients_off_does_not_leave_them_off():
 
     diagnose(nets.ConvNet(), loader())
     assert torch.is_grad_enabled()
+
+
+# ---- models of other people ------------------------------------------------------------------------
+
+
+class Branch(nn.Module):
+    """A branch of small weight and no batch norm, beside an output that is cut out of the graph."""
+
+    def __init__(self):
+        super().__init__()
+        self.stem, self.branch = nn.Linear(8, 16), nn.Linear(16, 16)
+        self.weight = nn.Parameter(torch.full((16,), 1e-4))
+        self.head, self.side = nn.Linear(16, 4), nn.Linear(16, 4)
+
+    def forward(self, x):
+        h = self.stem(x)
+        h = h + self.weight * self.branch(torch.tanh(h))
+        return self.head(h), self.side(h.detach())
+
+
+class Clips(nn.Module):
+    """Frames of a clip are rows of one normalization."""
+
+    def __init__(self):
+        super().__init__()
+        self.bn, self.out = nn.BatchNorm1d(8, momentum=None), nn.Linear(8, 2)
+
+    def forward(self, x):
+        b, t, _ = x.shape
+        return self.out(self.bn(x.flatten(0, 1)).view(b, t, -1).mean(1))
+
+
+class Around(nn.Module):
+    """The output of the first convolution goes into a normalization, and around it."""
+
+    def __init__(self):
+        super().__init__()
+        self.stem, self.norm = nn.Conv2d(3, 8, 3), nn.BatchNorm2d(8)
+        self.mix, self.out = nn.Conv2d(8, 8, 1), nn.Linear(8, 2)
+
+    def forward(self, x):
+        x = self.stem(x)
+        x = x + self.mix(torch.relu(self.norm(x)))
+        return self.out(torch.tanh(x).mean((2, 3)))
+
+
+class Unused(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.main = nn.Sequential(nn.Linear(4, 8), nn.BatchNorm1d(8))
+        self.lazy = nn.LazyBatchNorm1d()
+
+    def forward(self, x):
+        return self.main(x)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_a_branch_of_small_weight_is_no_detached_norm(dtype):
+    torch.manual_seed(0)
+    report = diagnose(Branch().to(dtype), [torch.randn(32, 8, dtype=dtype)])
+    assert "detached-statistics" not in report.ids
+
+
+def test_frames_of_random_clips_are_no_ordered_batches():
+    torch.manual_seed(0)
+    model = Clips()
+    clips = [torch.randn(8, 1, 8) + 0.3 * torch.randn(8, 30, 8) for _ in range(500)]
+    for clip in clips[:400]:
+        model(clip)
+    model.bn.momentum = 0.1
+    assert diagnose(model.eval(), clips[400:420]).ok
+    assert diagnose(model, clips[420:422], other_batches=clips[422:424]).ok
+
+
+def test_a_bias_that_also_goes_around_the_norm_is_not_redundant():
+    torch.manual_seed(0)
+    model, x = Around(), [torch.randn(16, 3, 8, 8) for _ in range(3)]
+    for batch in x * 30:
+        model(batch)
+    assert "redundant-bias" not in diagnose(model, x).ids
+
+
+def test_an_unused_lazy_layer_is_one_that_no_pass_reaches():
+    assert "unused-layer" in diagnose(Unused(), [torch.randn(32, 4)]).ids
+
+
+def test_a_sparse_tensor_in_the_batch_is_left_whole():
+    model = nn.Sequential(nn.Linear(64, 8, bias=False), nn.BatchNorm1d(8))
+    diagnose(model, [(torch.randn(64, 64), torch.eye(64).to_sparse())])
+
+
+def test_a_model_made_in_inference_mode_can_be_judged():
+    with torch.inference_mode():
+        model = nn.Sequential(nn.Linear(4, 8), nn.BatchNorm1d(8))
+        model(torch.randn(32, 4))
+    assert "nonfinite-statistics" not in diagnose(model.eval()).ids

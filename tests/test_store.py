@@ -227,9 +227,7 @@ def test_a_failed_save_leaves_the_old_file_and_nothing_else(tmp_path, sample, or
 def test_two_modules_may_not_give_one_name_to_two_results():
     from bnlab.chapters.figure_one.results import RateSearch
 
-    with pytest.raises(
-        TypeError, match="defines a result RateSearch, and so does bnlab"
-    ):
+    with pytest.raises(TypeError, match="defines a result RateSearch, and so does bnlab"):
         type("RateSearch", (store.Result,), {"__module__": "elsewhere"})
     assert store._KINDS["RateSearch"] is RateSearch
 

@@ -135,7 +135,10 @@ def diagnose(
         else:
             notes, seen = _run(case, ids, batches, other_batches, call)
     case.recalibrate = _recalibration(model, batches, call)
-    findings = [finding for id in CHECKS if id in ids for finding in _check(id)(case)]
+    with (
+        torch.no_grad()
+    ):  # a model made in inference mode has parameters that nothing may be recorded of
+        findings = [finding for id in CHECKS if id in ids for finding in _check(id)(case)]
     order = {name: i for i, name in enumerate(case.layers)}
     findings.sort(key=lambda f: (-SEVERITIES.index(f.severity), order.get(f.layer or "", -1)))
     kinds: dict[str, int] = {}

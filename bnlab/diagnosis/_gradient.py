@@ -12,6 +12,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn.parameter import is_lazy
 from torch.utils import _pytree as pytree
 
 from bnlab.diagnosis._layers import AFFINE, Layer
@@ -118,7 +119,7 @@ class Gradients:
     def _running(self) -> Iterator[tuple[str, Tensor]]:
         for name, layer in self._layers.items():
             buffer = getattr(layer.module, "running_mean", None)
-            if layer.module.training and isinstance(buffer, Tensor):
+            if layer.module.training and isinstance(buffer, Tensor) and not is_lazy(buffer):
                 yield name, buffer
 
     def _judge(self) -> None:
@@ -146,6 +147,17 @@ class Gradients:
         return sum(
             float((self._outputs[n][1].double() * d.double()).sum()) for n, d in directions.items()
         )
+
+    def goes_around(self, name: str) -> bool:
+        """Tell whether a shift of a layer's output changes the loss: then not only a normalization uses it."""
+        if name not in self._outputs or self._calls[name] > 1:
+            return False
+        return _shares(*self._outputs[name], families=("channel",)).get("shift channel", 0) > _CUT
+
+    def told(self, name: str, move: Tensor) -> float:
+        """Return how much the loss changes by the gradient if a layer's output moves, channel by channel."""
+        product = self._outputs[name][1].double() * move.double()
+        return float(product.movedim(1, 0).flatten(1).sum(1).abs().sum())
 
     def output(self, name: str) -> Tensor:
         """Return the output of a Linear or convolution."""
@@ -300,8 +312,13 @@ def inline_detached(
     for name, shares in list(suspects.items())[:40]:
         output = gradients.output(name)
         for family, evidence in _by_family(shares):
-            moves = (changed(output, f"{kind} {family}") - output for kind in _KINDS)
-            if all(same_output(plain, _with(modules, {name: move}, run)) for move in moves):
+            moves = [changed(output, f"{kind} {family}") - output for kind in _KINDS]
+            # What the gradient says the moves would do must itself be visible, else "same" means nothing.
+            widths = sum(float((p.double() - p.double().mean()).norm()) for p in plain)
+            told = max(gradients.told(name, move) for move in moves)
+            if told > _SAME * widths and all(
+                same_output(plain, _with(modules, {name: move}, run)) for move in moves
+            ):
                 found[name] = evidence
                 break
     return found

@@ -26,7 +26,7 @@ class Moments:
         self.examples: list[int] = []
         self._rows: list[Tensor] = []
 
-    def add(self, x: Tensor, channels: int | None) -> None:
+    def add(self, x: Tensor, channels: int | None, units: int = 0) -> None:
         """Take in one input of shape (N, C, *spatial), or (N, *, C) if C is last."""
         if x.dim() == 1:
             x = x.unsqueeze(0)
@@ -34,6 +34,8 @@ class Moments:
             x = x.movedim(-1, 1)
         m = x.numel() // x.shape[1] if x.numel() else 0
         self.m.append(m)
+        if units > 1 and len(x) > units and len(x) % units == 0:
+            x = _grouped(x, units)
         self.examples.append(len(x))
         if m == 0:
             return
@@ -61,6 +63,18 @@ class Moments:
         pairs = [(m, n) for m, n in zip(self.m, self.examples, strict=True) if m]
         m, n = torch.tensor(pairs, dtype=torch.float64).T
         return Inputs(m, n, *rows.unbind(1))
+
+
+def _grouped(x: Tensor, units: int) -> Tensor:
+    """Fold the rows that come from one example of the batch into it, in the order that differs more."""
+    rows = x.flatten(2) if x.dim() > 2 else x.unsqueeze(2)
+    k = len(rows) // units
+    ways = (
+        rows.unflatten(0, (units, k)).transpose(1, 2),
+        rows.unflatten(0, (k, units)).permute(1, 2, 0, 3),
+    )
+    ways = [w.flatten(2) for w in ways]
+    return max(ways, key=lambda w: float(w.float().mean(2).var(0).sum()))
 
 
 def _vectors(x: Tensor) -> Tensor:

@@ -105,6 +105,7 @@ class Probe:
         self.reached: set[str] = set()
         self.lone: dict[str, int] = {}  # batches in which a layer that uses the batch had one value
         self._run: Run | None = None
+        self._units = 0  # examples of the batch in hand
         self._single = False  # whether a layer met one value for each channel
         self._plans = [self._evaluation, self._evaluation_of_norms]
         self._modules = list(model.modules())
@@ -138,7 +139,7 @@ class Probe:
             self._single |= x.numel() == x.shape[1]
             if layer.uses_batch and x.numel() == x.shape[1]:
                 self.lone[name] = self.lone.get(name, 0) + 1
-            self._run.moments.setdefault(name, Moments()).add(x, channels)
+            self._run.moments.setdefault(name, Moments()).add(x, channels, self._units)
 
         return observe
 
@@ -212,7 +213,11 @@ class Probe:
         for module in self.model.modules():
             if not isinstance(module, torch.jit.ScriptModule):
                 for p in module._parameters.values():
-                    if p is not None and (p.is_floating_point() or p.is_complex()):
+                    if (
+                        p is not None
+                        and not is_lazy(p)
+                        and (p.is_floating_point() or p.is_complex())
+                    ):
                         p.requires_grad_(True)
         failed: Exception | None = None
         for examples in few(batch):
@@ -255,6 +260,8 @@ class Probe:
 
     def _forward(self, batch: Any, i: int, run: Run) -> Any:
         self._run = run
+        first = first_tensor(batch)
+        self._units = len(first) if first is not None and first.dim() else 0
         run.begin_pass()
         model = (
             self.model.module
@@ -331,7 +338,8 @@ def few(batch: Any) -> Iterator[Any]:
     """Yield an eighth of the examples if there is a way to cut, then the whole batch."""
     tensors = [t for t in pytree.tree_leaves(batch) if isinstance(t, Tensor) and t.dim()]
     sizes = {len(t) for t in tensors}
-    if len(sizes) == 1 and (n := sizes.pop()) > 4:
+    strided = all(t.layout == torch.strided and not t.is_nested for t in tensors)
+    if strided and len(sizes) == 1 and (n := sizes.pop()) > 4:
         part = max(4, n // 8)
         yield pytree.tree_map_only(Tensor, lambda t: t[:part] if t.dim() else t, batch)
     yield batch

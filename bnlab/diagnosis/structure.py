@@ -20,6 +20,8 @@ def redundant_bias(case: Case) -> Iterator[Finding]:
         layer, bias = case.layers[name], getattr(case.modules[before], "bias", None)
         if before in said or not isinstance(bias, torch.Tensor) or not bias.requires_grad:
             continue
+        if case.gradients.goes_around(before):
+            continue
         if layer.plain and (layer.wakes or not layer.tracked):
             said.add(before)
             yield found(
