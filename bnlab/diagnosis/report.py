@@ -17,7 +17,7 @@ from bnlab.diagnosis.table import CHECKS, SEVERITIES
 __all__ = ["Finding", "FindingsError", "Report"]
 
 _LEVELS = {"error": "error", "warning": "warning", "info": "note"}  # SARIF's words
-_COLORS = {"error": "#c0392b", "warning": "#b9770e", "info": "#2874a6"}
+_COLORS = {"error": "#b03a2e", "warning": "#8a5a00", "info": "#1f618d"}  # under white letters
 _SCHEMA = "https://json.schemastore.org/sarif-2.1.0.json"
 
 
@@ -304,7 +304,8 @@ def _row(one: Finding) -> str:
     text = html.escape
     color = _COLORS[one.severity]
     return (
-        f"<tr style='vertical-align:top'><td><strong style='color:{color}'>{one.severity}</strong></td>"
+        f"<tr style='vertical-align:top'><td><strong style='background:{color};color:#fff;"
+        f"padding:0 .4em'>{one.severity}</strong></td>"
         f"<td style='text-align:left'><code>{text(one.layer or '–')}</code></td>"
         f"<td style='text-align:left'><code>{one.id}</code>: {text(one.message)}<br><small>{text(one.cause)} "
         f"<strong>{text(one.fix)}</strong> Chapter {one.chapter}.</small></td>"

@@ -50,8 +50,8 @@ def network(norm: str, seed: int) -> nn.Sequential:
 
     Examples
     --------
-    >>> network("group", seed=0).norm1
-    GroupNorm(8, 64, eps=1e-05, affine=True)
+    >>> type(network("group", seed=0).norm1).__name__
+    'GroupNorm'
     """
     sizes = [196, WIDTH, WIDTH, 10]
     return models.mlp(sizes, activation="relu", norm=NORMS[norm], init_std="he", seed=seed)

@@ -25,7 +25,6 @@ LOOKS = {  # label, color and marker of each normalization
 }
 
 
-@ArmScores.figure
 def cliff(
     result: ArmScores,
     norms: Sequence[str] = ("none", "layer", "group", "batch"),
@@ -48,7 +47,6 @@ def cliff(
     return ax
 
 
-@ArmScores.figure
 def small_statistics(result: ArmScores, *, ax: Axes | None = None) -> Axes:
     """Draw accuracy against the number of examples that share a mean: whole batches, and parts of batches of 64."""
     with style.axes(ax) as ax:
@@ -67,7 +65,6 @@ def small_statistics(result: ArmScores, *, ax: Axes | None = None) -> Axes:
     return ax
 
 
-@ArmScores.figure
 def company(
     result: ArmScores,
     norms: Sequence[str] = ("layer", "batch"),

@@ -93,7 +93,6 @@ def _interval(ax: Axes, value: Interval, y: float, *, color: str, marker: str = 
         ax.plot([mean], [y], marker, color=color, ms=6)
 
 
-@Arms.figure
 def loss_by_rate(
     runs: Arms,
     *,
