@@ -12,7 +12,7 @@ from bnlab.experiments import LongExperiment, Result
 
 
 @dataclass(frozen=True)
-class Noise(Result):
+class ToyNoise(Result):
     loss: np.ndarray
 
 
@@ -42,7 +42,7 @@ def tasks(config):
 
 
 def merge(config, tasks, outcomes):
-    return Noise(np.concatenate([outcome["loss"] for outcome in outcomes]))
+    return ToyNoise(np.concatenate([outcome["loss"] for outcome in outcomes]))
 
 
 EXPERIMENT = LongExperiment(
