@@ -291,8 +291,8 @@ class Report:
     def _repr_html_(self) -> str:
         rows = "".join(map(_row, self.findings))
         table = (
-            "<table><thead><tr><th></th><th style='text-align:left'>layer</th><th style='text-align:left'>what</th>"
-            f"<th></th></tr></thead><tbody>{rows}</tbody></table>"
+            "<table><thead><tr><th>severity</th><th style='text-align:left'>layer</th>"
+            f"<th style='text-align:left'>what</th><th>evidence</th></tr></thead><tbody>{rows}</tbody></table>"
             if rows
             else ""
         )
