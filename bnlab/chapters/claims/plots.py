@@ -41,9 +41,9 @@ def verdicts(
     with style.axes(ax, size=(6.4, 0.6 * len(counts) + 1.0)) as axes:
         places = np.arange(len(counts))[::-1]
         left = np.zeros(len(counts))
-        for kind in words:
+        for kind, text in words.items():
             width = np.array([found[kind] for found in counts.values()], float)
-            axes.barh(places, width, left=left, color=COLORS[kind], height=0.6)
+            axes.barh(places, width, left=left, color=COLORS[kind], height=0.6, label=text)
             for place, start, size in zip(places, left, width, strict=True):
                 if size:
                     axes.text(
@@ -55,11 +55,7 @@ def verdicts(
                         color="white",
                     )
             left += width
-        handles = [
-            axes.barh([0], [0], color=COLORS[kind], label=text) for kind, text in words.items()
-        ]
         axes.legend(
-            handles=handles,
             ncols=4,
             loc="lower center",
             bbox_to_anchor=(0.42, 1),
